@@ -1,0 +1,64 @@
+"""The gateway's own layers, inside the shared ones for trace and errors: validation, then the one envelope."""
+
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+
+from gateway.routes import BY_PATTERN, Route
+from shared import envelope
+from shared.errors import STATUS, AppError, Code
+from shared.web.middleware import Handler
+from shared.web.requests import read_json, read_path, read_query
+from shared.web.responses import answer
+
+_CODE_OF = {status: code for code, status in reversed(tuple(STATUS.items()))}
+
+
+@web.middleware
+async def validation(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Path, query and body against the route's schemas, before anything is forwarded."""
+    if is_forwarded(request):
+        route = route_of(request)
+        read_path(request)
+        read_query(request, route.query)
+        if route.body is not None:
+            await read_json(request, route.body)
+    return await handler(request)
+
+
+@web.middleware
+async def one_envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A service's envelope goes through byte for byte; other JSON is wrapped, and anything else is a 502."""
+    response = await handler(request)
+    if not is_forwarded(request) or not isinstance(response, web.Response) or request.method == "HEAD":
+        return response
+    content = _parse(response.body)
+    if envelope.is_envelope(response.status, content):
+        return response
+    if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        raise AppError(Code.UPSTREAM_ERROR, "The service failed")
+    if response.status >= HTTPStatus.BAD_REQUEST:
+        raise AppError(_CODE_OF.get(response.status, Code.UPSTREAM_ERROR), HTTPStatus(response.status).phrase)
+    return answer(request, content, status=response.status)
+
+
+def is_forwarded(request: web.Request) -> bool:
+    """Whether the request is for a service: not for the gateway itself, and not for a path that nobody has."""
+    return _key(request) in BY_PATTERN
+
+
+def route_of(request: web.Request) -> Route:
+    return BY_PATTERN[_key(request)]
+
+
+def _key(request: web.Request) -> tuple[str, str]:
+    resource = request.match_info.route.resource
+    return ("GET" if request.method == "HEAD" else request.method, resource.canonical if resource else "")
+
+
+def _parse(body: object) -> object:
+    try:
+        return orjson.loads(body if isinstance(body, bytes) else b"")
+    except orjson.JSONDecodeError as error:
+        raise AppError(Code.UPSTREAM_ERROR, "The service's answer is not JSON") from error

@@ -1,0 +1,54 @@
+"""Products as the order service knows them: from its own cache, else from the product service."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+import orjson
+
+from orders.domain import Product
+from shared.cache import Cache
+from shared.errors import AppError, Code
+from shared.web.client import Upstream
+
+_OK = 200
+_NOT_FOUND = 404
+
+
+class Products:
+    """Read through orders-redis; an event of the product drops it there."""
+
+    def __init__(self, cache: Cache, upstream: Upstream) -> None:
+        self._cache = cache
+        self._upstream = upstream
+
+    async def find(self, product_id: int) -> Product | None:
+        """None if there is none. Raises AppError UNAVAILABLE if it is not cached and the service cannot tell."""
+
+        async def load() -> bytes | None:
+            return await self._fetch(product_id)
+
+        content = await self._cache.get(_cache_key(product_id), load)
+        if content is None:
+            return None
+        product = orjson.loads(content)
+        return Product(product["id"], product["name"], Decimal(product["price"]))
+
+    async def forget(self, product_ids: Sequence[int]) -> None:
+        await self._cache.drop([_cache_key(product_id) for product_id in product_ids])
+
+    async def _fetch(self, product_id: int) -> bytes | None:
+        try:
+            reply = await self._upstream.request("GET", f"/products/{product_id}")
+        except AppError as error:
+            raise AppError(Code.UNAVAILABLE, "The product cannot be checked at the moment") from error
+        if reply.status == _NOT_FOUND:
+            return None
+        if reply.status != _OK:
+            raise AppError(Code.UNAVAILABLE, "The product cannot be checked at the moment")
+        product = orjson.loads(reply.body)["data"]
+        # Not its stock, which would be old as soon as it is cached and is not decided here.
+        return orjson.dumps({"id": product["id"], "name": product["name"], "price": product["price"]})
+
+
+def _cache_key(product_id: int) -> str:
+    return f"product:{product_id}"

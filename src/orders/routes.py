@@ -1,0 +1,14 @@
+"""The route table of the order service."""
+
+from aiohttp import web
+
+from orders import handlers
+from shared.web import health
+
+ROUTES = (
+    web.post("/orders", handlers.create_order),
+    web.get("/orders", handlers.list_orders),
+    web.get("/orders/{id}", handlers.get_order),
+    web.get("/orders/product/{productId}", handlers.list_orders_of_product),
+    *health.ROUTES,
+)

@@ -1,0 +1,46 @@
+"""Puts the product service together."""
+
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from products.events import OrderEvents
+from products.handlers import CATALOGUE
+from products.routes import ROUTES
+from products.service import Catalogue, Stock
+from products.settings import Settings
+from shared.cache import open_cache
+from shared.db import open_database
+from shared.messaging.bus import open_bus
+from shared.messaging.topology import PRODUCTS_ORDERS
+from shared.tasks import BackgroundTasks
+from shared.web import middleware
+from shared.web.health import HEALTH, Health
+from shared.web.server import application
+
+
+def create_app(settings: Settings) -> web.Application:
+    tasks = BackgroundTasks()
+    app = application(middleware.trace, middleware.errors)
+    app[HEALTH] = Health(tasks)
+    app.add_routes(ROUTES)
+
+    async def resources(app: web.Application) -> AsyncIterator[None]:
+        """Opened in this order, closed in reverse."""
+        health = app[HEALTH]
+        async with (
+            open_database(settings.database_url, "products") as database,
+            open_cache(settings.redis_url, tasks) as cache,
+            tasks,
+            open_bus(settings.amqp_url, "products", database, tasks) as bus,
+        ):
+            app[CATALOGUE] = Catalogue(database, cache, bus.relay)
+            bus.consume(PRODUCTS_ORDERS, OrderEvents(Stock(database, cache, bus.relay)).handle)
+            health.add("database", database.is_up, required=True)
+            health.add("broker", bus.is_up, required=False)
+            health.add("consumers", bus.consumes, required=True)
+            health.add("cache", cache.is_up, required=False)
+            yield
+
+    app.cleanup_ctx.append(resources)
+    return app

@@ -1,0 +1,1 @@
+"""The internal library of the three processes. It knows no service."""

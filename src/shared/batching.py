@@ -1,0 +1,79 @@
+"""Shares the cost of a write: what arrives while one flush runs goes into the next, all together.
+
+There is no timer: an item that arrives when nothing runs is flushed at once, alone.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
+from typing import Generic, TypeVar
+
+from shared.errors import AppError, Code
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Item, Result]):
+    """Calls `flush` with 1 to `most` items, one call at a time; it returns one result for each, in order.
+
+    `waiting` bounds the queue, `limit` (seconds) the wait of each item; past either, UNAVAILABLE is raised.
+    An item whose caller gave up before its flush began is not flushed.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[list[Item]], Awaitable[Sequence[Result]]],
+        *,
+        most: int = 256,
+        waiting: int = 10_000,
+        limit: float = 2.0,
+    ) -> None:
+        self._flush = flush
+        self._most = most
+        self._bound = waiting
+        self._limit = limit
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def submit(self, item: Item) -> Result:
+        """Raises what `flush` raised for the batch that the item was in."""
+        if len(self._waiting) >= self._bound:
+            raise AppError(Code.UNAVAILABLE, "Too many writes are waiting")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._flusher is None:
+            # An empty context: the flush belongs to no single request, nor do its log lines.
+            self._flusher = asyncio.create_task(self._run(), name="batch flusher", context=Context())
+        try:
+            async with asyncio.timeout(self._limit):
+                return await future
+        except TimeoutError as error:
+            raise AppError(Code.UNAVAILABLE, f"Not written within {self._limit:g} s") from error
+
+    async def _run(self) -> None:
+        try:
+            while batch := self._take():
+                await self._flush_one([item for item, _ in batch], [future for _, future in batch])
+        finally:
+            self._flusher = None
+
+    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+        batch: list[tuple[Item, asyncio.Future[Result]]] = []
+        while self._waiting and len(batch) < self._most:
+            entry = self._waiting.popleft()
+            if not entry[1].done():
+                batch.append(entry)
+        return batch
+
+    async def _flush_one(self, items: list[Item], futures: list[asyncio.Future[Result]]) -> None:
+        try:
+            results = await self._flush(items)
+            for future, result in zip(futures, results, strict=True):
+                if not future.done():
+                    future.set_result(result)
+        except Exception as error:  # noqa: BLE001  # every caller of the batch gets it and decides
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)

@@ -1,0 +1,231 @@
+"""A read-through cache in Redis that never serves what a finished write made stale.
+
+Beside each value may lie a lease, a random token that a reader takes with its miss. A write deletes value and
+lease; a reader's value is stored only while its lease still lies there. So a value that was loaded before a write
+cannot land after it, whoever is slow. Keys hold plain JSON, `null` for "there is none".
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from shared.backoff import Backoff
+from shared.batching import Batcher
+from shared.metrics import METRICS
+from shared.tasks import BackgroundTasks
+
+log = structlog.get_logger()
+
+Load = Callable[[], Awaitable[bytes | None]]
+
+NONE = b"null"
+_LIMIT = 0.05
+_TTL = 60.0
+_TTL_OF_NONE = 5.0
+_LEASE = 10.0
+_MOST_OWED = 10_000
+_DROPS_AT_ONCE = 1_000
+_FAILURES = (RedisError, OSError, TimeoutError)
+
+# KEYS: n values, then their n leases. ARGV: a fresh token, its milliseconds. Returns value or false, lease or false.
+_READ = """
+local n, answer = #KEYS / 2, {}
+for i = 1, n do
+    local value = redis.call('GET', KEYS[i])
+    local lease = false
+    if not value then
+        lease = redis.call('GET', KEYS[n + i])
+        if not lease then
+            lease = ARGV[1]
+            redis.call('SET', KEYS[n + i], lease, 'PX', ARGV[2])
+        end
+    end
+    answer[2 * i - 1], answer[2 * i] = value, lease
+end
+return answer
+"""
+
+# KEYS: value, lease. ARGV: the reader's lease, the value, its milliseconds.
+_FILL = """
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[2])
+return 1
+"""
+
+
+class Cache:
+    """Reads and drops go out in shared batches; each round trip has 50 ms, then the source answers instead.
+
+    A drop that Redis did not take is owed: it is repeated until it was, and meanwhile this process reads that key
+    from its source. What a crash leaves undropped expires within 60 s.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._read_script = redis.register_script(_READ)
+        self._fill_script = redis.register_script(_FILL)
+        self._reads: Batcher[str, tuple[bytes | None, bytes | None]] = Batcher(self._read)
+        self._drops: Batcher[Collection[str], None] = Batcher(self._drop)
+        self._loads: dict[tuple[str, bytes], asyncio.Task[bytes | None]] = {}
+        self._owed: dict[str, int] = {}
+        self._owed_all = 0
+        self._debts = 0
+        self._indebted = asyncio.Event()
+
+    async def get(self, key: str, load: Load) -> bytes | None:
+        """The cached JSON, or what `load` gives: None if there is none. Raises what `load` raises."""
+        if self._owed_all or key in self._owed:
+            return await self._from_source("bypass", load)
+        value, lease = await self._reads.submit(key)
+        if value is not None:
+            METRICS.cache.labels("hit").inc()
+            return None if value == NONE else value
+        if lease is None:
+            return await self._from_source("down", load)
+        METRICS.cache.labels("miss").inc()
+        return await asyncio.shield(self._load_once(key, lease, load))
+
+    async def drop(self, keys: Collection[str]) -> None:
+        """After the commit, before the answer: no later `get` returns what was true before the write."""
+        if keys:
+            await self._drops.submit(keys)
+
+    async def is_up(self) -> bool:
+        async with asyncio.timeout(_LIMIT):
+            return bool(await self._redis.ping())
+
+    async def repay(self) -> None:
+        """Repeats owed drops until Redis took them; runs as long as the process."""
+        backoff = Backoff(first=0.05, most=2.0)
+        while True:
+            await self._indebted.wait()
+            if await self._repay_some():
+                backoff.reset()
+            else:
+                await asyncio.sleep(backoff.next())
+
+    async def _from_source(self, outcome: str, load: Load) -> bytes | None:
+        METRICS.cache.labels(outcome).inc()
+        return await load()
+
+    def _load_once(self, key: str, lease: bytes, load: Load) -> "asyncio.Task[bytes | None]":
+        # Shared among those who saw the same lease only: to them no write came between.
+        flight = (key, lease)
+        task = self._loads.get(flight)
+        if task is None:
+            task = self._loads[flight] = asyncio.create_task(self._load(key, lease, load), name=f"load {key}")
+            task.add_done_callback(lambda done: self._landed(flight, done))
+        return task
+
+    def _landed(self, flight: tuple[str, bytes], task: "asyncio.Task[bytes | None]") -> None:
+        del self._loads[flight]
+        if not task.cancelled():
+            task.exception()  # its readers may all have left; their limits are not this task's failure
+
+    async def _load(self, key: str, lease: bytes, load: Load) -> bytes | None:
+        async with asyncio.timeout(_LEASE / 2):
+            value = await load()
+        ttl = (_TTL_OF_NONE if value is None else _TTL) * random.uniform(0.8, 1.0)  # noqa: S311  # jitter
+        try:
+            async with asyncio.timeout(_LIMIT):
+                await self._fill_script(
+                    keys=[key, _lease_of(key)], args=[lease, NONE if value is None else value, int(ttl * 1000)]
+                )
+        except _FAILURES as error:
+            log.debug("cache fill failed", key=key, error=repr(error))
+        return value
+
+    async def _read(self, keys: list[str]) -> Sequence[tuple[bytes | None, bytes | None]]:
+        wanted = list(dict.fromkeys(keys))
+        try:
+            async with asyncio.timeout(_LIMIT):
+                answer = await self._read_script(
+                    keys=[*wanted, *map(_lease_of, wanted)], args=[os.urandom(8).hex(), int(_LEASE * 1000)]
+                )
+        except _FAILURES as error:
+            log.warning("cache read failed", keys=len(wanted), error=repr(error))
+            return [(None, None)] * len(keys)
+        found = dict(zip(wanted, zip(answer[::2], answer[1::2], strict=True), strict=True))
+        return [found[key] for key in keys]
+
+    async def _drop(self, batches: list[Collection[str]]) -> Sequence[None]:
+        keys = {key for batch in batches for key in batch}
+        if self._indebted.is_set():
+            self._owe(keys)
+            return [None] * len(batches)
+        try:
+            await self._delete(keys)
+        except _FAILURES as error:
+            log.warning("cache drop owed", keys=len(keys), error=repr(error))
+            self._owe(keys)
+        return [None] * len(batches)
+
+    def _owe(self, keys: Collection[str]) -> None:
+        self._debts += 1
+        if self._owed_all or len(self._owed) + len(keys) > _MOST_OWED:
+            self._owed.clear()
+            self._owed_all = self._debts
+        else:
+            self._owed.update(dict.fromkeys(keys, self._debts))
+        self._indebted.set()
+
+    async def _repay_some(self) -> bool:
+        everything = self._owed_all
+        some = dict(list(self._owed.items())[:_DROPS_AT_ONCE])
+        try:
+            if everything:
+                async with asyncio.timeout(_LIMIT):
+                    await self._redis.flushdb()
+            else:
+                await self._delete(some)
+        except _FAILURES:
+            return False
+        # A debt made meanwhile has a higher number: its write may have come after this drop.
+        if everything == self._owed_all:
+            self._owed_all = 0
+        for key, debt in some.items():
+            if self._owed.get(key) == debt:
+                del self._owed[key]
+        if not self._owed and not self._owed_all:
+            self._indebted.clear()
+            log.info("cache drops done")
+        return True
+
+    async def _delete(self, keys: Collection[str]) -> None:
+        async with asyncio.timeout(_LIMIT):
+            await self._redis.delete(*keys, *map(_lease_of, keys))
+
+
+def _lease_of(key: str) -> str:
+    return f"{key}:lease"
+
+
+@asynccontextmanager
+async def open_cache(url: str, tasks: BackgroundTasks) -> AsyncIterator[Cache]:
+    """A cache whose owed drops are repeated by a task of `tasks`."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=4,
+        timeout=_LIMIT,
+        socket_connect_timeout=_LIMIT,
+        retry=Retry(NoBackoff(), 1),
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+    )
+    redis = Redis(connection_pool=pool)
+    try:
+        cache = Cache(redis)
+        tasks.start("cache repay", cache.repay())
+        yield cache
+    finally:
+        await redis.aclose()
+        await pool.disconnect()

@@ -1,0 +1,85 @@
+"""Field types with the limits of the API."""
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from marshmallow import fields, validate
+
+from shared import pagination
+
+MAX_PRICE = Decimal("9999999999.99")
+MAX_STOCK = 2**31 - 1
+MAX_QUANTITY = 1_000_000
+MAX_PAGE = 200
+DEFAULT_PAGE = 50
+
+_PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
+_DIGITS = re.compile(r"[0-9]{1,19}")
+# Control characters (PostgreSQL stores no NUL) and lone surrogates (not UTF-8) are no part of a name.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CENT = Decimal("0.01")
+
+
+class Price(fields.Field[Decimal]):
+    """Money from a JSON number or string, exact: a number must have come as int or Decimal, never float."""
+
+    default_error_messages = {  # noqa: RUF012  # marshmallow merges this class attribute along the MRO
+        "invalid": f"Must be an amount from 0 to {MAX_PRICE} with at most two decimal places."
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Decimal:
+        if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+            raise self.make_error("invalid")
+        if isinstance(value, str) and not _PRICE.fullmatch(value):
+            raise self.make_error("invalid")
+        number = Decimal(value)
+        if not 0 <= number <= MAX_PRICE or number != (amount := abs(number).quantize(_CENT)):
+            raise self.make_error("invalid")
+        return amount
+
+
+def product_name(**options: Any) -> fields.String:
+    return fields.String(
+        validate=[
+            validate.Length(min=1, max=200),
+            validate.Predicate("strip", error="Must not be blank."),
+            lambda name: _UNPRINTABLE.search(name) is None,
+        ],
+        **options,
+    )
+
+
+def whole_number(low: int, high: int, **options: Any) -> fields.Integer:
+    """A JSON integer: neither 1.0 nor "1"."""
+    return fields.Integer(strict=True, validate=validate.Range(low, high), **options)
+
+
+class QueryInteger(fields.Field[int]):
+    """An integer from a query or a path: digits only, none of the other spellings that `int` takes."""
+
+    def __init__(self, low: int, high: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._low = low
+        self._high = high
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        number = int(value) if _DIGITS.fullmatch(value) else -1
+        if not self._low <= number <= self._high:
+            raise self.make_error("range", low=self._low, high=self._high)
+        return number
+
+    default_error_messages = {"range": "Must be an integer from {low} to {high}."}  # noqa: RUF012  # as above
+
+
+class Cursor(fields.Field[int]):
+    """The opaque cursor of a page; loads as the id that the page starts below."""
+
+    default_error_messages = {"invalid": "Not a cursor that this API gave."}  # noqa: RUF012  # as above
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        try:
+            return pagination.decode_cursor(value)
+        except ValueError as error:
+            raise self.make_error("invalid") from error

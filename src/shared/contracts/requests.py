@@ -1,0 +1,67 @@
+"""Bodies and queries of the HTTP API; the gateway and the services check the same schemas."""
+
+from enum import StrEnum
+
+from marshmallow import Schema, fields, validate
+
+from shared.contracts.fields import (
+    DEFAULT_PAGE,
+    MAX_PAGE,
+    MAX_QUANTITY,
+    MAX_STOCK,
+    Cursor,
+    Price,
+    QueryInteger,
+    product_name,
+    whole_number,
+)
+from shared.pagination import MAX_ID
+
+
+class OrderStatus(StrEnum):
+    """`pending → done | rejected`; `pending | done → cancelled`."""
+
+    PENDING = "pending"
+    DONE = "done"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+class CreateProduct(Schema):
+    """Body of `POST /products`."""
+
+    name = product_name(required=True)
+    price = Price(required=True)
+    qty = whole_number(0, MAX_STOCK, required=True)
+
+
+class CreateOrder(Schema):
+    """Body of `POST /orders`."""
+
+    product_id = whole_number(1, MAX_ID, required=True, data_key="productId")
+    quantity = whole_number(1, MAX_QUANTITY, required=True)
+
+
+class NoQuery(Schema):
+    """A route without query parameters."""
+
+
+class PageQuery(Schema):
+    """Which part of a list; `cursor` loads as the id that the page starts below."""
+
+    limit = QueryInteger(1, MAX_PAGE, load_default=DEFAULT_PAGE)
+    cursor = Cursor(load_default=MAX_ID)
+
+
+class OrdersQuery(PageQuery):
+    """Query of `GET /orders`."""
+
+    status = fields.String(load_default=None, validate=validate.OneOf([status.value for status in OrderStatus]))
+    product_id = QueryInteger(1, MAX_ID, load_default=None, data_key="productId")
+
+
+class ResourcePath(Schema):
+    """Every parameter of a path is an id."""
+
+    id = QueryInteger(1, MAX_ID)
+    product_id = QueryInteger(1, MAX_ID, data_key="productId")

@@ -1,0 +1,99 @@
+"""PostgreSQL: a pool whose every wait has a limit, and whose outages come out as UNAVAILABLE."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+import asyncpg.pool
+
+from shared.errors import AppError, Code
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+# A request learns within 2 s that the database does not answer: 1.5 s to work, the rest to give the connection back.
+_WORK = 1.5
+_ACQUIRE = 1.0
+_RELEASE = 0.4
+_MAX_CONNECTIONS = 8
+
+# The server's state, not the statement's fault (SQLSTATE classes 08, 25006, 28, 40, 53, 57): another try may succeed.
+_OUTAGES = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.OperatorInterventionError,
+)
+
+
+class Database:
+    """Connections for one piece of work at a time; the caller that knows the use case owns the transaction."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def connection(self, limit: float = _WORK) -> AsyncIterator[Connection]:
+        """A connection for at most `limit` seconds. Raises AppError UNAVAILABLE for an outage."""
+        try:
+            connection = await self._pool.acquire(timeout=min(_ACQUIRE, limit))
+        except _OUTAGES as error:
+            raise AppError(Code.UNAVAILABLE, "The database cannot be reached") from error
+        try:
+            async with _outage_is_unavailable(limit):
+                yield connection
+        finally:
+            await self._release(connection)
+
+    @asynccontextmanager
+    async def transaction(self, limit: float = _WORK) -> AsyncIterator[Connection]:
+        """As `connection`, in one transaction: committed at the end, rolled back by any exception."""
+        async with self.connection(limit) as connection, connection.transaction():
+            yield connection
+
+    async def is_up(self) -> bool:
+        async with self.connection() as connection:
+            await connection.fetchval("SELECT 1")
+        return True
+
+    async def _release(self, connection: Connection) -> None:
+        try:
+            await self._pool.release(connection, timeout=_RELEASE)
+        except _OUTAGES:
+            connection.terminate()
+
+
+@asynccontextmanager
+async def open_database(url: str, name: str) -> AsyncIterator[Database]:
+    """A pool that opens no connection before the first is needed, so a process starts without its database."""
+    pool = await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=_MAX_CONNECTIONS,
+        timeout=_ACQUIRE,
+        reset=_keep_session,
+        server_settings={"application_name": name, "jit": "off", "idle_in_transaction_session_timeout": "30s"},
+    )
+    try:
+        yield Database(pool)
+    finally:
+        pool.terminate()
+
+
+async def _keep_session(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """No statement of ours changes the session, so the default reset would be a round trip for nothing."""
+
+
+@asynccontextmanager
+async def _outage_is_unavailable(limit: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(limit):
+            yield
+    except _OUTAGES as error:
+        raise AppError(Code.UNAVAILABLE, "The database did not answer") from error

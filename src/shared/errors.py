@@ -1,0 +1,80 @@
+"""The one error that callers see, its codes, and the HTTP status of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+
+class Code(StrEnum):
+    """What went wrong, as a client may rely on it; `STATUS` gives the HTTP status."""
+
+    INVALID_JSON = "invalid_json"
+    VALIDATION_ERROR = "validation_error"
+    UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    CONFLICT = "conflict"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
+    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
+    RATE_LIMITED = "rate_limited"
+    INTERNAL_ERROR = "internal_error"
+    UPSTREAM_ERROR = "upstream_error"
+    UNAVAILABLE = "unavailable"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+
+
+STATUS: Mapping[Code, int] = MappingProxyType(
+    {
+        Code.INVALID_JSON: 400,
+        Code.VALIDATION_ERROR: 400,
+        Code.UNAUTHORIZED: 401,
+        Code.FORBIDDEN: 403,
+        Code.NOT_FOUND: 404,
+        Code.METHOD_NOT_ALLOWED: 405,
+        Code.CONFLICT: 409,
+        Code.PAYLOAD_TOO_LARGE: 413,
+        Code.UNSUPPORTED_MEDIA_TYPE: 415,
+        Code.IDEMPOTENCY_MISMATCH: 422,
+        Code.RATE_LIMITED: 429,
+        Code.INTERNAL_ERROR: 500,
+        Code.UPSTREAM_ERROR: 502,
+        Code.UNAVAILABLE: 503,
+        Code.UPSTREAM_TIMEOUT: 504,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One refused field; `field` is its name in the JSON body, the query or the path."""
+
+    field: str
+    message: str
+
+
+class AppError(Exception):
+    """A failure with a code; its message is shown to the client unless the status is 5xx.
+
+    `retry_after` is in seconds; UNAVAILABLE always carries it.
+    """
+
+    def __init__(
+        self, code: Code, message: str, *, details: Sequence[Detail] = (), retry_after: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.details = tuple(details)
+        self.retry_after = 1 if retry_after is None and code is Code.UNAVAILABLE else retry_after
+
+    @property
+    def status(self) -> int:
+        return STATUS[self.code]
+
+
+def invalid_field(field: str, message: str) -> AppError:
+    """The refusal of a single field."""
+    return AppError(Code.VALIDATION_ERROR, "The request is not valid", details=[Detail(field, message)])

@@ -1,0 +1,61 @@
+"""Structured logs: one JSON object a line on stdout, tied together by the trace id."""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from shared import tracing
+
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+
+
+def configure(service: str, level: str) -> None:
+    """Send structlog and the standard library's logging to stdout, from `level` up."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[_Stamp(service), structlog.processors.format_exc_info, _render],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.BytesLoggerFactory(file=sys.stdout.buffer),
+        cache_logger_on_first_use=True,
+    )
+    # aiormq and asyncio tell through INFO what our own lines say better.
+    logging.basicConfig(handlers=[_Forward()], level=max(number, logging.WARNING), force=True)
+
+
+class _Stamp:
+    """Puts the fields that every line has first, so that a person finds them."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        line: dict[str, Any] = {
+            "timestamp": datetime.now(UTC),
+            "level": "error" if method == "exception" else method,
+            "service": self._service,
+            "event": event.pop("event"),
+        }
+        trace = tracing.current.get()
+        if trace is not None:
+            line["trace_id"] = trace.trace_id
+            line["span_id"] = trace.span_id
+            line["request_id"] = trace.request_id
+        line.update(event)
+        return line
+
+
+def _render(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
+    return orjson.dumps(event, default=repr, option=_OPTIONS)
+
+
+class _Forward(logging.Handler):
+    """Records of the standard library's logging, as lines of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        logger = structlog.get_logger()
+        logger.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)

@@ -1,0 +1,58 @@
+"""A service's part in the messaging: its publisher, its relay and its consumers, opened and closed in order."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from shared.db import Database
+from shared.messaging.consumer import Consumer, Handle
+from shared.messaging.dead_letters import DeadLetters
+from shared.messaging.outbox import Relay
+from shared.messaging.publisher import Publisher
+from shared.messaging.topology import Queue
+from shared.tasks import BackgroundTasks
+
+_FLUSH = 4.0
+
+
+class Bus:
+    """`relay` takes what the service emits, `consume` brings what it listens to."""
+
+    def __init__(self, url: str, service: str, database: Database, tasks: BackgroundTasks) -> None:
+        self._url = url
+        self._service = service
+        self._tasks = tasks
+        self._publisher = Publisher(url, service)
+        self._dead_letters = DeadLetters(self._publisher)
+        self._consumers: list[Consumer] = []
+        self.relay = Relay(database, self._publisher, f"/{service}")
+        tasks.start("publisher", self._publisher.run())
+        tasks.start("relay", self.relay.run())
+        tasks.start("outbox watch", self.relay.watch())
+
+    def consume(self, queue: Queue, handle: Handle) -> None:
+        consumer = Consumer(self._url, self._service, queue, handle, self._dead_letters)
+        self._consumers.append(consumer)
+        self._tasks.start(f"consumer of {queue.name}", consumer.run())
+
+    async def is_up(self) -> bool:
+        return self._publisher.connected and all(consumer.connected for consumer in self._consumers)
+
+    async def consumes(self) -> bool:
+        """False while a batch is held because a server is down."""
+        return not any(consumer.stalled for consumer in self._consumers)
+
+    async def close(self) -> None:
+        """Stop consuming, then publish what the last batches and requests left in the outbox."""
+        await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
+        await self.relay.flush(_FLUSH)
+
+
+@asynccontextmanager
+async def open_bus(url: str, service: str, database: Database, tasks: BackgroundTasks) -> AsyncIterator[Bus]:
+    """`tasks` must end after this context: the flush still needs them."""
+    bus = Bus(url, service, database, tasks)
+    try:
+        yield bus
+    finally:
+        await bus.close()

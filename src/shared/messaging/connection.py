@@ -1,0 +1,72 @@
+"""A connection to RabbitMQ that comes back: aiormq itself does not reconnect."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import NoReturn
+
+import aiormq
+import structlog
+from aiormq.abc import AbstractConnection
+from yarl import URL
+
+from shared.backoff import Backoff
+from shared.messaging import topology
+
+log = structlog.get_logger()
+
+_CONNECT = 10.0
+_CLOSE = 2.0
+_HEARTBEAT = 10
+
+Session = Callable[[AbstractConnection], AbstractAsyncContextManager[asyncio.Future[object]]]
+
+
+class SupervisedConnection:
+    """Connects, declares the topology, opens a `session`, and does so again whenever the session is lost.
+
+    A session yields a future that is done when the session is of no more use (its channel closed, its consumer
+    cancelled). `name` is what the broker's UI shows.
+    """
+
+    def __init__(self, url: str, name: str, session: Session) -> None:
+        self._url = URL(url).update_query(name=name, heartbeat=_HEARTBEAT)
+        self._name = name
+        self._session = session
+        self.connected = False
+
+    async def run(self) -> NoReturn:
+        """Runs until it is cancelled; the wait between tries grows to 5 s."""
+        backoff = Backoff()
+        while True:
+            try:
+                await self._connect_and_hold(backoff)
+                log.warning("broker session ended", connection=self._name)
+            except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+                # RuntimeError: aiormq's word for a channel or connection that closed under a call.
+                log.warning("broker not connected", connection=self._name, error=repr(error))
+            await asyncio.sleep(backoff.next())
+
+    async def _connect_and_hold(self, backoff: Backoff) -> None:
+        async with asyncio.timeout(_CONNECT):
+            connection = await aiormq.connect(self._url)
+        try:
+            async with asyncio.timeout(_CONNECT):
+                await topology.declare(connection)
+            async with self._session(connection) as lost:
+                self.connected = True
+                backoff.reset()
+                log.info("broker connected", connection=self._name)
+                await asyncio.wait({connection.closing, lost}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.connected = False
+            await close(connection)
+
+
+async def close(connection: AbstractConnection) -> None:
+    """Close within 2 s, whatever state the connection is in."""
+    try:
+        async with asyncio.timeout(_CLOSE):
+            await connection.close()
+    except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError):
+        log.debug("broker connection did not close cleanly")

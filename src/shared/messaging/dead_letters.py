@@ -1,0 +1,55 @@
+"""Where an event goes that cannot be read or applied: `<queue>.dead`, with the reason, for an operator to look at."""
+
+import asyncio
+
+import structlog
+
+from shared import tracing
+from shared.backoff import Backoff
+from shared.messaging import cloudevents
+from shared.messaging.cloudevents import Event, Unreadable
+from shared.messaging.publisher import Publisher, PublishError
+from shared.messaging.topology import Queue
+from shared.metrics import METRICS
+
+log = structlog.get_logger()
+
+_DEFAULT_EXCHANGE = ""  # routes by queue name, AMQP 0-9-1 §3.1.3.1
+_MOST_ERROR = 1_000
+
+
+class DeadLetters:
+    """Each call returns once the broker confirmed the dead letter, so that its event may be acknowledged."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def bury(self, queue: Queue, event: Event, error: Exception) -> None:
+        log.error(
+            "event buried",
+            queue=queue.name,
+            event_id=event.id,
+            event_type=event.type,
+            event_trace_id=tracing.trace_id_of(event.traceparent),
+            exc_info=error,
+        )
+        headers = {
+            "x-reason": "failed",
+            "x-error": f"{type(error).__name__}: {error}"[:_MOST_ERROR],
+            "traceparent": event.traceparent or "",
+        }
+        await self._publish(queue, cloudevents.encode([event]), headers)
+
+    async def bury_unreadable(self, queue: Queue, element: Unreadable) -> None:
+        log.error("event buried", queue=queue.name, reason=element.reason, size=len(element.content))
+        await self._publish(queue, element.content, {"x-reason": "unreadable", "x-error": element.reason})
+
+    async def _publish(self, queue: Queue, body: bytes, headers: dict[str, str]) -> None:
+        METRICS.events.labels(queue.name, "buried").inc()
+        backoff = Backoff()
+        while True:
+            try:
+                return await self._publisher.publish(_DEFAULT_EXCHANGE, queue.dead, body, headers)
+            except PublishError as error:
+                log.warning("dead letter waits", queue=queue.name, error=str(error))
+                await asyncio.sleep(backoff.next())

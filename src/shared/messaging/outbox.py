@@ -1,0 +1,138 @@
+"""The transactional outbox: an event is a row of the transaction that caused it, and the relay publishes the rows.
+
+Rows are claimed by deleting them in a transaction that commits when the broker has confirmed. Whatever goes wrong
+before rolls back and leaves them for the next try, so an event may be published twice and is never lost.
+"""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import NoReturn
+
+import asyncpg
+import orjson
+import structlog
+
+from shared.backoff import Backoff
+from shared.db import Database
+from shared.errors import AppError
+from shared.messaging import cloudevents, topology
+from shared.messaging.cloudevents import Event
+from shared.messaging.publisher import Publisher, PublishError
+from shared.metrics import METRICS
+
+log = structlog.get_logger()
+
+MOST_ROWS = 1_000_000
+_CLAIM_ROWS = 1_024
+_MESSAGE_EVENTS = 256
+_POLL = 1.0
+# The publisher's limit with room for the two statements around it.
+_TRANSACTION = 8.0
+
+_CLAIM = """
+DELETE FROM outbox
+WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
+RETURNING id, type, payload, traceparent, created_at
+"""
+
+# The span of ids is never less than the rows and costs two index look-ups; only a long one is counted.
+_SPAN = "SELECT coalesce(max(id) - min(id) + 1, 0) FROM outbox"
+_COUNT = "SELECT count(*) FROM outbox"
+
+
+class Relay:
+    """Publishes outbox rows in the order of their ids: at once when woken, every second for what a crash left."""
+
+    def __init__(self, database: Database, publisher: Publisher, source: str) -> None:
+        self._database = database
+        self._publisher = publisher
+        self._source = source
+        self._woken = asyncio.Event()
+        self.full = False
+
+    def wake(self) -> None:
+        """Call after the commit that wrote rows."""
+        self._woken.set()
+
+    async def run(self) -> NoReturn:
+        backoff = Backoff(first=0.1, most=2.0)
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL):
+                    await self._woken.wait()
+            self._woken.clear()
+            if await self._drain():
+                backoff.reset()
+            else:
+                await asyncio.sleep(backoff.next())
+
+    async def watch(self) -> NoReturn:
+        """Keeps `full` and the gauge current."""
+        while True:
+            try:
+                await self._measure()
+            except AppError as error:
+                log.warning("outbox not measured", error=str(error))
+            await asyncio.sleep(_POLL)
+
+    async def flush(self, limit: float) -> None:
+        """Publish what is left, for at most `limit` seconds; the rows that stay are the next start's."""
+        try:
+            async with asyncio.timeout(limit):
+                await self._drain()
+        except TimeoutError:
+            log.warning("outbox not flushed in time")
+
+    async def _drain(self) -> bool:
+        """Until nothing is left; False if it could not go on."""
+        if not self._publisher.connected:
+            return False
+        try:
+            while await self._relay() == _CLAIM_ROWS:
+                pass
+        except (PublishError, AppError) as error:
+            log.warning("outbox waits", error=str(error))
+            return False
+        return True
+
+    async def _relay(self) -> int:
+        async with self._database.transaction(limit=_TRANSACTION) as connection:
+            rows = await connection.fetch(_CLAIM, _CLAIM_ROWS)
+            await self._publish(sorted(rows, key=lambda row: int(row["id"])))
+        METRICS.published.inc(len(rows))
+        return len(rows)
+
+    async def _publish(self, rows: Sequence[asyncpg.Record]) -> None:
+        messages = [
+            self._publisher.publish(topology.EXCHANGE, event_type, cloudevents.encode(events))
+            for event_type, same in groupby(rows, key=lambda row: str(row["type"]))
+            for events in _chunks([self._event(row) for row in same])
+        ]
+        for outcome in await asyncio.gather(*messages, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    def _event(self, row: asyncpg.Record) -> Event:
+        return Event(
+            id=str(row["id"]),
+            source=self._source,
+            type=row["type"],
+            time=row["created_at"],
+            traceparent=row["traceparent"],
+            data=orjson.Fragment(row["payload"]),
+        )
+
+    async def _measure(self) -> None:
+        async with self._database.connection() as connection:
+            rows = await connection.fetchval(_SPAN)
+            if rows > MOST_ROWS:
+                rows = await connection.fetchval(_COUNT)
+        self.full = rows > MOST_ROWS
+        METRICS.outbox.set(rows)
+
+
+def _chunks(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+    for start in range(0, len(events), _MESSAGE_EVENTS):
+        yield events[start : start + _MESSAGE_EVENTS]

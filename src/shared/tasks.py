@@ -1,0 +1,44 @@
+"""Background tasks with an owner: named, logged when they fail, and visible to the readiness check."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Self
+
+import structlog
+
+log = structlog.get_logger()
+
+_STOP = 3.0
+
+
+class BackgroundTasks:
+    """Owns tasks that are meant to run until the context ends; one that ends before is in `failed` for ever."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        self.failed: set[str] = set()
+
+    def start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_done)
+        return task
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Cancel what still runs and wait at most 3 s for it."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP)
+
+    def _on_done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if self._stopping or task.cancelled():
+            return
+        self.failed.add(task.get_name())
+        log.error("background task ended", task=task.get_name(), exc_info=task.exception())

@@ -1,0 +1,55 @@
+"""W3C trace context: one trace id for everything that a request causes, in every process."""
+
+import os
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+# https://www.w3.org/TR/trace-context/#traceparent-header: lower-case hex; a version above 00 may carry more fields.
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_NO_TRACE = "0" * 32
+_NO_SPAN = "0" * 16
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The place of the current work in its trace; `span_id` names this process's part of it."""
+
+    trace_id: str
+    span_id: str
+    flags: str
+    request_id: str
+
+    @property
+    def traceparent(self) -> str:
+        return f"00-{self.trace_id}-{self.span_id}-{self.flags}"
+
+
+current: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+def begin(traceparent: str | None = None, request_id: str | None = None) -> Trace:
+    """Continue a valid traceparent with a new span, replace an invalid one; the same for the request id."""
+    parent = parse(traceparent)
+    trace_id, flags = parent or (os.urandom(16).hex(), "01")
+    if not request_id or not _REQUEST_ID.fullmatch(request_id):
+        request_id = os.urandom(16).hex()
+    return Trace(trace_id, os.urandom(8).hex(), flags, request_id)
+
+
+def parse(traceparent: str | None) -> tuple[str, str] | None:
+    """Trace id and flags of a valid traceparent, else None."""
+    match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
+    if match is None:
+        return None
+    version, trace_id, span_id, flags, more = match.groups()
+    if version == "ff" or (version == "00" and more) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
+        return None
+    return trace_id, flags
+
+
+def trace_id_of(traceparent: str | None) -> str | None:
+    """The trace id that log lines of an event carry, or None if the event has no valid trace."""
+    parsed = parse(traceparent)
+    return parsed[0] if parsed else None

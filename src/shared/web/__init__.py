@@ -1,0 +1,1 @@
+"""HTTP, served and called: what every process of the system does alike."""

@@ -1,0 +1,72 @@
+"""Reads a request into checked values, or refuses it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from aiohttp import web
+from marshmallow import Schema, ValidationError
+
+from shared.contracts.requests import ResourcePath
+from shared.errors import AppError, Code, Detail
+
+MAX_BODY = 64 * 1024
+_PATH = ResourcePath()
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")  # RFC 8259 §6: NaN and Infinity are not permitted
+
+
+# Not orjson: an amount of money must not become a float on the way in.
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
+
+
+async def read_json(request: web.Request, schema: Schema) -> dict[str, Any]:
+    """The body, checked. Raises AppError: wrong media type, not JSON, or each field that is wrong."""
+    if request.content_type != "application/json":
+        raise AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json")
+    return load(schema, decode(await request.read()))
+
+
+def decode(body: bytes) -> Any:
+    """JSON whose fractions are Decimal. Raises AppError for anything else."""
+    try:
+        return _DECODER.decode(body.decode())
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise AppError(Code.INVALID_JSON, "The body is not valid JSON") from error
+
+
+def read_query(request: web.Request, schema: Schema) -> dict[str, Any]:
+    """The query, checked; a parameter given twice is refused."""
+    query = request.query
+    repeated = [Detail(name, "Given more than once.") for name in set(query) if len(query.getall(name)) > 1]
+    if repeated:
+        raise AppError(Code.VALIDATION_ERROR, "The request is not valid", details=repeated)
+    return load(schema, dict(query))
+
+
+def read_path(request: web.Request) -> dict[str, int]:
+    """The ids in the path, by their attribute names."""
+    return load(_PATH, request.match_info) if request.match_info else {}
+
+
+def load(schema: Schema, content: Any) -> dict[str, Any]:
+    """Raises AppError VALIDATION_ERROR with a detail for each wrong field."""
+    try:
+        loaded: dict[str, Any] = schema.load(content)
+    except ValidationError as error:
+        details = list(_details(error.messages))
+        raise AppError(Code.VALIDATION_ERROR, "The request is not valid", details=details) from error
+    return loaded
+
+
+def _details(messages: Mapping[str, Any] | Sequence[Any], field: str = "") -> list[Detail]:
+    if isinstance(messages, Mapping):
+        nested = [
+            _details(inner, "body" if name == "_schema" else f"{field}.{name}".lstrip("."))
+            for name, inner in messages.items()
+        ]
+        return [detail for details in nested for detail in details]
+    return [Detail(field or "body", " ".join(map(str, messages)))]

@@ -18,8 +18,10 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Calls `flush` with 1 to `most` items, one call at a time; it returns one result for each, in order.
 
-    `waiting` bounds the queue, `limit` (seconds) the wait of each item; past either, UNAVAILABLE is raised.
-    An item whose caller gave up before its flush began is not flushed.
+    `flush` has to limit itself: an item waits for the flush that runs and for its own. A flush that fails because
+    a server is down (UNAVAILABLE) fails those who wait behind it too, so an outage costs each caller one limit.
+    `waiting` bounds the queue; past it, UNAVAILABLE is raised. An item whose caller gave up before its flush began
+    is not flushed.
     """
 
     def __init__(
@@ -28,12 +30,10 @@ class Batcher(Generic[Item, Result]):
         *,
         most: int = 256,
         waiting: int = 10_000,
-        limit: float = 2.0,
     ) -> None:
         self._flush = flush
         self._most = most
         self._bound = waiting
-        self._limit = limit
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
@@ -46,11 +46,7 @@ class Batcher(Generic[Item, Result]):
         if self._flusher is None:
             # An empty context: the flush belongs to no single request, nor do its log lines.
             self._flusher = asyncio.create_task(self._run(), name="batch flusher", context=Context())
-        try:
-            async with asyncio.timeout(self._limit):
-                return await future
-        except TimeoutError as error:
-            raise AppError(Code.UNAVAILABLE, f"Not written within {self._limit:g} s") from error
+        return await future
 
     async def _run(self) -> None:
         try:
@@ -74,6 +70,9 @@ class Batcher(Generic[Item, Result]):
                 if not future.done():
                     future.set_result(result)
         except Exception as error:  # noqa: BLE001  # every caller of the batch gets it and decides
+            if isinstance(error, AppError) and error.code is Code.UNAVAILABLE:
+                futures += [future for _, future in self._waiting]
+                self._waiting.clear()
             for future in futures:
                 if not future.done():
                     future.set_exception(error)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from shared.contracts.fields import MAX_QUANTITY, Price, product_name, whole_number
+from shared.contracts.fields import MAX_QUANTITY, Price, WholeNumber, product_name
 from shared.pagination import MAX_ID
 
 
@@ -35,7 +35,7 @@ class _EventData(Schema):
 class ProductData(_EventData):
     """`product.created` and `product.updated`: the product as it now is."""
 
-    product_id = whole_number(1, MAX_ID, required=True, data_key="productId")
+    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
     name = product_name(required=True)
     price = Price(required=True)
 
@@ -43,16 +43,16 @@ class ProductData(_EventData):
 class OrderCreatedData(_EventData):
     """`order.created`: the stock that an order asks for."""
 
-    order_id = whole_number(1, MAX_ID, required=True, data_key="orderId")
-    product_id = whole_number(1, MAX_ID, required=True, data_key="productId")
-    quantity = whole_number(1, MAX_QUANTITY, required=True)
+    order_id = WholeNumber(1, MAX_ID, required=True, data_key="orderId")
+    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
+    quantity = WholeNumber(1, MAX_QUANTITY, required=True)
 
 
 class OrderUpdatedData(_EventData):
     """`order.updated`: what became of the order's claim on the stock."""
 
-    order_id = whole_number(1, MAX_ID, required=True, data_key="orderId")
-    product_id = whole_number(1, MAX_ID, required=True, data_key="productId")
+    order_id = WholeNumber(1, MAX_ID, required=True, data_key="orderId")
+    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
     status = fields.String(required=True, validate=validate.OneOf(["done", "rejected"]))
     reason = fields.String(load_default=None, allow_none=True, validate=validate.OneOf(list(Reason)))
 

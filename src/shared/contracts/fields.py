@@ -51,13 +51,10 @@ def product_name(**options: Any) -> fields.String:
     )
 
 
-def whole_number(low: int, high: int, **options: Any) -> fields.Integer:
-    """A JSON integer: neither 1.0 nor "1"."""
-    return fields.Integer(strict=True, validate=validate.Range(low, high), **options)
+class WholeNumber(fields.Field[int]):
+    """A JSON integer in a range: neither 1.0 nor "1" nor true."""
 
-
-class QueryInteger(fields.Field[int]):
-    """An integer from a query or a path: digits only, none of the other spellings that `int` takes."""
+    default_error_messages = {"range": "Must be an integer from {low} to {high}."}  # noqa: RUF012  # as above
 
     def __init__(self, low: int, high: int, **options: Any) -> None:
         super().__init__(**options)
@@ -65,12 +62,16 @@ class QueryInteger(fields.Field[int]):
         self._high = high
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
-        number = int(value) if _DIGITS.fullmatch(value) else -1
-        if not self._low <= number <= self._high:
+        if type(value) is not int or not self._low <= value <= self._high:
             raise self.make_error("range", low=self._low, high=self._high)
-        return number
+        return value
 
-    default_error_messages = {"range": "Must be an integer from {low} to {high}."}  # noqa: RUF012  # as above
+
+class QueryInteger(WholeNumber):
+    """An integer from a query or a path: digits only, none of the other spellings that `int` takes."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
+        return super()._deserialize(int(value) if _DIGITS.fullmatch(value) else None, attr, data, **kwargs)
 
 
 class Cursor(fields.Field[int]):

@@ -12,8 +12,8 @@ from shared.contracts.fields import (
     Cursor,
     Price,
     QueryInteger,
+    WholeNumber,
     product_name,
-    whole_number,
 )
 from shared.pagination import MAX_ID
 
@@ -32,14 +32,14 @@ class CreateProduct(Schema):
 
     name = product_name(required=True)
     price = Price(required=True)
-    qty = whole_number(0, MAX_STOCK, required=True)
+    qty = WholeNumber(0, MAX_STOCK, required=True)
 
 
 class CreateOrder(Schema):
     """Body of `POST /orders`."""
 
-    product_id = whole_number(1, MAX_ID, required=True, data_key="productId")
-    quantity = whole_number(1, MAX_QUANTITY, required=True)
+    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
+    quantity = WholeNumber(1, MAX_QUANTITY, required=True)
 
 
 class NoQuery(Schema):

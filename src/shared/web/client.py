@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -66,7 +67,7 @@ class Upstream:
         Raises AppError: UNAVAILABLE if no connection could be made, UPSTREAM_TIMEOUT past a limit,
         UPSTREAM_ERROR if the answer broke off or was no HTTP.
         """
-        url = URL(self._base + target, encoded=True)
+        url = _url(self._base + target)
         try:
             async with self._session.request(
                 method, url, headers=_with_trace(headers), data=body, allow_redirects=False
@@ -82,6 +83,11 @@ class Upstream:
     async def is_ready(self) -> bool:
         reply = await self.request("GET", "/health/ready")
         return reply.status == 200  # noqa: PLR2004  # what `shared.web.health.ready` answers
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> URL:
+    return URL(text, encoded=True)
 
 
 def _with_trace(headers: Mapping[str, str] | None) -> CIMultiDict[str]:

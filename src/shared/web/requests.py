@@ -40,6 +40,8 @@ def decode(body: bytes) -> Any:
 
 def read_query(request: web.Request, schema: Schema) -> dict[str, Any]:
     """The query, checked; a parameter given twice is refused."""
+    if "?" not in request.raw_path and not schema.fields:
+        return {}
     query = request.query
     repeated = [Detail(name, "Given more than once.") for name in set(query) if len(query.getall(name)) > 1]
     if repeated:

@@ -1,6 +1,7 @@
 """Runs one process: settings, logs, application, socket, and an ordered end."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -72,6 +73,7 @@ async def serve(app: web.Application, listen: Listen) -> int:
         except OSError as error:
             log.critical("cannot listen", host=listen.host, port=listen.port, error=os.strerror(error.errno or 0))
             return 1
+        _spare_the_collector()
         log.info("listening", host=listen.host, port=runner.addresses[0][1])
         await stop.wait()
         log.info("stopping")
@@ -80,6 +82,13 @@ async def serve(app: web.Application, listen: Listen) -> int:
         await runner.cleanup()
     log.info("stopped")
     return 0
+
+
+def _spare_the_collector() -> None:
+    """What was made at start stays, and a request leaves few cycles: a tenth of the CPU went into looking for them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def application(*middlewares: Middleware) -> web.Application:

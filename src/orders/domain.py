@@ -14,7 +14,6 @@ class Product:
     """What an order needs to know of a product."""
 
     id: int
-    name: str
     price: Decimal
 
 

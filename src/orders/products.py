@@ -31,7 +31,7 @@ class Products:
         if content is None:
             return None
         product = orjson.loads(content)
-        return Product(product["id"], product["name"], Decimal(product["price"]))
+        return Product(product["id"], Decimal(product["price"]))
 
     async def forget(self, product_ids: Sequence[int]) -> None:
         await self._cache.drop([_cache_key(product_id) for product_id in product_ids])

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import asyncpg
 import asyncpg.pool
+from asyncpg.transaction import Transaction
 
 from shared.errors import AppError, Code
 
@@ -16,6 +17,7 @@ Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 _WORK = 1.5
 _ACQUIRE = 1.0
 _RELEASE = 0.4
+_CLOSE = 1.0
 _MAX_CONNECTIONS = 8
 
 # The server's state, not the statement's fault (SQLSTATE classes 08, 25006, 28, 40, 53, 57): another try may succeed.
@@ -54,8 +56,15 @@ class Database:
     @asynccontextmanager
     async def transaction(self, limit: float = _WORK) -> AsyncIterator[Connection]:
         """As `connection`, in one transaction: committed at the end, rolled back by any exception."""
-        async with self.connection(limit) as connection, connection.transaction():
-            yield connection
+        async with self.connection(limit) as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except BaseException:
+                await _roll_back(connection, transaction)
+                raise
+            await transaction.commit()
 
     async def is_up(self) -> bool:
         async with self.connection() as connection:
@@ -83,11 +92,23 @@ async def open_database(url: str, name: str) -> AsyncIterator[Database]:
     try:
         yield Database(pool)
     finally:
-        pool.terminate()
+        try:
+            async with asyncio.timeout(_CLOSE):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
 
 
 async def _keep_session(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """No statement of ours changes the session, so the default reset would be a round trip for nothing."""
+
+
+async def _roll_back(connection: Connection, transaction: Transaction) -> None:
+    try:
+        async with asyncio.timeout(_RELEASE):
+            await transaction.rollback()
+    except _OUTAGES:
+        connection.terminate()  # the server rolls back when it notices
 
 
 @asynccontextmanager

@@ -45,6 +45,9 @@ class SupervisedConnection:
             except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
                 # RuntimeError: aiormq's word for a channel or connection that closed under a call.
                 log.warning("broker not connected", connection=self._name, error=repr(error))
+            except Exception:
+                # Whatever a broken peer or proxy makes the client library raise, a new connection is the answer.
+                log.exception("broker session crashed", connection=self._name)
             await asyncio.sleep(backoff.next())
 
     async def _connect_and_hold(self, backoff: Backoff) -> None:

@@ -81,6 +81,8 @@ class Relay:
                 await self._measure()
             except AppError as error:
                 log.warning("outbox not measured", error=str(error))
+            except Exception:
+                log.exception("outbox not measured")  # no schema yet, for one: it may come
             await asyncio.sleep(_POLL)
 
     async def flush(self, limit: float) -> None:
@@ -100,6 +102,9 @@ class Relay:
                 pass
         except (PublishError, AppError) as error:
             log.warning("outbox waits", error=str(error))
+            return False
+        except Exception:
+            log.exception("outbox waits")  # a fault of ours or of the schema: the rows stay, and somebody must look
             return False
         return True
 

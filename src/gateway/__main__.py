@@ -1,3 +1,5 @@
+"""`python -m gateway`"""
+
 import sys
 
 from gateway.app import create_app

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import ValidationError, fields, validate
 
 from shared import pagination
 
@@ -40,12 +40,17 @@ class Price(fields.Field[Decimal]):
         return amount
 
 
+def _printable(name: str) -> None:
+    if _UNPRINTABLE.search(name):
+        raise ValidationError("Must not contain control characters.")
+
+
 def product_name(**options: Any) -> fields.String:
     return fields.String(
         validate=[
             validate.Length(min=1, max=200),
             validate.Predicate("strip", error="Must not be blank."),
-            lambda name: _UNPRINTABLE.search(name) is None,
+            _printable,
         ],
         **options,
     )

@@ -29,7 +29,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What arrived in the place of an event, as bytes, and why it is none."""
+    """What arrived in the place of an event, as a batch of its own where that is possible, and why it is none."""
 
     content: bytes
     reason: str
@@ -47,7 +47,7 @@ def decode(body: bytes) -> list[Event | Unreadable]:
         return [Unreadable(body, "not JSON")]
     if not isinstance(batch, list):
         return [Unreadable(body, "not a CloudEvents batch")]
-    return [_event(element) for element in batch]
+    return [_event(element, body) for element in batch]
 
 
 def now() -> datetime:
@@ -68,16 +68,14 @@ def _attributes(event: Event) -> dict[str, Any]:
     return attributes
 
 
-def _event(element: Any) -> Event | Unreadable:
-    if not isinstance(element, dict):
-        return Unreadable(orjson.dumps(element), "not an object")
-    if element.get("specversion") != _SPEC_VERSION:
-        return Unreadable(orjson.dumps(element), f"specversion is not {_SPEC_VERSION}")
-    for name in ("id", "source", "type"):
-        if not isinstance(element.get(name), str) or not element[name]:
-            return Unreadable(orjson.dumps(element), f"{name} is missing")
-    if not isinstance(element.get("data"), dict):
-        return Unreadable(orjson.dumps(element), "data is not an object")
+def _event(element: Any, body: bytes) -> Event | Unreadable:
+    try:
+        content = orjson.dumps([element])
+    except orjson.JSONEncodeError:  # it reads four times as deep as it writes, and a dead letter has to be written
+        return Unreadable(body, "nested too deeply")
+    reason = _fault(element)
+    if reason is not None:
+        return Unreadable(content, reason)
     traceparent = element.get("traceparent")
     return Event(
         id=element["id"],
@@ -87,3 +85,14 @@ def _event(element: Any) -> Event | Unreadable:
         traceparent=traceparent if isinstance(traceparent, str) else None,
         data=element["data"],
     )
+
+
+def _fault(element: Any) -> str | None:
+    if not isinstance(element, dict):
+        return "not an object"
+    if element.get("specversion") != _SPEC_VERSION:
+        return f"specversion is not {_SPEC_VERSION}"
+    for name in ("id", "source", "type"):
+        if not isinstance(element.get(name), str) or not element[name]:
+            return f"{name} is missing"
+    return None if isinstance(element.get("data"), dict) else "data is not an object"

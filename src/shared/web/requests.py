@@ -71,4 +71,6 @@ def _details(messages: Mapping[str, Any] | Sequence[Any], field: str = "") -> li
             for name, inner in messages.items()
         ]
         return [detail for details in nested for detail in details]
-    return [Detail(field or "body", " ".join(map(str, messages)))]
+    # A name is the client's: JSON can spell a lone surrogate, which no answer could.
+    name = (field or "body").encode(errors="replace").decode()
+    return [Detail(name, " ".join(map(str, messages)))]

@@ -36,7 +36,7 @@ class _Stamp:
     def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         line: dict[str, Any] = {
             "timestamp": datetime.now(UTC),
-            "level": "error" if method == "exception" else method,
+            "level": method,
             "service": self._service,
             "event": event.pop("event"),
         }
@@ -50,7 +50,16 @@ class _Stamp:
 
 
 def _render(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
-    return orjson.dumps(event, default=repr, option=_OPTIONS)
+    try:
+        return orjson.dumps(event, default=repr, option=_OPTIONS)
+    except orjson.JSONEncodeError:  # a log call never breaks what it tells of
+        return orjson.dumps({name: _writable(value) for name, value in event.items()}, option=_OPTIONS)
+
+
+def _writable(value: object) -> object:
+    if isinstance(value, datetime):
+        return value
+    return (value if isinstance(value, str) else repr(value)).encode(errors="replace").decode()
 
 
 class _Forward(logging.Handler):

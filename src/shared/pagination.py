@@ -25,7 +25,7 @@ def decode_cursor(cursor: str) -> int:
     try:
         packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         _, last_id, _ = _LAYOUT.unpack(packed)
-    except (binascii.Error, UnicodeEncodeError, struct.error, ValueError) as error:
+    except (struct.error, ValueError) as error:
         raise ValueError("not a cursor") from error
     if last_id < 1 or encode_cursor(last_id) != cursor:
         raise ValueError("not a cursor")

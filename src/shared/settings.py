@@ -26,7 +26,7 @@ class Listen:
 class Environment:
     """Typed look-ups; a problem is noted and a harmless value returned, so that `check` can name them all."""
 
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
     problems: list[str] = field(default_factory=list)
 
     def text(self, name: str, default: str | None = None) -> str:

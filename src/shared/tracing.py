@@ -8,6 +8,7 @@ from dataclasses import dataclass
 # https://www.w3.org/TR/trace-context/#traceparent-header: lower-case hex; a version above 00 may carry more fields.
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_SAMPLED = 0x01
 _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
 
@@ -46,7 +47,8 @@ def parse(traceparent: str | None) -> tuple[str, str] | None:
     version, trace_id, span_id, flags, more = match.groups()
     if version == "ff" or (version == "00" and more) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    return trace_id, flags
+    # The other flags are not ours to send on: https://www.w3.org/TR/trace-context/#other-flags.
+    return trace_id, "01" if int(flags, 16) & _SAMPLED else "00"
 
 
 def trace_id_of(traceparent: str | None) -> str | None:

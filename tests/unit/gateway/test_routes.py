@@ -1,0 +1,29 @@
+from collections.abc import Iterable
+
+import pytest
+from aiohttp import web
+
+import orders.routes
+import products.routes
+from gateway.routes import BY_PATTERN, ROUTES
+from shared.web import health
+
+SERVED = {"products": products.routes.ROUTES, "orders": orders.routes.ROUTES}
+
+
+def patterns(table: Iterable[web.AbstractRouteDef]) -> set[tuple[str, str]]:
+    return {(route.method, route.path) for route in table if isinstance(route, web.RouteDef)}
+
+
+@pytest.mark.parametrize("upstream", SERVED)
+def test_what_a_service_answers_is_what_the_gateway_forwards_to_it(upstream: str) -> None:
+    forwarded = {(route.method, route.path) for route in ROUTES if route.upstream == upstream}
+    assert forwarded == patterns(SERVED[upstream]) - patterns(health.ROUTES)
+
+
+def test_no_two_routes_share_a_pattern() -> None:
+    assert len(BY_PATTERN) == len(ROUTES)
+
+
+def test_whatever_writes_has_a_body_to_check() -> None:
+    assert all((route.body is not None) == (route.method == "POST") for route in ROUTES)

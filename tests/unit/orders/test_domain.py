@@ -1,0 +1,52 @@
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orders.domain import Draft, Verdict, first_verdicts, placed
+
+AT = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+VERDICTS = st.builds(
+    Verdict,
+    order_id=st.integers(1, 5),
+    status=st.sampled_from(["done", "rejected"]),
+    reason=st.none() | st.just("insufficient_stock"),
+    trace_id=st.none(),
+)
+
+
+def draft(quantity: int, unit_price: Decimal) -> Draft:
+    return Draft(3, quantity, unit_price, TRACE_ID, f"00-{TRACE_ID}-00f067aa0ba902b7-01")
+
+
+def test_a_placed_order_as_the_api_shows_it() -> None:
+    order = placed(draft(3, Decimal("19.90")), 7, AT)
+    expected = {
+        "id": 7,
+        "productId": 3,
+        "quantity": 3,
+        "unitPrice": "19.90",
+        "totalPrice": "59.70",
+        "status": "pending",
+        "reason": None,
+        "traceId": TRACE_ID,
+        "createdAt": "2024-02-29T12:30:00Z",
+        "updatedAt": "2024-02-29T12:30:00Z",
+    }
+    assert expected == orjson.loads(orjson.dumps(order.as_json(), option=orjson.OPT_UTC_Z))
+
+
+@given(st.integers(1, 1_000_000), st.integers(0, 999_999_999_999))
+def test_the_total_is_exact_to_the_cent(quantity: int, cents: int) -> None:
+    order = placed(draft(quantity, Decimal(cents).scaleb(-2)), 7, AT)
+    assert str(quantity * cents) == order.as_json()["totalPrice"].replace(".", "").lstrip("0").rjust(1, "0")
+
+
+@given(st.lists(VERDICTS, max_size=12))
+def test_the_first_verdict_of_each_order_counts(verdicts: list[Verdict]) -> None:
+    order_ids = [verdict.order_id for verdict in verdicts]
+    expected = [verdicts[order_ids.index(order_id)] for order_id in sorted(set(order_ids))]
+    assert expected == first_verdicts(verdicts)

@@ -1,0 +1,141 @@
+"""Flushes are held and released by hand; tasks begin in the order in which they were made, so no test waits."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from shared import tracing
+from shared.batching import Batcher
+from shared.errors import AppError, Code
+
+
+class Writes:
+    """A flush that notes its batches and answers ten times each item; held until `go` is set."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.batches: list[list[int]] = []
+        self.failures: dict[int, Exception] = {}
+        self.began = asyncio.Event()
+        self.go = asyncio.Event()
+        if not held:
+            self.go.set()
+
+    async def flush(self, items: list[int]) -> Sequence[int]:
+        self.batches.append(items)
+        self.began.set()
+        await self.go.wait()
+        if items[0] in self.failures:
+            raise self.failures[items[0]]
+        return [item * 10 for item in items]
+
+
+async def submit_behind_the_first(
+    batcher: Batcher[int, int], writes: Writes, *items: int
+) -> list[int | BaseException]:
+    """What becomes of 1, flushed alone, and of `items` that arrive during its flush."""
+    first = asyncio.create_task(batcher.submit(1))
+    await writes.began.wait()
+    behind = [asyncio.create_task(batcher.submit(item)) for item in items]
+    asyncio.get_running_loop().call_soon(writes.go.set)
+    return await asyncio.gather(first, *behind, return_exceptions=True)
+
+
+async def test_an_item_that_finds_nothing_running_is_flushed_at_once_and_alone() -> None:
+    writes = Writes()
+    batcher = Batcher(writes.flush)
+    assert [await batcher.submit(1), await batcher.submit(2)] == [10, 20]
+    assert writes.batches == [[1], [2]]
+
+
+async def test_what_arrives_during_a_flush_shares_the_next() -> None:
+    writes = Writes(held=True)
+    results = await submit_behind_the_first(Batcher(writes.flush), writes, 2, 3, 4)
+    assert writes.batches == [[1], [2, 3, 4]]
+    assert results == [10, 20, 30, 40]
+
+
+async def test_a_batch_has_its_most_items() -> None:
+    writes = Writes(held=True)
+    await submit_behind_the_first(Batcher(writes.flush, most=2), writes, 2, 3, 4, 5, 6)
+    assert writes.batches == [[1], [2, 3], [4, 5], [6]]
+
+
+async def test_past_the_bound_an_item_is_refused_at_once() -> None:
+    writes = Writes(held=True)
+    *taken, refused = await submit_behind_the_first(Batcher(writes.flush, waiting=2), writes, 2, 3, 4)
+    assert taken == [10, 20, 30]
+    assert isinstance(refused, AppError)
+    assert refused.code is Code.UNAVAILABLE
+    assert writes.batches == [[1], [2, 3]]
+
+
+async def test_an_item_whose_caller_gave_up_is_not_flushed() -> None:
+    writes = Writes(held=True)
+    batcher = Batcher(writes.flush)
+    first = asyncio.create_task(batcher.submit(1))
+    await writes.began.wait()
+    given_up, patient = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
+    loop = asyncio.get_running_loop()
+    loop.call_soon(given_up.cancel)
+    loop.call_soon(writes.go.set)
+    await asyncio.wait({first, given_up, patient})
+    assert given_up.cancelled()
+    assert writes.batches == [[1], [3]]
+    assert (first.result(), patient.result()) == (10, 30)
+
+
+@pytest.mark.parametrize("failure", [None, ValueError("a bad batch")])
+async def test_a_caller_that_gives_up_during_the_flush_changes_nothing_for_the_others(
+    failure: Exception | None,
+) -> None:
+    async def flush(items: list[int]) -> Sequence[int]:
+        given_up.cancel()
+        if failure:
+            raise failure
+        return [item * 10 for item in items]
+
+    batcher = Batcher(flush)
+    first, given_up, last = (asyncio.create_task(batcher.submit(item)) for item in (1, 2, 3))
+    results = await asyncio.gather(first, last, return_exceptions=True)
+    assert given_up.cancelled()
+    expected = (failure, failure) if failure else (10, 30)
+    assert expected == tuple(results)
+
+
+async def test_a_failing_flush_reaches_all_of_its_batch_and_nobody_else() -> None:
+    writes = Writes(held=True)
+    writes.failures = {2: ValueError("a bad batch")}
+    batcher = Batcher(writes.flush, most=2)
+    results = await submit_behind_the_first(batcher, writes, 2, 3, 4)
+    assert results == [10, writes.failures[2], writes.failures[2], 40]
+    assert await batcher.submit(5) == 50
+
+
+async def test_an_outage_reaches_those_who_wait_behind_it_too() -> None:
+    writes = Writes(held=True)
+    outage = AppError(Code.UNAVAILABLE, "The database cannot be reached")
+    writes.failures = {1: outage}
+    batcher = Batcher(writes.flush)
+    assert await submit_behind_the_first(batcher, writes, 2, 3) == [outage, outage, outage]
+    assert await batcher.submit(4) == 40
+    assert writes.batches == [[1], [4]]
+
+
+async def test_a_flush_with_too_few_results_fails_instead_of_leaving_a_caller_waiting() -> None:
+    async def flush(_items: list[int]) -> Sequence[int]:
+        return []
+
+    with pytest.raises(ValueError, match="shorter"):
+        await Batcher(flush).submit(1)
+
+
+async def test_a_flush_belongs_to_no_single_request() -> None:
+    async def flush(items: list[int]) -> Sequence[tracing.Trace | None]:
+        return [tracing.current.get() for _ in items]
+
+    token = tracing.current.set(tracing.begin())
+    try:
+        assert await Batcher(flush).submit(1) is None
+    finally:
+        tracing.current.reset(token)

@@ -1,0 +1,111 @@
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from marshmallow import Schema, fields
+
+from shared import envelope
+from shared.contracts.requests import CreateOrder, CreateProduct
+from shared.envelope import Origin
+from shared.errors import AppError, Code, Detail
+from shared.web.requests import decode, load
+
+ORIGIN = Origin("4bf92f3577b34da6a3ce929d0e0e4736", "/orders", datetime(2024, 2, 29, tzinfo=UTC))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+
+NOT_JSON = {
+    "nothing": b"",
+    "white space": b" \n",
+    "words": b"quantity=2",
+    "half an object": b'{"quantity": 2',
+    "something after it": b"{} {}",
+    "single quotes": b"{'quantity': 2}",
+    "a trailing comma": b'{"quantity": 2,}',
+    "NaN": b'{"price": NaN}',
+    "Infinity": b'{"price": Infinity}',
+    "-Infinity": b'{"price": -Infinity}',
+    "a leading zero": b'{"price": 01}',
+    "an integer of 5,000 digits": b'{"price": ' + b"9" * 5_000 + b"}",
+    "an exponent of 25 digits": b'{"price": 1e' + b"9" * 25 + b"}",
+    "100,000 levels": b"[" * 100_000,
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "not UTF-8": b'{"name": "\xff"}',
+    "a surrogate in UTF-8": b'{"name": "\xed\xa0\x80"}',
+    "UTF-16": '{"quantity": 2}'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("body", NOT_JSON.values(), ids=NOT_JSON)
+def test_what_is_no_json_is_refused(body: bytes) -> None:
+    with pytest.raises(AppError) as refusal:
+        decode(body)
+    assert refusal.value.code is Code.INVALID_JSON
+
+
+@pytest.mark.parametrize("text", ["0.1", "19.90", "1e2", "-0.0", "1.00000000000000000001", "1e-400"])
+def test_a_fraction_stays_exact(text: str) -> None:
+    assert str(Decimal(text)) == str(decode(text.encode()))
+
+
+def test_the_last_of_duplicate_names_counts() -> None:
+    assert decode(b'{"quantity": 1, "quantity": 2}') == {"quantity": 2}
+
+
+@given(st.binary())
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    code = None
+    try:
+        decode(body)
+    except AppError as error:
+        code = error.code
+    assert code in {None, Code.INVALID_JSON}
+
+
+@given(JSON)
+def test_the_refusal_of_any_json_can_be_answered(content: Any) -> None:
+    with pytest.raises(AppError) as refusal:
+        load(CreateProduct(), decode(json.dumps(content).encode()))
+    answered = orjson.loads(envelope.failure(refusal.value, ORIGIN))
+    assert (answered["statusCode"], answered["error"]["code"]) == (400, refusal.value.code)
+
+
+def test_a_lone_surrogate_is_answered_too() -> None:
+    with pytest.raises(AppError) as refusal:
+        load(CreateOrder(), decode(rb'{"productId": 1, "quantity": 2, "\ud800": 3}'))
+    assert orjson.loads(envelope.failure(refusal.value, ORIGIN))["statusCode"] == 400
+
+
+def test_what_is_checked_comes_under_the_names_of_the_schema() -> None:
+    assert load(CreateOrder(), {"productId": 1, "quantity": 2}) == {"product_id": 1, "quantity": 2}
+
+
+def test_every_wrong_field_is_named() -> None:
+    with pytest.raises(AppError) as refusal:
+        load(CreateOrder(), {"productId": "1", "colour": "red"})
+    assert refusal.value.code is Code.VALIDATION_ERROR
+    assert {detail.field for detail in refusal.value.details} == {"productId", "quantity", "colour"}
+    assert all(detail.message for detail in refusal.value.details)
+
+
+@pytest.mark.parametrize("content", [None, [], "text", 1])
+def test_a_body_that_is_no_object_is_refused_as_a_whole(content: object) -> None:
+    with pytest.raises(AppError) as refusal:
+        load(CreateOrder(), content)
+    assert [detail.field for detail in refusal.value.details] == ["body"]
+
+
+def test_a_field_inside_a_list_is_named_by_its_place() -> None:
+    schema = Schema.from_dict({"lines": fields.List(fields.Integer(strict=True))})()
+    with pytest.raises(AppError) as refusal:
+        load(schema, {"lines": [1, "two"]})
+    expected = (Detail("lines.1", "Not a valid integer."),)
+    assert expected == refusal.value.details

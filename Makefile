@@ -1,0 +1,65 @@
+PYTHON ?= python3
+VENV := .venv/bin
+STACK := $(VENV)/python -m tools.stack
+COMPILE := $(VENV)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet
+
+export PYTHONPATH := src
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: venv
+venv: ## make .venv from the locked requirements, if it is missing or old
+	@$(PYTHON) -m tools.venv
+
+.PHONY: up
+up: venv ## start the whole system on this machine
+	@$(STACK) up
+
+.PHONY: down
+down: venv ## stop it; the data stay
+	@$(STACK) down
+
+.PHONY: status
+status: venv ## show what runs, and where
+	@$(STACK) status
+
+.PHONY: demo
+demo: venv ## create a product, order it, follow the order through the logs
+	@$(STACK) demo
+
+.PHONY: logs
+logs: venv ## show the log lines of one trace: make logs TRACE=<id>
+	@$(STACK) logs "$(TRACE)"
+
+.PHONY: test
+test: venv ## run all tests, on servers of their own
+	@$(VENV)/python -m pytest
+
+.PHONY: check
+check: venv ## run the linters and the type checker
+	@$(VENV)/ruff check
+	@$(VENV)/ruff format --check
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+.PHONY: loadtest
+loadtest: venv ## send k6's load to the running system
+	@$(VENV)/python -m tools.loadtest
+
+.PHONY: bench
+bench: venv ## measure what docs/performance.md reports
+	@$(VENV)/python -m tools.bench
+
+.PHONY: lock
+lock: venv ## resolve setup.cfg into requirements/*.txt again
+	@$(COMPILE) --output-file requirements/runtime.txt setup.cfg
+	@$(COMPILE) --extra dev --output-file requirements/dev.txt setup.cfg
+
+.PHONY: clean
+clean: venv ## stop the system, delete its data and .venv
+	@$(STACK) clean
+	@rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

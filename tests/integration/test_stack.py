@@ -1,0 +1,225 @@
+"""The processes of the local stack: found again, told apart from strangers, ended for certain."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from tools.stack import assignment, logs, passwords, ports
+from tools.stack.cluster import Cluster
+from tools.stack.errors import StackError
+from tools.stack.processes import Command, Daemon, identity
+from tools.stack.services import ROOT
+
+WAITS = "import signal; signal.pause()"
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+GREETS = """
+import signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("goodbye"))
+print("hello", flush=True)
+signal.pause()
+"""
+STARTS_ANOTHER = f"""
+import pathlib, signal, sys
+from tools.stack.processes import Command, Daemon
+folder = pathlib.Path(sys.argv[1])
+Daemon("sleeper", folder, tied=True).start(Command((sys.executable, "-c", {WAITS!r}), {{}}, folder))
+print("started", flush=True)
+signal.pause()
+"""
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Runs Python code as a daemon that does not outlive the test."""
+    async with AsyncExitStack() as started:
+
+        def start(name: str, code: str, *, folder: Path = tmp_path, **environment: str) -> Daemon:
+            daemon = Daemon(name, tmp_path, tied=True)
+            started.push_async_callback(daemon.stop, signal.SIGKILL)
+            daemon.start(python(code, folder, **environment))
+            return daemon
+
+        yield start
+
+
+def python(code: str, folder: Path, **environment: str) -> Command:
+    return Command((sys.executable, "-c", code, str(folder)), {"PYTHONPATH": str(ROOT), **environment}, folder)
+
+
+def record_file(daemon: Daemon, folder: Path) -> Path:
+    return folder / "run" / f"{daemon.name}.json"
+
+
+async def test_a_later_run_finds_and_ends_it(start: Start, tmp_path: Path) -> None:
+    daemon = start("sleeper", WAITS)
+    later = Daemon("sleeper", tmp_path)
+
+    assert later.pid == daemon.pid is not None
+    await later.stop()
+
+    assert daemon.pid is None
+
+
+async def test_a_stranger_with_its_old_pid_is_left_alone(start: Start, tmp_path: Path) -> None:
+    stranger = start("stranger", GREETS)
+    await stranger.ready(lambda: has_printed(stranger, "hello"), limit=10)  # start times count in 1/100 s
+    daemon = start("sleeper", WAITS)
+    pid = daemon.pid
+    assert pid is not None
+    record = json.loads(record_file(daemon, tmp_path).read_text())
+    record_file(daemon, tmp_path).write_text(json.dumps({**record, "pid": stranger.pid}))
+
+    assert daemon.pid is None
+    await daemon.stop()
+    os.kill(pid, signal.SIGKILL)
+
+    assert stranger.pid is not None
+
+
+async def test_a_copy_of_the_folder_does_not_own_it(start: Start, tmp_path: Path) -> None:
+    daemon = start("sleeper", WAITS)
+    copy = shutil.copytree(tmp_path, tmp_path / "copy")
+
+    await Daemon("sleeper", copy).stop()
+
+    assert daemon.pid is not None
+
+
+async def test_one_that_ignores_sigterm_is_killed(start: Start) -> None:
+    daemon = start("sleeper", DEAF)
+    await daemon.ready(lambda: has_printed(daemon, "deaf"), limit=10)
+
+    await daemon.stop(limit=0.1)
+
+    assert daemon.pid is None
+
+
+async def test_a_paused_one_can_be_stopped(start: Start) -> None:
+    daemon = start("sleeper", GREETS)
+    await daemon.ready(lambda: has_printed(daemon, "hello"), limit=10)
+    daemon.pause()
+
+    await daemon.stop(limit=5)
+
+    assert daemon.tail().endswith("goodbye")  # which SIGKILL would not have let it say
+
+
+async def test_another_environment_is_another_command(start: Start, tmp_path: Path) -> None:
+    daemon = start("sleeper", WAITS, PORT="1")
+
+    assert daemon.runs(python(WAITS, tmp_path, PORT="1"))
+    assert not daemon.runs(python(WAITS, tmp_path, PORT="2"))
+
+
+async def test_one_that_ends_while_starting_shows_its_last_words(start: Start) -> None:
+    daemon = start("sleeper", "raise SystemExit('no such disk')")
+
+    with pytest.raises(StackError, match="sleeper ended while starting") as failure:
+        await daemon.ready(never, limit=10)
+
+    assert "no such disk" in failure.value.log
+
+
+async def test_a_tied_one_ends_with_a_program_that_is_killed(start: Start, tmp_path: Path) -> None:
+    program = start("program", STARTS_ANOTHER)
+    await program.ready(lambda: has_printed(program, "started"), limit=10)
+    sleeper = Daemon("sleeper", tmp_path)
+    assert sleeper.pid is not None
+
+    program.send(signal.SIGKILL)
+
+    assert await sleeper.ended(10)
+
+
+async def test_a_process_has_one_identity_until_it_ends(start: Start) -> None:
+    daemon = start("sleeper", WAITS)
+    record = daemon.record
+    assert record is not None
+
+    assert identity(record.pid) == record.identity != identity(os.getpid())
+    await daemon.stop()
+
+    assert identity(record.pid) is None
+
+
+def test_a_taken_port_is_replaced_and_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    with socket.create_server((ports.LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        assigned = assignment.assign(tmp_path, {"gateway": port}, said.append)
+
+    assert assigned["gateway"] != port
+    assert said == [f"Port {port} is taken: gateway gets {assigned['gateway']}."]
+    assert len(set(assigned.values())) == len(assignment.NAMES)
+
+
+async def test_ports_stay_while_anything_runs(start: Start, tmp_path: Path) -> None:
+    first = assignment.assign(tmp_path, {}, print)
+    others = {name: ports.choose(taken=first.values()) for name in first}
+    gateway = start("gateway", WAITS)
+
+    assert assignment.assign(tmp_path, others, print) == first
+    await gateway.stop()
+
+    assert assignment.assign(tmp_path, {"gateway": others["gateway"]}, print)["gateway"] == others["gateway"]
+
+
+def test_passwords_stay_and_are_for_their_owner_only(tmp_path: Path) -> None:
+    path = tmp_path / "passwords.json"
+    first = passwords.load(path, ["products"])
+    both = passwords.load(path, ["products", "orders"])
+
+    assert both["products"] == first["products"] != both["orders"]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_strangers_pid_does_not_keep_postgresql_from_starting(start: Start, tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, print)
+    cluster.data.mkdir()
+    lock = cluster.data / "postmaster.pid"
+    own, stranger = start("own", WAITS, folder=cluster.data), start("stranger", WAITS)
+
+    lock.write_text(f"{own.pid}\n{cluster.data}\n")
+    cluster.drop_stale_lock()
+    assert lock.exists()
+
+    lock.write_text(f"{stranger.pid}\n{cluster.data}\n")
+    cluster.drop_stale_lock()
+    assert not lock.exists()
+
+
+def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    shared = {"level": "info", "service": "orders"}
+    batch = {**shared, "timestamp": "2026-01-01T00:00:02.5Z", "event": "batch", "trace_ids": ["aa", "bb"]}
+    other = {**shared, "timestamp": "2026-01-01T00:00:01Z", "event": "request", "trace_id": "bb", "note": "aa"}
+    (folder / "orders.log").write_text(f"Traceback of aa\n{json.dumps(other)}\n{json.dumps(batch)}\n")
+    request = {"timestamp": "2026-01-01T00:00:01.25Z", "event": "request", "trace_id": "aa", "status": 500}
+    failed = {**request, "level": "error", "service": "gateway", "exception": "Traceback:\n  it broke"}
+    (folder / "gateway.log").write_text(json.dumps(failed))
+
+    lines = [str(line).split(maxsplit=2) for line in logs.find(tmp_path, "aa")]
+
+    assert lines == [
+        ["00:00:01.250", "gateway", "error: request  status=500\n    Traceback:\n      it broke"],
+        ["00:00:02.500", "orders", "batch"],
+    ]
+
+
+async def has_printed(daemon: Daemon, text: str) -> bool:
+    return text in daemon.log.read_text()
+
+
+async def never() -> bool:
+    return False

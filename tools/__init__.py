@@ -1,0 +1,1 @@
+"""Programs for developers; no service imports them."""

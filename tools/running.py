@@ -1,0 +1,44 @@
+"""The running stack, as its own stack.json describes it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.stack.errors import StackError
+from tools.stack.http import call
+from tools.stack.services import ROOT
+
+FILE = ROOT / ".local" / "stack.json"
+DOWN = "the system is not up (make up starts it)"
+# The two databases are one server.
+SERVER_OF = {"products-db": "postgresql", "orders-db": "postgresql"}
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """`url` of each part, which may hold a password; `pids` of the processes behind them."""
+
+    url: dict[str, str]
+    pids: dict[str, int]
+
+    async def check(self) -> None:
+        """StackError unless the whole system answers through its gateway."""
+        try:
+            answer = await call("GET", f"{self.url['gateway']}/health/ready")
+        except OSError:
+            raise StackError(DOWN) from None
+        checks = answer.body["data"]["checks"]
+        if failed := [name for name, outcome in checks.items() if outcome != "ok"]:
+            raise StackError(f"the system is not wholly up, the gateway misses: {', '.join(failed)}")
+
+
+def load(file: Path = FILE) -> RunningStack:
+    """As it was described when it was started; StackError if there is none."""
+    try:
+        parts = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise StackError(DOWN) from None
+    return RunningStack(
+        url={name: part["url"] for name, part in parts.items()},
+        pids={SERVER_OF.get(name, name): part["pid"] for name, part in parts.items()},
+    )

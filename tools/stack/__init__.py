@@ -1,0 +1,1 @@
+"""The local stack: private servers and the three services as child processes, without containers."""

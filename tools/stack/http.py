@@ -1,0 +1,27 @@
+"""One JSON request with a time limit, which is all that the stack needs of HTTP."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+LIMIT = aiohttp.ClientTimeout(total=5)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: Any
+
+
+async def call(method: str, url: str, body: Mapping[str, object] | None = None) -> Answer:
+    """OSError if there is no answer within the limit, or none that is JSON."""
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=LIMIT) as session,
+            session.request(method, url, json=body) as response,
+        ):
+            return Answer(response.status, await response.json())
+    except (aiohttp.ClientError, ValueError) as error:
+        raise OSError(f"{method} {url}: {error}") from error

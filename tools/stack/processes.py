@@ -1,0 +1,215 @@
+"""Detached processes that a later run finds again, and never mistakes for a stranger."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import pwd
+import signal
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tools.stack.errors import StackError
+
+POLL_SECONDS = 0.03
+KILL_SECONDS = 5.0
+LOG_LIMIT = 256 * 1024 * 1024
+TAIL_BYTES = 64 * 1024
+TAIL_WIDTH = 300
+# prctl(2) PR_SET_PDEATHSIG, set by a program: between fork and exec Python code is not safe.
+TIE = ("setpriv", "--pdeathsig", "TERM", "--")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a process is started with; a `user` needs root, `configuration` is the text of files it reads."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    folder: Path
+    user: str | None = None
+    configuration: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Differs as soon as any part differs; shows nothing of the environment's secrets."""
+        environment = sorted(self.environment.items())
+        parts = (self.arguments, environment, str(self.folder), self.user, self.configuration)
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A process as written down: a pid counts only with its identity, and not in a copy of the folder."""
+
+    pid: int
+    identity: str
+    digest: str
+    place: str
+
+
+def identity(pid: int) -> str | None:
+    """Boot id and start time, which no later process with this pid has; None if it is gone or a zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = status.rpartition(")")[2].split()  # proc(5): the name before it may hold spaces and parentheses
+    state, start_time = fields[0], fields[19]
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None if state in "ZX" else f"{boot}/{start_time}"
+
+
+def _send(pid: int, number: signal.Signals) -> bool:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _reap(pid: int) -> None:
+    """An ended child stays a zombie until its parent asks for its status."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+class Daemon:
+    """One process with a log and a record of its own, which outlive the program that started it."""
+
+    def __init__(self, name: str, folder: Path, *, tied: bool = False) -> None:
+        """Writes `folder`/log/`name`.log and `folder`/run/`name`.json.
+
+        A tied one is sent SIGTERM when the program that started it ends, even if that is killed.
+        """
+        self.name = name
+        self._tied = tied
+        self.log = folder / "log" / f"{name}.log"
+        self._path = folder / "run" / f"{name}.json"
+        self.started_here = False
+
+    @property
+    def record(self) -> Record | None:
+        """The running process, whoever started it; None if there is none."""
+        try:
+            record = Record(**json.loads(self._path.read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+        if self.started_here:
+            _reap(record.pid)
+        ours = identity(record.pid) == record.identity and record.place == self._place
+        return record if ours else None
+
+    @property
+    def pid(self) -> int | None:
+        return record.pid if (record := self.record) else None
+
+    def runs(self, command: Command) -> bool:
+        """Whether it runs now, started with exactly this command."""
+        record = self.record
+        return record is not None and record.digest == command.digest
+
+    def start(self, command: Command) -> None:
+        """Returns once the program is loaded; StackError if it cannot be."""
+        self._make_room()
+        owner = pwd.getpwnam(command.user) if command.user else None
+        with self.log.open("ab") as log:
+            try:
+                child = subprocess.Popen(  # noqa: S603  # the command is built from constants
+                    (*(TIE if self._tied else ()), *command.arguments),
+                    cwd=command.folder,
+                    env=command.environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    user=owner.pw_uid if owner else None,
+                    group=owner.pw_gid if owner else None,
+                    extra_groups=[] if owner else None,
+                )
+            except OSError as error:
+                raise StackError(f"{self.name} cannot be started: {error}") from error
+        child.returncode = 0  # Popen is not to wait for it, nor to warn that nobody did
+        self.started_here = True
+        record = Record(child.pid, identity(child.pid) or "", command.digest, self._place)
+        self._path.write_text(json.dumps(asdict(record)))
+
+    def send(self, number: signal.Signals) -> bool:
+        """Whether there was a process to send the signal to."""
+        pid = self.pid
+        return pid is not None and _send(pid, number)
+
+    def pause(self) -> None:
+        """Freezes it and its children, as a machine that hangs does: connections stay open, nobody answers."""
+        for pid in self._family():
+            _send(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        for pid in self._family():
+            _send(pid, signal.SIGCONT)
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM, limit: float = 20.0) -> None:
+        """Ends it, also when it is paused; by SIGKILL after `limit` seconds."""
+        if self.send(how):
+            self.resume()
+            if not await self.ended(limit):
+                self.send(signal.SIGKILL)
+                if not await self.ended(KILL_SECONDS):
+                    raise StackError(f"{self.name} (pid {self.pid}) does not end, not even by SIGKILL")
+        self._path.unlink(missing_ok=True)
+
+    async def ended(self, limit: float) -> bool:
+        """Waits at most `limit` seconds for it to be gone."""
+        try:
+            async with asyncio.timeout(limit):
+                while self.record is not None:  # noqa: ASYNC110  # nothing tells the end of a process that is no child
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            return False
+        return True
+
+    async def ready(self, answers: Callable[[], Awaitable[bool]], limit: float) -> None:
+        """Waits until `answers`; StackError if it exits first or needs more than `limit` seconds."""
+        try:
+            async with asyncio.timeout(limit):
+                while True:
+                    answered = await answers()
+                    if self.record is None:  # whoever answered
+                        raise StackError(f"{self.name} ended while starting", self.tail())
+                    if answered:
+                        return
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise StackError(f"{self.name} did not get ready within {limit:g} s", self.tail()) from None
+
+    def tail(self, lines: int = 15) -> str:
+        """Its log's path and last lines, long ones cut."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
+            last = log.read().decode(errors="replace").splitlines()[-lines:]
+        return "\n".join([f"{self.log}:", *(f"  {line[:TAIL_WIDTH]}" for line in last)])
+
+    @property
+    def _place(self) -> str:
+        """Of the record's folder: the same after it was moved, another one in a copy."""
+        status = self._path.parent.stat()
+        return f"{status.st_dev}:{status.st_ino}"
+
+    def _family(self) -> Iterator[int]:
+        """The parent, and only then its children: a frozen one gets no more of them."""
+        pid = self.pid
+        if pid is not None:
+            yield pid
+            with contextlib.suppress(FileNotFoundError):
+                yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+    def _make_room(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
+            self.log.replace(self.log.with_suffix(".log.1"))

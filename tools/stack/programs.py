@@ -1,0 +1,42 @@
+"""The server programs: where they are, and which Debian package brings one that is missing."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.stack import apt
+from tools.stack.errors import StackError
+
+PACKAGES = {
+    "postgres": "postgresql",
+    "redis-server": "redis-server",
+    "rabbitmq-server": "rabbitmq-server",
+    "epmd": "rabbitmq-server",
+}
+POSTGRES_VERSIONS = Path("/usr/lib/postgresql")
+# Comes before PATH: the rabbitmq-server in /usr/sbin is Debian's wrapper, which changes user and folders.
+RABBITMQ_PROGRAMS = "/usr/lib/rabbitmq/bin"
+
+
+def find(name: str) -> Path | None:
+    """The program, also where Debian keeps those that are not meant for PATH; the newest PostgreSQL."""
+    versions = sorted(POSTGRES_VERSIONS.glob("*/bin"), key=lambda folder: -float(folder.parent.name))
+    folders = [RABBITMQ_PROGRAMS, *map(str, versions), os.environ.get("PATH", os.defpath), "/usr/sbin"]
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    return Path(found) if found else None
+
+
+def require(name: str) -> Path:
+    """The program's path; StackError if it is not installed."""
+    found = find(name)
+    if found is None:
+        raise StackError(f"{name} is not installed (Debian package {PACKAGES.get(name, name)})")
+    return found
+
+
+def install_missing(say: Callable[[str], None]) -> None:
+    """Blocks for as long as apt-get takes; StackError where installing is not possible."""
+    missing = {package: None for name, package in PACKAGES.items() if find(name) is None}
+    if missing:
+        apt.install(list(missing), say)

@@ -21,7 +21,7 @@ async def forward(request: web.Request) -> web.Response:
     route = route_of(request)
     reply = await request.app[UPSTREAMS][route.upstream].request(
         request.method,
-        request.raw_path,
+        request.rel_url.raw_path_qs,  # also of a target in absolute form, RFC 9112 §3.2.2
         headers=_only(_REQUEST_HEADERS, request.headers),
         body=await request.read() if route.body is not None else None,
     )

@@ -8,7 +8,7 @@ import orjson
 from orders.domain import Product
 from shared.cache import Cache
 from shared.errors import AppError, Code
-from shared.web.client import Upstream
+from shared.web.client import Reply, Upstream
 
 _OK = 200
 _NOT_FOUND = 404
@@ -39,15 +39,22 @@ class Products:
     async def _fetch(self, product_id: int) -> bytes | None:
         try:
             reply = await self._upstream.request("GET", f"/products/{product_id}")
-        except AppError as error:
+            return _cached(reply)
+        except (AppError, ValueError, KeyError, TypeError, ArithmeticError) as error:
             raise AppError(Code.UNAVAILABLE, "The product cannot be checked at the moment") from error
-        if reply.status == _NOT_FOUND:
-            return None
-        if reply.status != _OK:
-            raise AppError(Code.UNAVAILABLE, "The product cannot be checked at the moment")
-        product = orjson.loads(reply.body)["data"]
-        # Not its stock, which would be old as soon as it is cached and is not decided here.
-        return orjson.dumps({"id": product["id"], "name": product["name"], "price": product["price"]})
+
+
+def _cached(reply: Reply) -> bytes | None:
+    """Raises ValueError, KeyError, TypeError or ArithmeticError for what the product service does not say."""
+    content = orjson.loads(reply.body)
+    if reply.status == _NOT_FOUND and content["error"]["code"] == Code.NOT_FOUND:
+        return None
+    if reply.status != _OK:
+        raise ValueError(f"status {reply.status}")
+    product = content["data"]
+    Decimal(product["price"])
+    # Not its stock, which would be old as soon as it is cached and is not decided here.
+    return orjson.dumps({"id": product["id"], "name": product["name"], "price": product["price"]})
 
 
 def _cache_key(product_id: int) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 import asyncpg
@@ -25,6 +25,7 @@ _OUTAGES = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # its word for a connection that the server has ended and nobody has read to the end
     asyncpg.PostgresConnectionError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -72,10 +73,8 @@ class Database:
         return True
 
     async def _release(self, connection: Connection) -> None:
-        try:
+        with suppress(*_OUTAGES):  # the pool has terminated the connection by then
             await self._pool.release(connection, timeout=_RELEASE)
-        except _OUTAGES:
-            connection.terminate()
 
 
 @asynccontextmanager

@@ -92,6 +92,7 @@ class Consumer:
 
     @asynccontextmanager
     async def _session(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
+        self.stalled = False  # a batch that was held went back to the broker with the last session
         channel = await connection.channel(publisher_confirms=False)
         await channel.basic_qos(prefetch_count=_PREFETCH)
         inbox: asyncio.Queue[DeliveredMessage] = asyncio.Queue()  # bounded by the prefetch count

@@ -27,7 +27,11 @@ async def read_json(request: web.Request, schema: Schema) -> dict[str, Any]:
     """The body, checked. Raises AppError: wrong media type, not JSON, or each field that is wrong."""
     if request.content_type != "application/json":
         raise AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json")
-    return load(schema, decode(await request.read()))
+    try:
+        body = await request.read()
+    except web.RequestPayloadError as error:
+        raise AppError(Code.INVALID_JSON, "The body breaks off or is not encoded as it says") from error
+    return load(schema, decode(body))
 
 
 def decode(body: bytes) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.costs import Cost
+from tools.costs import Cost, Costs
 from tools.loadtest import k6
 from tools.loadtest.report import MARK, Report
 from tools.stack.errors import StackError
@@ -93,7 +93,7 @@ def test_the_report_counts_orders_and_shows_processes(tmp_path: Path) -> None:
     report = Report(tmp_path)
     report.page.write_text(f"<p>before</p>{MARK}")
     (tmp_path / "summary.json").write_text(json.dumps({"orders_accepted": {"values": {"count": 7}}}))
-    report.add_processes({"gateway": Cost(187.4, 0.5, 48 * 1024 * 1024, 64 * 1024 * 1024)})
+    report.add_processes(Costs({"gateway": Cost(187.4, 0.5, 48 * 1024 * 1024, 64 * 1024 * 1024)}, elsewhere=0.1))
     assert report.orders == 7
     row = "<tr><td>gateway</td><td>187</td><td>0.50</td><td>48.0</td><td>64.0</td></tr>"
     assert row in report.page.read_text()

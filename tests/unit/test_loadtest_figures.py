@@ -12,7 +12,8 @@ from tools import costs, usage
 from tools.bench import wrk
 from tools.bench.benchmark import Load, Result
 from tools.bench.ledger import Outcome
-from tools.usage import Usage
+from tools.costs import Cost, Costs
+from tools.usage import Snapshot, Usage
 
 # Uses CPU time in a child, says so, and waits for its input to end.
 CHILD = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint('busy', flush=True)\nsys.stdin.read()"
@@ -59,23 +60,29 @@ def test_a_process_name_may_hold_spaces_and_parentheses() -> None:
 
 
 def test_costs_are_for_one_order() -> None:
-    before = {"gateway": Usage(10.0, 1, 2)}
-    after = {"gateway": Usage(14.0, 3, 4)}
-    assert costs.of_run(before, after, orders=20_000, seconds=8.0) == {"gateway": costs.Cost(200.0, 0.5, 3, 4)}
+    before = Snapshot(100.0, {"gateway": Usage(10.0, 1, 2)}, ended_children=1.0, machine=50.0)
+    after = Snapshot(108.0, {"gateway": Usage(14.0, 3, 4)}, ended_children=3.0, machine=60.0)
+    parts = {"gateway": Cost(200.0, 0.5, 3, 4), "wrk": Cost(100.0, 0.25)}
+    assert costs.of_run(before, after, orders=20_000, generator="wrk") == Costs(parts, elsewhere=0.5)
+
+
+def test_a_machine_that_waits_is_not_busy() -> None:
+    seconds = usage.parse_busy("cpu  10 20 30 4000 5000 1 2 3 0 0\ncpu0 5 10 15 2000 2500 1 1 1 0 0\n")
+    assert seconds == pytest.approx(66 / os.sysconf("SC_CLK_TCK"))
 
 
 def test_wrk_is_read_past_its_own_report() -> None:
-    shot = wrk.parse(WRK_OUTPUT, 1.5)
+    shot = wrk.parse(WRK_OUTPUT)
     assert (shot.answers, shot.accepted, shot.failed, shot.seconds) == (52_100, 52_000, 110, 20.0)
     assert shot.latency == {"p50": 23.0, "p90": 31.0, "p95": 35.5, "p99": 42.0, "max": 91.27}
 
 
 GOOD = Result(
     Load(seconds=1, products=1),
-    wrk.Shot(answers=10, seconds=1.0, failures={"status": 0, "timeout": 0}, latency={}, cpu_seconds=0.1),
+    wrk.Shot(answers=10, seconds=1.0, failures={"status": 0, "timeout": 0}, latency={}),
     Outcome(done=12, rejected=0, pending=0, done_seconds=1.0, waited={}, stock_adds_up=True),
     settled=True,
-    costs={},
+    costs=Costs({}, 0.0),
 )
 
 

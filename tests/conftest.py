@@ -1,0 +1,57 @@
+"""The servers, started once, and parts of them that belong to one test alone."""
+
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import Vhost, Vhosts
+from tests.databases import Databases
+from tools.stack.servers import Servers
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Path:
+    """The servers remove it themselves; unlike pytest's own folders it can be reached by PostgreSQL's user."""
+    folder = Path(tempfile.mkdtemp(prefix="product-order-system-"))
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="session")
+async def servers(servers_folder: Path) -> AsyncIterator[Servers]:
+    """PostgreSQL, two Redis and RabbitMQ; a test that stops one starts it again."""
+    async with Servers(servers_folder, durable=False) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+async def databases(servers: Servers) -> Databases:
+    databases = Databases(servers.postgres)
+    await databases.prepare()
+    return databases
+
+
+@pytest.fixture
+async def products_database_url(databases: Databases) -> AsyncIterator[str]:
+    async with databases.fresh("products") as url:
+        yield url
+
+
+@pytest.fixture
+async def orders_database_url(databases: Databases) -> AsyncIterator[str]:
+    async with databases.fresh("orders") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+async def vhosts(servers: Servers) -> Vhosts:
+    return Vhosts(servers.rabbitmq)
+
+
+@pytest.fixture
+async def vhost(vhosts: Vhosts) -> AsyncIterator[Vhost]:
+    """A virtual host where nothing is declared yet."""
+    async with vhosts.fresh() as vhost:
+        yield vhost

@@ -1,0 +1,67 @@
+"""A database of its own for each test, copied from a migrated template."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import asyncpg
+
+from shared.migrate import MIGRATIONS, migrate
+from tools.stack.postgres import Postgres
+
+Service = Literal["products", "orders"]
+
+PASSWORD = "test"
+_LIMIT = 20.0
+
+
+async def fetch(url: str, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+    """On a connection of its own, past the code under test."""
+    connection = await asyncpg.connect(url, timeout=_LIMIT, command_timeout=_LIMIT)
+    try:
+        return [tuple(row) for row in await connection.fetch(statement, *arguments)]
+    finally:
+        await connection.close()
+
+
+class Databases:
+    """Roles are named as on a real installation: `products` and `products_owner`, `orders` and `orders_owner`."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self._numbers = itertools.count(1)
+
+    async def prepare(self) -> None:
+        """Makes the templates."""
+        for service in ("products", "orders"):
+            template = f"{service}_template"
+            owner_url = await self._postgres.create_database(template, f"{service}_owner", PASSWORD)
+            await migrate(owner_url, self._url(service, template), MIGRATIONS / service)
+
+    async def copy(self, service: Service, name: str) -> str:
+        """A migrated database; its URL for the service's own role."""
+        await fetch(
+            self._postgres.admin_url, f"CREATE DATABASE {name} TEMPLATE {service}_template OWNER {service}_owner"
+        )
+        return self._url(service, name)
+
+    @asynccontextmanager
+    async def fresh(self, service: Service) -> AsyncIterator[str]:
+        """A copy that goes with the context."""
+        name = f"{service}_{next(self._numbers)}"
+        yield await self.copy(service, name)
+        await self.drop(name)
+
+    @asynccontextmanager
+    async def empty(self) -> AsyncIterator[str]:
+        """A database without any table; its URL for the role `owner`, which may create roles."""
+        name = f"empty_{next(self._numbers)}"
+        yield await self._postgres.create_database(name, "owner", PASSWORD)
+        await self.drop(name)
+
+    async def drop(self, name: str) -> None:
+        await fetch(self._postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _url(self, service: str, database: str) -> str:
+        return self._postgres.database_url(service, PASSWORD, database)

@@ -1,0 +1,80 @@
+"""The three services as processes, on databases of their own."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from tests.databases import PASSWORD, Databases, fetch
+from tools.stack import ports
+from tools.stack.servers import Servers
+from tools.stack.services import NAMES, Service, environments
+from tools.stack.tasks import together
+
+_WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+class System:
+    """Uses the default virtual host and the databases `products` and `orders`."""
+
+    def __init__(self, servers: Servers, folder: Path) -> None:
+        port: dict[str, int] = {}
+        for name in NAMES:
+            port[name] = ports.choose(taken=port.values())
+        self.environments = environments(servers, dict.fromkeys(("products", "orders"), PASSWORD), port)
+        self.services = {name: Service(name, self.environments[name], folder) for name in NAMES}
+        self.url = self.services["gateway"].url
+
+    async def prepare(self, databases: Databases) -> None:
+        await databases.copy("products", "products")
+        await databases.copy("orders", "orders")
+
+    async def start(self) -> None:
+        """Starts what does not run; returns when every check of every service is ok."""
+        await together(*(service.start() for service in self.services.values()))
+
+    async def stop(self) -> None:
+        await together(*(service.stop() for service in self.services.values()))
+
+    async def products(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """A query in products-db."""
+        return await fetch(self.environments["products"]["DATABASE_URL"], statement, *arguments)
+
+    async def orders(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
+        """A query in orders-db."""
+        return await fetch(self.environments["orders"]["DATABASE_URL"], statement, *arguments)
+
+    @asynccontextmanager
+    async def locked(self, row: str, row_id: int) -> AsyncIterator[None]:
+        """Keeps a service from writing the row `product` or `order`."""
+        url = self.environments[f"{row}s"]["DATABASE_URL"]
+        connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
+        try:
+            async with connection.transaction():
+                await connection.execute(f"SELECT FROM {row}s WHERE id = $1 FOR UPDATE", row_id)
+                yield
+        finally:
+            await connection.close()
+
+    async def waits_for_a_lock(self, name: str) -> bool:
+        """Whether the service has begun a write and cannot go on."""
+        return await fetch(self.environments[name]["DATABASE_URL"], f"SELECT {_WAITING}") != []
+
+    async def give_up_waiting(self, name: str) -> None:
+        """What the database does when the machine of the service goes down."""
+        await fetch(self.environments[name]["DATABASE_URL"], f"SELECT pg_terminate_backend(pid) {_WAITING}")
+
+    async def all_are_final(self, product_id: int) -> bool:
+        """Whether no order of the product is pending."""
+        found = "SELECT FROM orders WHERE product_id = $1 AND status = 'pending' LIMIT 1"
+        return await self.orders(found, product_id) == []
+
+    def lines_of_trace(self, name: str, trace_id: str) -> Iterator[dict[str, Any]]:
+        """Of a service's log."""
+        for text in self.services[name].daemon.log.read_text().splitlines():
+            line = json.loads(text)
+            if trace_id in (line.get("trace_id"), *line.get("trace_ids", ())):
+                yield line

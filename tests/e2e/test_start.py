@@ -1,0 +1,118 @@
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.api import connect
+from tests.databases import Databases
+from tests.e2e.programs import program, run
+from tests.waiting import eventually
+from tools.stack import ports
+
+SERVERS = ("DATABASE_URL", "REDIS_URL", "AMQP_URL")
+NEEDED = {
+    "products": SERVERS,
+    "orders": (*SERVERS, "PRODUCTS_URL"),
+    "gateway": ("PRODUCTS_URL", "ORDERS_URL"),
+}
+# Nobody listens there.
+DEAD = {
+    "DATABASE_URL": "postgresql://user:secret@127.0.0.1:9/orders",
+    "REDIS_URL": "redis://:secret@127.0.0.1:9/0",
+    "AMQP_URL": "amqp://user:secret@127.0.0.1:9/",
+    "PRODUCTS_URL": "http://127.0.0.1:9",
+    "ORDERS_URL": "http://127.0.0.1:9",
+}
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize("name", NEEDED)
+async def test_all_missing_settings_are_named_at_once(name: str) -> None:
+    ended = await run(name, environment={})
+
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines() == [
+        f"{name}: the settings are wrong",
+        *(f"  {setting} is not set" for setting in NEEDED[name]),
+    ]
+
+
+@pytest.mark.parametrize("name", NEEDED)
+async def test_all_wrong_settings_are_named_at_once_without_their_values(name: str) -> None:
+    wrong = dict.fromkeys(NEEDED[name], "secret://user:secret@")
+
+    ended = await run(name, environment={**wrong, "PORT": "65536", "LOG_LEVEL": "loud"})
+
+    first, *problems = ended.stderr.splitlines()
+    assert (ended.status, first) == (2, f"{name}: the settings are wrong")
+    assert sorted(problem.split()[0] for problem in problems) == sorted([*NEEDED[name], "PORT", "LOG_LEVEL"])
+    assert "secret" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", NEEDED)
+async def test_a_port_in_use_is_one_clear_line(name: str, taken_port: int) -> None:
+    ended = await run(name, environment={**DEAD, "PORT": str(taken_port)})
+
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    [line] = [line for line in lines if line["level"] == "critical"]
+    assert (ended.status, ended.stderr) == (1, "")
+    assert (line["event"], line["port"], line["error"]) == ("cannot listen", taken_port, "Address already in use")
+
+
+@pytest.mark.parametrize("name", NEEDED)
+async def test_a_service_starts_without_its_servers_and_says_what_is_down(name: str) -> None:
+    port = ports.choose()
+    async with program(name, environment={**DEAD, "PORT": str(port)}) as process:
+        await eventually(lambda: ports.listens(port), within=20)
+        async with connect(f"http://127.0.0.1:{port}") as api:
+            live, ready = await api.get("/health/live"), await api.get("/health/ready")
+        process.send_signal(signal.SIGTERM)
+        ended = await process.outcome()
+
+    down = {name for name, outcome in ready.data["checks"].items() if outcome == "down"}
+    assert (live.status, ready.status) == (200, 200 if name == "gateway" else 503)
+    assert down == ({"products", "orders"} if name == "gateway" else {"database", "broker", "cache"})
+    assert (ended.status, ended.stderr) == (0, "")
+    assert "secret" not in ended.stdout
+
+
+@pytest.fixture
+async def owner_url(databases: Databases) -> AsyncIterator[str]:
+    async with databases.empty() as url:
+        yield url
+
+
+async def test_migrations_say_what_they_did(owner_url: str) -> None:
+    urls = {"DATABASE_OWNER_URL": owner_url, "DATABASE_URL": owner_url.replace("owner", "cli_service", 1)}
+
+    first, second = [await run("shared.migrate", "orders", environment=urls) for _ in range(2)]
+
+    assert (first.status, second.status) == (0, 0)
+    assert first.stdout == "migrate orders: 0001_orders.sql, 0002_outbox.sql\n"
+    assert second.stdout == "migrate orders: nothing to do\n"
+
+
+async def test_migrations_that_cannot_be_applied_fail_with_one_line(owner_url: str) -> None:
+    ended = await run(
+        "shared.migrate", "orders", environment={"DATABASE_OWNER_URL": owner_url, "DATABASE_URL": owner_url}
+    )
+
+    assert (ended.status, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("migrate orders: DATABASE_URL names the owner")
+    assert len(ended.stderr.splitlines()) == 1
+
+
+async def test_migrations_without_settings_or_of_nothing_are_refused() -> None:
+    no_settings = await run("shared.migrate", "orders", environment={})
+    no_such = await run("shared.migrate", "lamps", environment={})
+
+    assert (no_settings.status, no_such.status) == (2, 2)
+    assert {"DATABASE_OWNER_URL is not set", "DATABASE_URL is not set"} <= set(no_settings.stderr.splitlines())
+    assert no_such.stderr == "usage: python -m shared.migrate orders|products\n"

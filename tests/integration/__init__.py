@@ -1,0 +1,1 @@
+"""One service, or one part of the library, with real servers."""

@@ -1,0 +1,157 @@
+import asyncio
+
+from shared.messaging.consumer import Consumer
+from shared.messaging.publisher import Publisher
+from shared.messaging.topology import PRODUCTS_ORDERS
+from tests.broker import Vhost, orders_created
+from tests.integration.line import Line
+from tests.integration.shared.messaging.handling import Handler, consuming
+from tests.waiting import eventually
+
+QUEUE, DEAD = PRODUCTS_ORDERS.name, PRODUCTS_ORDERS.dead
+
+
+async def given_back(vhost: Vhost) -> list[str]:
+    """The events that a consumer, now gone, had not acknowledged."""
+
+    async def is_given_back() -> bool:
+        return await vhost.depth(QUEUE) > 0
+
+    await eventually(is_given_back)
+    return [each["id"] for each in await vhost.take_events(QUEUE)]
+
+
+async def test_events_come_with_their_data_checked(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
+    await vhost.publish_batch(*orders_created(7, [1, 2, 3]))
+
+    await eventually(lambda: handler.applied == [1, 2, 3])
+
+
+async def test_messages_that_arrive_while_a_batch_is_handled_share_the_next(
+    vhost: Vhost, handler: Handler, publisher: Publisher
+) -> None:
+    for order_id in range(1, 101):
+        await vhost.publish_batch(*orders_created(7, [order_id]))
+
+    async def all_are_delivered() -> bool:
+        return await vhost.depth(QUEUE) == 0
+
+    handler.may_go_on.clear()
+    async with consuming(vhost.url, handler, publisher):
+        await eventually(all_are_delivered)
+        handler.may_go_on.set()
+        await eventually(lambda: len(handler.applied) == 100)
+
+    assert handler.applied == list(range(1, 101))
+    assert len(handler.batches) < 10
+
+
+async def test_a_handled_batch_is_acknowledged_whole(vhost: Vhost, handler: Handler, publisher: Publisher) -> None:
+    for order_id in range(1, 31):
+        await vhost.publish_batch(*orders_created(7, [order_id]))
+
+    async with consuming(vhost.url, handler, publisher):
+        await eventually(lambda: len(handler.applied) == 30)
+        handler.may_go_on.clear()
+        await vhost.publish_batch(*orders_created(7, [31]))
+        await eventually(lambda: sum(handler.batches) == 31)
+
+    assert await given_back(vhost) == ["31"]
+
+
+async def test_an_empty_batch_is_acknowledged(vhost: Vhost, handler: Handler, publisher: Publisher) -> None:
+    await vhost.publish("order.created", b"[]")
+
+    async with consuming(vhost.url, handler, publisher):
+        await vhost.publish_batch(*orders_created(7, [1]))
+        await eventually(lambda: handler.applied == [1])
+        handler.may_go_on.clear()
+        await vhost.publish_batch(*orders_created(7, [2]))
+        await eventually(lambda: len(handler.batches) == 2)
+
+    assert await given_back(vhost) == ["2"]
+
+
+async def test_while_a_server_is_down_the_batch_is_held_and_nothing_is_buried(
+    consumer: Consumer, handler: Handler, vhost: Vhost
+) -> None:
+    handler.outage = True
+    await vhost.publish_batch(*orders_created(7, [1, 2]))
+    await eventually(lambda: consumer.stalled)
+    await eventually(lambda: len(handler.batches) > 2)  # it was tried again
+    await vhost.publish_batch(*orders_created(7, [3]))
+
+    assert handler.applied == []
+    handler.outage = False
+
+    await eventually(lambda: handler.applied == [1, 2, 3])
+    assert not consumer.stalled
+    assert await vhost.depth(DEAD) == 0
+
+
+async def test_a_held_batch_that_went_to_another_consumer_holds_nothing_up(
+    consumer: Consumer, handler: Handler, vhost: Vhost, publisher: Publisher, consumer_line: Line
+) -> None:
+    handler.outage = True
+    await vhost.publish_batch(*orders_created(7, [1]))
+    await eventually(lambda: consumer.stalled)
+
+    consumer_line.cut()
+    await eventually(lambda: not consumer.connected)
+    other = Handler()
+    async with consuming(vhost.url, other, publisher):
+        await eventually(lambda: other.applied == [1])
+        consumer_line.restore()
+        await eventually(lambda: consumer.connected)
+
+    assert not consumer.stalled
+
+
+async def test_what_was_not_acknowledged_is_delivered_again(
+    consumer: Consumer, handler: Handler, vhost: Vhost, consumer_line: Line
+) -> None:
+    handler.may_go_on.clear()
+    await vhost.publish_batch(*orders_created(7, [1]))
+    await eventually(lambda: handler.batches == [1])
+
+    consumer_line.cut()
+    await eventually(lambda: not consumer.connected)
+    handler.may_go_on.set()
+    consumer_line.restore()
+
+    await eventually(lambda: handler.applied == [1])
+    assert handler.batches == [1, 1]
+
+
+async def test_it_consumes_again_after_its_queue_was_deleted(
+    consumer: Consumer, handler: Handler, vhost: Vhost
+) -> None:
+    await vhost.publish_batch(*orders_created(7, [1]))
+    await eventually(lambda: handler.applied == [1])
+
+    async with vhost.channel() as channel:
+        await channel.queue_delete(QUEUE)
+    await eventually(lambda: not consumer.connected)
+    await eventually(lambda: consumer.connected)
+    await vhost.publish_batch(*orders_created(7, [2]))
+
+    await eventually(lambda: handler.applied == [1, 2])
+
+
+async def test_stop_finishes_the_batch_at_hand_and_takes_no_other(
+    vhost: Vhost, handler: Handler, publisher: Publisher
+) -> None:
+    handler.may_go_on.clear()
+
+    async with consuming(vhost.url, handler, publisher) as consumer:
+        await vhost.publish_batch(*orders_created(7, [1]))
+        await eventually(lambda: handler.batches == [1])
+        await vhost.publish_batch(*orders_created(7, [2]))
+        stop = asyncio.create_task(consumer.stop())
+        await asyncio.sleep(0)  # lets stop begin
+        assert not stop.done()
+        handler.may_go_on.set()
+        await stop
+
+    assert handler.applied == [1]
+    assert await given_back(vhost) == ["2"]

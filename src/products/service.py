@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
+import asyncpg
 import orjson
 
 from products import repository
@@ -64,6 +65,13 @@ class Stock:
 
     async def take(self, claims: Sequence[Claim]) -> list[Outcome]:
         """Decides each claim, or repeats the answer that its order got before, and announces all of them."""
+        try:
+            return await self._take(claims)
+        except asyncpg.UniqueViolationError:
+            # Another process decided one of these orders at the same time, for a product that has no row to lock.
+            return await self._take(claims)
+
+    async def _take(self, claims: Sequence[Claim]) -> list[Outcome]:
         by_order = {claim.order_id: claim for claim in claims}
         async with self._database.transaction(_BATCH_LIMIT) as connection:
             # The lock comes first: whoever decides the same order at the same time is then seen in its reservation.

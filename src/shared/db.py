@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 import asyncpg
 import asyncpg.pool
-from asyncpg.transaction import Transaction
 
 from shared.errors import AppError, Code
 
@@ -58,14 +57,13 @@ class Database:
     async def transaction(self, limit: float = _WORK) -> AsyncIterator[Connection]:
         """As `connection`, in one transaction: committed at the end, rolled back by any exception."""
         async with self.connection(limit) as connection:
-            transaction = connection.transaction()
-            await transaction.start()
             try:
+                await connection.execute("BEGIN")
                 yield connection
+                await connection.execute("COMMIT")
             except BaseException:
-                await _roll_back(connection, transaction)
+                await _roll_back(connection)
                 raise
-            await transaction.commit()
 
     async def is_up(self) -> bool:
         async with self.connection() as connection:
@@ -102,12 +100,13 @@ async def _keep_session(_connection: "asyncpg.Connection[asyncpg.Record]") -> No
     """No statement of ours changes the session, so the default reset would be a round trip for nothing."""
 
 
-async def _roll_back(connection: Connection, transaction: Transaction) -> None:
+async def _roll_back(connection: Connection) -> None:
     try:
         async with asyncio.timeout(_RELEASE):
-            await transaction.rollback()
+            await connection.execute("ROLLBACK")
     except _OUTAGES:
-        connection.terminate()  # the server rolls back when it notices
+        with suppress(asyncpg.InterfaceError):  # it has gone already
+            connection.terminate()  # the server rolls back when it notices
 
 
 @asynccontextmanager

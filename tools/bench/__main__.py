@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools import running
-from tools.bench import benchmark, report
+from tools.bench import benchmark, machine, report
 from tools.bench.benchmark import Load
 from tools.running import RunningStack
 from tools.stack import apt
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--stack", type=Path, default=running.FILE, help="the description of a running stack")
     options = parser.parse_args(arguments)
     seconds = options.seconds or (ORDERS_SECONDS if options.orders else SECONDS)
-    about = report.machine()
+    about = machine.now()
     try:
         result = asyncio.run(measure(running.load(options.stack), Load(seconds, options.products, options.orders)))
     except StackError as error:

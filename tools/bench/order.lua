@@ -15,6 +15,7 @@ function request()
    sent = sent + 1
    if sent == limit then
       wrk.thread:stop()
+      io.popen("kill -INT $PPID"):close() -- wrk itself would sleep on until its time is over
    end
    return requests[sent % #requests + 1]
 end

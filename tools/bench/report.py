@@ -1,34 +1,16 @@
 """A result as text for people and as JSON for programs."""
 
 import json
-import os
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from pathlib import Path
 
 from tools.bench.benchmark import Result
+from tools.bench.machine import Machine
 from tools.bench.wrk import CONNECTIONS
 
 
-def machine() -> dict[str, object]:
-    """What figures depend on; the load average shows whether anybody else was busy before."""
-    return {
-        "cores": os.cpu_count(),
-        "processor": _processor(),
-        "Python": platform.python_version(),
-        "load average before": round(os.getloadavg()[0], 2),
-    }
-
-
-def _processor() -> str:
-    """Empty where /proc/cpuinfo does not name it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-
-
-def as_json(result: Result, about: Mapping[str, object]) -> str:
-    figures = asdict(result) | {"rates": rates(result), "problems": result.problems, "machine": about}
+def as_json(result: Result, machine: Machine) -> str:
+    figures = asdict(result) | {"rates": rates(result), "problems": result.problems, "machine": asdict(machine)}
     return json.dumps(figures, indent=2)
 
 
@@ -41,13 +23,14 @@ def rates(result: Result) -> dict[str, float]:
     }
 
 
-def as_text(result: Result, about: Mapping[str, object]) -> str:
-    return "\n".join([*_lines(result, about), "", result.costs.table(), "", *_verdict(result)])
+def as_text(result: Result, machine: Machine) -> str:
+    return "\n".join([*_lines(result, machine), "", result.costs.table(), "", *_verdict(result)])
 
 
-def _lines(result: Result, about: Mapping[str, object]) -> Iterator[str]:
+def _lines(result: Result, machine: Machine) -> Iterator[str]:
     shot, outcome, rate = result.shot, result.outcome, rates(result)
-    yield ", ".join(f"{name} {value}" for name, value in about.items())
+    yield f"{machine.cores} cores ({machine.processor}), Python {machine.python}"
+    yield f"before: load average {machine.load_average}, one core {machine.additions} million additions a second"
     yield f"closed loop, {CONNECTIONS} connections, {result.load.products} products, {shot.seconds:.1f} s"
     yield ""
     yield f"{'orders accepted':<18}{shot.accepted:>9,}{rate['accepted']:>9,.0f}/s"

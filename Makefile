@@ -1,4 +1,7 @@
-PYTHON ?= python3
+# The distribution's interpreter if it is new enough: it is built with profile-guided optimisation, which those of version
+# managers often lack, and that costs a third of the throughput (docs/performance.md).
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo /usr/bin/python3 || echo python3)
 VENV := .venv/bin
 STACK := $(VENV)/python -m tools.stack
 COMPILE := $(VENV)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --quiet

@@ -1,6 +1,7 @@
 """Makes .venv from the locked requirements; needs nothing but the standard library.
 
-`python3 -m tools.venv` does nothing as long as .venv is whole and was made from the same file, in the same place.
+`python3 -m tools.venv` does nothing as long as .venv is whole and was made from the same file by the same interpreter,
+in the same place.
 """
 
 import hashlib
@@ -33,8 +34,8 @@ def main() -> int:
 
 
 def stamp() -> str:
-    """Also of the place, which the scripts in .venv/bin name in their first line."""
-    parts = (str(FOLDER).encode(), b"%d.%d" % sys.version_info[:2], REQUIREMENTS.read_bytes())
+    """Also of the interpreter, and of the place, which the scripts in .venv/bin name in their first line."""
+    parts = (str(FOLDER).encode(), f"{sys.base_prefix} {sys.version}".encode(), REQUIREMENTS.read_bytes())
     return hashlib.sha256(b"\n".join(parts)).hexdigest()
 
 

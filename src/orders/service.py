@@ -18,6 +18,7 @@ from shared.messaging.outbox import Relay
 from shared.pagination import MAX_ID
 
 _BATCH_LIMIT = 10.0
+_SPACING = 0.01
 _JSON = orjson.OPT_UTC_Z
 
 
@@ -29,7 +30,7 @@ class Orders:
         self._cache = cache
         self._relay = relay
         self._products = products
-        self._writes: Batcher[Draft, Order] = Batcher(self._write)
+        self._writes: Batcher[Draft, Order] = Batcher(self._write, spacing=_SPACING)
 
     async def place(self, product_id: int, quantity: int) -> Order:
         """A pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE."""

@@ -1,9 +1,10 @@
 """Shares the cost of a write: what arrives while one flush runs goes into the next, all together.
 
-There is no timer: an item that arrives when nothing runs is flushed at once, alone.
+An item that arrives when nothing runs is flushed at once, alone; only flushes that are shared are kept apart.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
@@ -20,6 +21,7 @@ class Batcher(Generic[Item, Result]):
 
     `flush` has to limit itself: an item waits for the flush that runs and for its own. A flush that fails because
     a server is down (UNAVAILABLE) fails those who wait behind it too, so an outage costs each caller one limit.
+    Flushes that several callers share start at least `spacing` seconds apart, so that more share the next.
     `waiting` bounds the queue; past it, UNAVAILABLE is raised. An item whose caller gave up before its flush began
     is not flushed.
     """
@@ -30,10 +32,12 @@ class Batcher(Generic[Item, Result]):
         *,
         most: int = 256,
         waiting: int = 10_000,
+        spacing: float = 0.0,
     ) -> None:
         self._flush = flush
         self._most = most
         self._bound = waiting
+        self._spacing = spacing
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
@@ -51,7 +55,11 @@ class Batcher(Generic[Item, Result]):
     async def _run(self) -> None:
         try:
             while batch := self._take():
+                started = time.monotonic()
                 await self._flush_one([item for item, _ in batch], [future for _, future in batch])
+                pause = started + self._spacing - time.monotonic()
+                if len(batch) > 1 and pause > 0:
+                    await asyncio.sleep(pause)
         finally:
             self._flusher = None
 

@@ -29,6 +29,7 @@ Load = Callable[[], Awaitable[bytes | None]]
 
 NONE = b"null"
 _LIMIT = 0.05
+_SPACING = 0.005
 _TTL = 60.0
 _TTL_OF_NONE = 5.0
 _LEASE = 10.0
@@ -74,7 +75,7 @@ class Cache:
         self._redis = redis
         self._read_script = redis.register_script(_READ)
         self._fill_script = redis.register_script(_FILL)
-        self._reads: Batcher[str, tuple[bytes | None, bytes | None]] = Batcher(self._read)
+        self._reads: Batcher[str, tuple[bytes | None, bytes | None]] = Batcher(self._read, spacing=_SPACING)
         self._drops: Batcher[Collection[str], None] = Batcher(self._drop)
         self._loads: dict[tuple[str, bytes], asyncio.Task[bytes | None]] = {}
         self._owed: dict[str, int] = {}

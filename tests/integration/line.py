@@ -36,7 +36,11 @@ class Line:
         if not self._carries:
             writer.transport.abort()
             return
-        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
+        try:
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
+        except OSError:  # the server is down: so is the line
+            writer.transport.abort()
+            return
         ends = {writer, server_writer}
         self._writers |= ends
         try:

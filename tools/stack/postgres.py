@@ -23,7 +23,6 @@ SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "128MB",
     "effective_cache_size": "512MB",
-    "wal_compression": "on",
     "max_wal_size": "1GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",

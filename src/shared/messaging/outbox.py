@@ -31,7 +31,7 @@ _MESSAGE_EVENTS = 256
 _POLL = 1.0
 # A lone event goes out at once; under load rounds start no closer than this, so that each carries many events and
 # every stage behind it works in batches too.
-_SPACING = 0.02
+_SPACING = 0.05
 # The publisher's limit with room for the two statements around it.
 _TRANSACTION = 8.0
 

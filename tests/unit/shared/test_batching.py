@@ -139,3 +139,38 @@ async def test_a_flush_belongs_to_no_single_request() -> None:
         assert await Batcher(flush).submit(1) is None
     finally:
         tracing.current.reset(token)
+
+
+class Flushes:
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    async def flush(self, items: list[int]) -> Sequence[int]:
+        self.batches.append(items)
+        return items
+
+
+async def pass_time() -> None:
+    """Long enough for a flush that nothing keeps back."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_after_a_shared_flush_the_next_waits_so_that_more_share_it() -> None:
+    flushes = Flushes()
+    batcher: Batcher[int, int] = Batcher(flushes.flush, spacing=0.05)
+    await asyncio.gather(batcher.submit(1), batcher.submit(2))
+    third = asyncio.ensure_future(batcher.submit(3))
+    await pass_time()
+    await asyncio.gather(third, batcher.submit(4))
+    assert flushes.batches == [[1, 2], [3, 4]]
+
+
+async def test_after_a_lone_item_the_next_does_not_wait() -> None:
+    flushes = Flushes()
+    batcher: Batcher[int, int] = Batcher(flushes.flush, spacing=0.05)
+    await batcher.submit(1)
+    second = asyncio.ensure_future(batcher.submit(2))
+    await pass_time()
+    await asyncio.gather(second, batcher.submit(3))
+    assert flushes.batches == [[1], [2], [3]]

@@ -47,7 +47,8 @@ async def test_a_stack_from_up_to_down(stack: Stack, monkeypatch: pytest.MonkeyP
         first[name].server.daemon.send(signal.SIGKILL)
         assert await first[name].server.daemon.ended(10)
     second = by_name(await stack.up())
-    assert {name for name in PARTS if pids(second)[name] != before[name]} == {"orders", "products-redis"}
+    after = pids(second)
+    assert {name for name in PARTS if after[name] != before[name]} == {"orders", "products-redis"}, (before, after)
     assert {part.url for part in second.values()} == {part.url for part in first.values()}
     await order(stack)
 

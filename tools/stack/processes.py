@@ -58,9 +58,11 @@ def identity(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = status.rpartition(")")[2].split()  # proc(5): the name before it may hold spaces and parentheses
-    state, start_time = fields[0], fields[19]
+    state, threads, start_time = fields[0], int(fields[17]), fields[19]
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return None if state in "ZX" else f"{boot}/{start_time}"
+    # The first thread can be a zombie while another still ends and holds the open files, listening sockets included.
+    gone = state in "ZX" and threads <= 1
+    return None if gone else f"{boot}/{start_time}"
 
 
 def _send(pid: int, number: signal.Signals) -> bool:

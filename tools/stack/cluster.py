@@ -1,5 +1,6 @@
 """The data folder of a PostgreSQL server: where it can be, how it is made, what a crash leaves in it."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -64,15 +65,16 @@ class Cluster:
         draft.rename(self.data)
 
     def drop_stale_lock(self) -> None:
-        """PostgreSQL would not start if the pid it had before a crash is some other process's by now."""
+        """PostgreSQL would not start if the pid it had before a crash is another process's by now, or a zombie's."""
         lock = self.data / "postmaster.pid"
         try:
             pid = lock.read_text().split()[0]
-            working_folder = Path(f"/proc/{pid}/cwd").readlink()
         except (OSError, IndexError):
-            return  # PostgreSQL itself clears the lock of a process that is gone
-        if working_folder != self.data:
-            lock.unlink()
+            return
+        with contextlib.suppress(OSError):  # a process that is gone, and a zombie, work nowhere
+            if Path(f"/proc/{pid}/cwd").readlink() == self.data:
+                return
+        lock.unlink()
 
     def remove(self) -> None:
         """Deletes the data, wherever they are; the server must be stopped."""

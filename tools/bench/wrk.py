@@ -1,12 +1,11 @@
 """wrk, a closed-loop load generator that costs little: each connection sends when it has its answer."""
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.stack.errors import StackError
+from tools.stack import jobs
 
 SCRIPT = Path(__file__).with_name("order.lua")
 CONNECTIONS = 64
@@ -41,21 +40,7 @@ async def shoot(program: Path, url: str, products: Sequence[int], seconds: int, 
         *(str(program), "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s"),
         *("--script", str(SCRIPT), f"{url}/orders", "--", str(orders or MOST_ORDERS), *map(str, products)),
     ]
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    try:
-        async with asyncio.timeout(seconds + GRACE_SECONDS):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        raise StackError(f"wrk did not end within {seconds + GRACE_SECONDS} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise StackError("wrk failed", output.decode(errors="replace"))
-    return parse(output.decode())
+    return parse(await jobs.finish("wrk", command, seconds + GRACE_SECONDS))
 
 
 def parse(output: str) -> Shot:

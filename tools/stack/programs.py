@@ -12,6 +12,7 @@ PACKAGES = {
     "postgres": "postgresql",
     "redis-server": "redis-server",
     "rabbitmq-server": "rabbitmq-server",
+    "rabbitmqctl": "rabbitmq-server",
     "epmd": "rabbitmq-server",
 }
 POSTGRES_VERSIONS = Path("/usr/lib/postgresql")

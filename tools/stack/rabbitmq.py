@@ -8,14 +8,16 @@ from pathlib import Path
 
 import aiormq
 
-from tools.stack import programs
+from tools.stack import jobs, programs
 from tools.stack.ports import LOOPBACK, listens
 from tools.stack.processes import Command, Daemon
 
+NODE = "rabbit@localhost"
 START_SECONDS = 60.0
 EPMD_SECONDS = 5.0
 STOP_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
+ELECTION_SECONDS = 20.0
 
 # The guest user is RabbitMQ's own, and by its default only for loopback connections.
 CONFIGURATION = """\
@@ -30,6 +32,15 @@ log.console.level = info
 # Schedulers that spin while idle would take CPU time from everything else on a small machine.
 ERLANG_FLAGS = "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none"
 
+# Names of new queues reach the disk some seconds late. Killed before, RabbitMQ 3.10 starts such a queue as a new one
+# and leaves it without a leader, so that every declaration of it fails, after further starts too.
+ELECTION = """
+[ra:trigger_election(Member)
+ || Queue <- rabbit_amqqueue:list_by_type(rabbit_quorum_queue),
+    Member <- [amqqueue:get_pid(Queue)],
+    ra_leaderboard:lookup_leader(element(1, Member)) =:= undefined].
+"""
+
 
 class RabbitMQ:
     def __init__(
@@ -43,6 +54,7 @@ class RabbitMQ:
         self._epmd_port = epmd_port
         self._distribution_port = distribution_port
         self._folder = folder / "rabbitmq"
+        self._data = self._folder / "data"
         self._configuration = CONFIGURATION.format(host=LOOPBACK, port=port, ui_port=ui_port)
 
     @property
@@ -53,11 +65,16 @@ class RabbitMQ:
         """Leaves one that runs as it is; returns when it accepts a login."""
         self._write_configuration()
         await self._start_epmd()
-        command = self._command()
-        if not self.daemon.runs(command):
-            await self.daemon.stop(limit=STOP_SECONDS)
-            self.daemon.start(command)
+        command = self._command("rabbitmq-server")
+        if self.daemon.runs(command):
+            await self.daemon.ready(self.answers, START_SECONDS)
+            return
+        await self.daemon.stop(limit=STOP_SECONDS)
+        has_data = self._data.exists()
+        self.daemon.start(command)
         await self.daemon.ready(self.answers, START_SECONDS)
+        if has_data:
+            await self._elect_leaders()
 
     async def stop(self) -> None:
         await self.daemon.stop(limit=STOP_SECONDS)
@@ -79,6 +96,12 @@ class RabbitMQ:
             return False
         return True
 
+    async def _elect_leaders(self) -> None:
+        command = self._command("rabbitmqctl", "--node", NODE, "eval", ELECTION)
+        await jobs.finish(
+            "rabbitmqctl", command.arguments, ELECTION_SECONDS, folder=command.folder, environment=command.environment
+        )
+
     async def _start_epmd(self) -> None:
         """Runs it in the foreground, as one of ours: the one that Erlang would start outlives the stack."""
         program = str(programs.require("epmd"))
@@ -98,7 +121,8 @@ class RabbitMQ:
             cookie.write_text(secrets.token_hex(32))
         cookie.chmod(0o400)
 
-    def _command(self) -> Command:
+    def _command(self, program: str, *arguments: str) -> Command:
+        """One of RabbitMQ's own programs, in the environment that makes it this broker's."""
         folder = self._folder
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -107,13 +131,13 @@ class RabbitMQ:
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_CRASH_DUMP": str(folder / "erl_crash.dump"),
-            "RABBITMQ_NODENAME": "rabbit@localhost",
+            "RABBITMQ_NODENAME": NODE,
             "RABBITMQ_DIST_PORT": str(self._distribution_port),
             "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
             "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+            "RABBITMQ_MNESIA_BASE": str(self._data),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_FLAGS,
             "RABBITMQ_LOG": "-color",
@@ -121,5 +145,5 @@ class RabbitMQ:
             "RABBITMQ_ALLOW_INPUT": "true",
             "RABBITMQ_SERVER_START_ARGS": "-noinput",
         }
-        program = str(programs.require("rabbitmq-server"))
-        return Command((program,), environment, folder, configuration=self._configuration)
+        path = str(programs.require(program))
+        return Command((path, *arguments), environment, folder, configuration=self._configuration)

@@ -1,0 +1,60 @@
+"""A look at one moment of a database."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import asyncpg
+
+from ops.errors import OpsError, first_line
+
+_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_CONNECT = 10.0
+# A whole table may have to be read and sorted.
+_STATEMENT = 900.0
+_CLOSE = 2.0
+_PREFETCH = 1_000
+
+
+class Snapshot:
+    """Every statement sees the same moment, whatever is written meanwhile; nothing can be changed through it."""
+
+    def __init__(self, name: str, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._name = name
+        self._connection = connection
+
+    async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        with _named(self._name):
+            return await self._connection.fetch(statement, *arguments)
+
+    async def stream(self, statement: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
+        """One row after the other, of which few are in memory."""
+        with _named(self._name):
+            async for row in self._connection.cursor(statement, *arguments, prefetch=_PREFETCH, timeout=_STATEMENT):
+                yield row
+
+
+@asynccontextmanager
+async def snapshot(url: str, name: str) -> AsyncIterator[Snapshot]:
+    """Raises OpsError for whatever the database does or does not do, also in the context."""
+    with _named(name):
+        connection = await asyncpg.connect(
+            url, timeout=_CONNECT, command_timeout=_STATEMENT, server_settings={"application_name": "ops"}
+        )
+    try:
+        transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+        with _named(name):
+            await transaction.start()
+            await connection.execute("SELECT")  # the first statement is what fixes the moment
+        yield Snapshot(name, connection)
+    finally:
+        # There is nothing to commit: the server forgets the transaction with the connection.
+        with suppress(*_FAILURES):
+            await connection.close(timeout=_CLOSE)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except _FAILURES as error:
+        raise OpsError(f"{name}: {first_line(error)}") from error

@@ -1,0 +1,151 @@
+"""What of an order and its reservation agrees: decided without any I/O."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class Kind(StrEnum):
+    """What disagrees."""
+
+    STOCK = "stock"
+    BELOW_ZERO = "below_zero"
+    MOVEMENTS = "movements"
+    HISTORY = "history"
+    ORDER_WITHOUT_RESERVATION = "order_without_reservation"
+    RESERVATION_WITHOUT_ORDER = "reservation_without_order"
+    PRODUCT_OR_QUANTITY = "product_or_quantity"
+    STATUS = "status"
+    UNFINISHED = "unfinished"
+
+
+class Order(NamedTuple):
+    """`seconds` since its status last changed."""
+
+    id: int
+    product_id: int
+    quantity: int
+    status: str
+    trace_id: str
+    seconds: float
+
+    @property
+    def claim(self) -> tuple[int, int]:
+        return self.product_id, self.quantity
+
+
+class Reservation(NamedTuple):
+    order_id: int
+    product_id: int
+    quantity: int
+    outcome: str
+
+    @property
+    def claim(self) -> tuple[int, int]:
+        return self.product_id, self.quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Of a product or of an order; `order_id` is None too for movements that name no order."""
+
+    kind: Kind
+    found: str
+    expected: str
+    product_id: int | None = None
+    order_id: int | None = None
+    trace_id: str | None = None
+
+    @property
+    def key(self) -> tuple[Kind, int | None, int | None]:
+        """The same difference, seen again, has the same."""
+        subject = (self.product_id, None) if self.order_id is None else (None, self.order_id)
+        return (self.kind, *subject)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "orderId": self.order_id,
+            "productId": self.product_id,
+            "found": self.found,
+            "expected": self.expected,
+            "traceId": self.trace_id,
+        }
+
+
+# Of an order that is pending any outcome will do: the answer is on its way.
+_OUTCOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"done": ("reserved",), "rejected": ("rejected",), "cancelled": ("released", "rejected")}
+)
+_MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
+    {
+        "reserved": "one reserve of -{quantity} of product {product_id}",
+        "released": "one reserve of -{quantity} and one release of {quantity} of product {product_id}, or none",
+        "rejected": "none",
+    }
+)
+
+
+def compare(order: Order | None, reservation: Reservation | None, older_than: float) -> Difference | None:
+    """Of one order: its difference, UNFINISHED if it is pending for longer than `older_than` seconds, or None."""
+    if order is None:
+        return None if reservation is None else _alone(reservation)
+    if reservation is not None and order.claim != reservation.claim:
+        return _difference(Kind.PRODUCT_OR_QUANTITY, order, reservation, "the same product and quantity")
+    if order.status == "pending":
+        expected = f"done, rejected or cancelled within {older_than:g} s"
+        return _difference(Kind.UNFINISHED, order, reservation, expected) if order.seconds > older_than else None
+    outcomes = _OUTCOMES[order.status]
+    if reservation is not None and reservation.outcome in outcomes:
+        return None
+    if order.status == "cancelled" and order.seconds <= older_than:
+        return None  # order.cancelled is on its way
+    kind = Kind.ORDER_WITHOUT_RESERVATION if reservation is None else Kind.STATUS
+    return _difference(kind, order, reservation, f"a reservation that is {' or '.join(outcomes)}")
+
+
+def expected_movements(outcome: str | None, quantity: int | None, product_id: int | None) -> str:
+    """Of a reservation, or of none."""
+    template = _MOVEMENTS.get(outcome)
+    return "a reservation" if template is None else template.format(quantity=quantity, product_id=product_id)
+
+
+async def pairs(
+    orders: AsyncIterator[Order], reservations: AsyncIterator[Reservation]
+) -> AsyncIterator[tuple[Order | None, Reservation | None]]:
+    """What belongs to the same order, and what is alone. Both come in the order of their ids, each once."""
+    order, reservation = await anext(orders, None), await anext(reservations, None)
+    while order is not None or reservation is not None:
+        if reservation is None or (order is not None and order.id < reservation.order_id):
+            yield order, None
+            order = await anext(orders, None)
+        elif order is None or reservation.order_id < order.id:
+            yield None, reservation
+            reservation = await anext(reservations, None)
+        else:
+            yield order, reservation
+            order, reservation = await anext(orders, None), await anext(reservations, None)
+
+
+def _alone(reservation: Reservation) -> Difference:
+    return Difference(
+        kind=Kind.RESERVATION_WITHOUT_ORDER,
+        found=f"reservation {reservation.outcome}, no order",
+        expected=f"an order of {_told(reservation)}",
+        product_id=reservation.product_id,
+        order_id=reservation.order_id,
+    )
+
+
+def _difference(kind: Kind, order: Order, reservation: Reservation | None, expected: str) -> Difference:
+    found = f"order {order.status} for {order.seconds:.0f} s, "
+    found += "no reservation" if reservation is None else f"reservation {reservation.outcome}"
+    if reservation is not None and kind is Kind.PRODUCT_OR_QUANTITY:
+        found = f"order of {_told(order)}, reservation of {_told(reservation)}"
+    return Difference(kind, found, expected, order.product_id, order.id, order.trace_id)
+
+
+def _told(claim: Order | Reservation) -> str:
+    return f"{claim.quantity} of product {claim.product_id}"

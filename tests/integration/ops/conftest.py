@@ -1,0 +1,51 @@
+"""The operator's tools in this process, on data of the test's own."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from ops.__main__ import run
+from ops.arguments import parse
+from ops.output import Answer
+from tests.broker import Vhost
+
+Ops = Callable[..., Awaitable[Answer]]
+
+
+@pytest.fixture
+def ops_environment() -> dict[str, str]:
+    """Where the servers are; the fixtures of a test add theirs."""
+    return {}
+
+
+@pytest.fixture
+def ops(ops_environment: dict[str, str]) -> Ops:
+    """Runs a command: `await ops("dead-letters", "list")`."""
+
+    async def call(*arguments: str) -> Answer:
+        answer = await run(parse(arguments), ops_environment)
+        assert answer.render(as_json=True)
+        assert answer.render(as_json=False)
+        return answer
+
+    return call
+
+
+@pytest.fixture
+async def broker(vhost: Vhost, ops_environment: dict[str, str]) -> Vhost:
+    """With the queues of the services."""
+    await vhost.declare()
+    ops_environment["AMQP_URL"] = vhost.url
+    return vhost
+
+
+@pytest.fixture
+def products_url(products_database_url: str, ops_environment: dict[str, str]) -> str:
+    ops_environment["PRODUCTS_DATABASE_URL"] = products_database_url
+    return products_database_url
+
+
+@pytest.fixture
+def orders_url(orders_database_url: str, ops_environment: dict[str, str]) -> str:
+    ops_environment["ORDERS_DATABASE_URL"] = orders_database_url
+    return orders_database_url

@@ -1,13 +1,18 @@
--- wrk … -- LIMIT PRODUCT…: orders one piece of each product in turn, at most LIMIT of them, and prints JSON.
+-- wrk … -- LIMIT PAUSE PRODUCT…: orders one piece of each product in turn, at most LIMIT of them, and prints JSON.
+-- Each connection pauses for up to twice PAUSE milliseconds before it sends, PAUSE on average.
 
 local requests = {}
-local limit, sent = 0, 0
+local limit, pause, sent = 0, 0, 0
 
 function init(arguments)
    limit = tonumber(arguments[1])
-   for position = 2, #arguments do
+   pause = tonumber(arguments[2])
+   if pause > 0 then
+      delay = function() return math.random(0, 2 * pause) end -- wrk calls it where there is one
+   end
+   for position = 3, #arguments do
       local body = string.format('{"productId":%s,"quantity":1}', arguments[position])
-      requests[position - 1] = wrk.format("POST", nil, {["Content-Type"] = "application/json"}, body)
+      requests[position - 2] = wrk.format("POST", nil, {["Content-Type"] = "application/json"}, body)
    end
 end
 

@@ -34,11 +34,21 @@ class Shot:
         return sum(self.failures.values())
 
 
-async def shoot(program: Path, url: str, products: Sequence[int], seconds: int, orders: int | None = None) -> Shot:
-    """Orders until `seconds` are over or `orders` are sent."""
+async def shoot(
+    program: Path,
+    url: str,
+    products: Sequence[int],
+    seconds: int,
+    orders: int | None = None,
+    *,
+    connections: int = CONNECTIONS,
+    pause: int = 0,
+) -> Shot:
+    """Orders until `seconds` are over or `orders` are sent; each connection pauses `pause` milliseconds on average."""
     command = [
-        *(str(program), "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s"),
-        *("--script", str(SCRIPT), f"{url}/orders", "--", str(orders or MOST_ORDERS), *map(str, products)),
+        *(str(program), "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
+        *("--script", str(SCRIPT), f"{url}/orders"),
+        *("--", str(orders or MOST_ORDERS), str(pause), *map(str, products)),
     ]
     return parse(await jobs.finish("wrk", command, seconds + GRACE_SECONDS))
 

@@ -38,6 +38,10 @@ demo: venv ## create a product, order it, follow the order through the logs
 logs: venv ## show the log lines of one trace: make logs TRACE=<id>
 	@$(STACK) logs "$(TRACE)"
 
+.PHONY: ops
+ops: venv ## the operator's tools: make ops ARGS="reconcile --json"
+	@$(VENV)/python -m tools.ops $(ARGS)
+
 .PHONY: test
 test: venv ## run all tests, on servers of their own
 	@$(VENV)/python -m pytest
@@ -53,9 +57,25 @@ check: venv ## run the linters and the type checker
 loadtest: venv ## send k6's load to the running system
 	@$(VENV)/python -m tools.loadtest
 
+.PHONY: postman
+postman: venv ## run the Postman collection on the running system
+	@$(VENV)/python -m tools.newman
+
 .PHONY: bench
 bench: venv ## measure what docs/performance.md reports
 	@$(VENV)/python -m tools.bench
+
+.PHONY: contracts
+contracts: venv ## write docs/openapi.json and docs/asyncapi.json again
+	@$(VENV)/python -m tools.contracts
+
+.PHONY: overload
+overload: venv ## measure what more orders than it can take do to the system
+	@$(VENV)/python -m tools.bench.overload $(ARGS)
+
+.PHONY: pages
+pages: venv ## measure a page of a thousand orders against one of a million
+	@$(VENV)/python -m tools.bench.pages $(ARGS)
 
 .PHONY: lock
 lock: venv ## resolve setup.cfg into requirements/*.txt again

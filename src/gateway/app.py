@@ -2,38 +2,84 @@
 
 from collections.abc import AsyncIterator
 
+import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
-from gateway.forward import UPSTREAMS, forward
+from gateway import docs
+from gateway.access import Keyring
+from gateway.answers import send_headers
+from gateway.cors import cors
+from gateway.docs import DOCS, Docs
+from gateway.forward import SECONDS, SERVICES, WAITING, forward
+from gateway.guard import guard
 from gateway.middleware import one_envelope, validation
+from gateway.rate import RateLimiter
 from gateway.routes import ROUTES
+from gateway.service import open_service
 from gateway.settings import Settings
+from gateway.shedding import STRAIN, shedding
+from gateway.strain import Strain
+from gateway.waiting import Waiting
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware
-from shared.web.client import Upstream, client_session
+from shared.web.client import client_session, once
 from shared.web.health import HEALTH, Health
 from shared.web.server import application
 
+log = structlog.get_logger()
+
 
 def create_app(settings: Settings) -> web.Application:
-    app = application(middleware.trace, middleware.errors, one_envelope, validation)
-    app[HEALTH] = Health(BackgroundTasks())
+    app = application(*_layers(settings))
+    tasks = BackgroundTasks()
+    app[HEALTH] = Health(tasks)
+    app[STRAIN] = Strain()
+    app[WAITING] = Waiting()
+    app[DOCS] = Docs(ROUTES)
+    app[SECONDS] = settings.request_seconds
     app.add_routes(health.ROUTES)
+    app.add_routes(docs.ROUTES)
     app.add_routes(
-        web.get(route.path, forward) if route.method == "GET" else web.route(route.method, route.path, forward)
+        web.get(route.path, forward, allow_head=not route.streamed)
+        if route.method == "GET"
+        else web.route(route.method, route.path, forward)
         for route in ROUTES
     )
 
-    async def upstreams(app: web.Application) -> AsyncIterator[None]:
-        async with client_session(settings.limits) as session:
-            app[UPSTREAMS] = {
-                "products": Upstream("products", settings.products_url, session),
-                "orders": Upstream("orders", settings.orders_url, session),
-            }
+    async def services(app: web.Application) -> AsyncIterator[None]:
+        if not settings.api_keys:
+            log.warning("no API keys: whoever reaches this gateway may do everything", host=settings.listen.host)
+        urls = {"products": settings.products_urls, "orders": settings.orders_urls}
+        # As many connections as there are requests: those are bounded by each service's admission.
+        async with client_session(settings.limits, connections=0, middlewares=(once,)) as session:
+            app[SERVICES] = {name: open_service(name, urls[name], session) for name in urls}
             # Either may be down while the other still answers.
-            for upstream in app[UPSTREAMS].values():
-                app[HEALTH].add(upstream.name, upstream.is_ready, required=False)
+            for service in app[SERVICES].values():
+                app[HEALTH].add(service.name, service.is_ready, required=False)
             yield
 
-    app.cleanup_ctx.append(upstreams)
+    app.cleanup_ctx.append(services)
+    app.on_response_prepare.append(send_headers)
+    app.on_shutdown.append(_let_waiting_go)
     return app
+
+
+def _layers(settings: Settings) -> tuple[Middleware, ...]:
+    """Outermost first: what refuses most cheaply comes before what costs more."""
+    keyring = Keyring(settings.api_keys) if settings.api_keys else None
+    limiter = RateLimiter(*settings.rate_limit) if settings.rate_limit else None
+    return (
+        middleware.trace,
+        middleware.errors,
+        *([cors(settings.cors_origins)] if settings.cors_origins else []),
+        guard(keyring, limiter, settings.trusted_proxies),
+        shedding,
+        one_envelope,
+        validation,
+    )
+
+
+async def _let_waiting_go(app: web.Application) -> None:
+    """Before the server waits for its last requests."""
+    app[WAITING].close()

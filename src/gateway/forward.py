@@ -1,32 +1,104 @@
 """Forwards a checked request to the service that answers it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+import aiohttp
+import structlog
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, MultiMapping
 
-from gateway.middleware import route_of
-from shared.web.client import Upstream
+from gateway.guard import CLIENT
+from gateway.middleware import QUERY, route_of
+from gateway.service import Call, Service
+from gateway.waiting import Waiting
+from shared import deadline
+from shared.web import sse
+from shared.web.client import Reply
 
-UPSTREAMS = web.AppKey("upstreams", Mapping[str, Upstream])
+log = structlog.get_logger()
+
+SERVICES = web.AppKey("services", Mapping[str, Service])
+# That a request may take.
+SECONDS = web.AppKey("seconds", float)
+WAITING = web.AppKey("waiting", Waiting)
 
 # What a service may see of a request, and a client of an answer. Everything else, hop-by-hop headers
 # (RFC 9110 §7.6.1) included, ends here; trace headers are set anew by the client.
-_REQUEST_HEADERS = ("Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Last-Event-ID", "tracestate")
+_REQUEST_HEADERS = ("Content-Type", "Idempotency-Key", "If-Match", "Last-Event-ID", "tracestate")
 _RESPONSE_HEADERS = ("Content-Type", "Location", "Retry-After", "ETag", "Link", "Allow", "Idempotency-Replayed")
+# Twice the time between two heartbeats, and some.
+_QUIET = 35.0
 
 
-async def forward(request: web.Request) -> web.Response:
+async def forward(request: web.Request) -> web.StreamResponse:
     """The handler of every route in the table."""
     route = route_of(request)
-    reply = await request.app[UPSTREAMS][route.upstream].request(
+    service = request.app[SERVICES][route.upstream]
+    call = Call(
         request.method,
         request.rel_url.raw_path_qs,  # also of a target in absolute form, RFC 9112 §3.2.2
-        headers=_only(_REQUEST_HEADERS, request.headers),
-        body=await request.read() if route.body is not None else None,
+        _headers(request),
+        await request.read() if route.body is not None else None,
+        patience=request[QUERY].get("wait", 0),
     )
-    return web.Response(body=reply.body, status=reply.status, headers=_only(_RESPONSE_HEADERS, reply.headers))
+    if route.streamed:
+        return await _stream(request, service, call)
+    async with deadline.within(_seconds(request) + call.patience):
+        reply = await (_wait(request, service, call) if call.patience else service.request(call))
+    return _response(reply.status, reply.headers, reply.body)
 
 
-def _only(names: tuple[str, ...], headers: Mapping[str, str]) -> CIMultiDict[str]:
-    return CIMultiDict((name, headers[name]) for name in names if name in headers)
+async def _wait(request: web.Request, service: Service, call: Call) -> Reply:
+    """If this process stops meanwhile, with what is known by then."""
+    try:
+        async with request.app[WAITING].request():
+            return await service.request(call)
+    except TimeoutError:
+        target = request.rel_url.without_query_params("wait").raw_path_qs
+        return await service.request(replace(call, target=target, patience=0))
+
+
+async def _stream(request: web.Request, service: Service, call: Call) -> web.StreamResponse:
+    """Passes events on as they come; an answer that is no stream is passed on whole."""
+    async with service.stream(call, _QUIET) as reply:
+        if reply.content_type != sse.CONTENT_TYPE:
+            return _response(reply.status, reply.headers, await reply.read())
+        response = sse.stream()
+        await response.prepare(request)
+        try:
+            async with request.app[WAITING].request():
+                async for chunk in reply.content.iter_any():
+                    await response.write(chunk)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            # Of either side, or this process stops: the client comes back with the id of the last event that it got.
+            log.info("stream ended early", error=repr(error))
+        return response
+
+
+def _seconds(request: web.Request) -> float:
+    """A client may ask for less time than it has, not for more."""
+    asked = deadline.parse(request.headers.get(deadline.HEADER))
+    limit = request.app[SECONDS]
+    return limit if asked is None else min(asked, limit)
+
+
+def _headers(request: web.Request) -> CIMultiDict[str]:
+    headers = _only(_REQUEST_HEADERS, request.headers)
+    headers["X-Forwarded-For"] = request[CLIENT]
+    headers["X-Forwarded-Host"] = request.host
+    headers["X-Forwarded-Proto"] = request.scheme
+    return headers
+
+
+def _response(status: int, headers: MultiMapping[str], body: bytes) -> web.Response:
+    return web.Response(body=body or None, status=status, headers=_only(_RESPONSE_HEADERS, headers))
+
+
+def _only(names: tuple[str, ...], headers: MultiMapping[str]) -> CIMultiDict[str]:
+    """But for those that `Connection` names: RFC 9110 §7.6.1."""
+    passed = CIMultiDict((name, headers[name]) for name in names if name in headers)
+    for value in headers.getall("Connection", ()):
+        for option in value.split(","):
+            passed.popall(option.strip(), None)
+    return passed

@@ -1,6 +1,7 @@
 """The gateway's own layers, inside the shared ones for trace and errors: validation, then the one envelope."""
 
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -12,16 +13,21 @@ from shared.web.middleware import Handler
 from shared.web.requests import read_json, read_path, read_query
 from shared.web.responses import answer
 
+# Of a forwarded request, checked.
+QUERY = web.RequestKey("query", dict[str, Any])
+
 _CODE_OF = {status: code for code, status in reversed(tuple(STATUS.items()))}
 
 
 @web.middleware
 async def validation(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Path, query and body against the route's schemas, before anything is forwarded."""
+    """Path, query, headers and body against the route's schemas, before anything is forwarded."""
     if is_forwarded(request):
         route = route_of(request)
         read_path(request)
-        read_query(request, route.query)
+        request[QUERY] = read_query(request, route.query)
+        if route.header is not None:
+            route.header(request)
         if route.body is not None:
             await read_json(request, route.body)
     return await handler(request)
@@ -31,7 +37,7 @@ async def validation(request: web.Request, handler: Handler) -> web.StreamRespon
 async def one_envelope(request: web.Request, handler: Handler) -> web.StreamResponse:
     """A service's envelope goes through byte for byte; other JSON is wrapped, and anything else is a 502."""
     response = await handler(request)
-    if not is_forwarded(request) or not isinstance(response, web.Response) or request.method == "HEAD":
+    if not is_forwarded(request) or not isinstance(response, web.Response) or _has_no_body(request, response):
         return response
     content = _parse(response.body)
     if envelope.is_envelope(response.status, content):
@@ -41,6 +47,11 @@ async def one_envelope(request: web.Request, handler: Handler) -> web.StreamResp
     if response.status >= HTTPStatus.BAD_REQUEST:
         raise AppError(_CODE_OF.get(response.status, Code.UPSTREAM_ERROR), HTTPStatus(response.status).phrase)
     return answer(request, content, status=response.status)
+
+
+def _has_no_body(request: web.Request, response: web.Response) -> bool:
+    """RFC 9110 §9.3.2, §15.3.5."""
+    return request.method == "HEAD" or response.status == HTTPStatus.NO_CONTENT
 
 
 def is_forwarded(request: web.Request) -> bool:

@@ -1,32 +1,42 @@
 """Puts the order service together."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from aiohttp import web
 
 from orders.events import ProductEvents, StockEvents
 from orders.handlers import ORDERS
 from orders.products import Products
+from orders.queries import FORGET_KEYS
 from orders.routes import ROUTES
 from orders.service import Orders
 from orders.settings import Settings
+from orders.sweeper import Sweeper
+from orders.watch import Watch
 from shared.cache import open_cache
 from shared.db import open_database
+from shared.expiry import PURGE_SECONDS, purge
 from shared.messaging.bus import open_bus
 from shared.messaging.topology import ORDERS_PRODUCTS, ORDERS_STOCK
-from shared.tasks import BackgroundTasks
+from shared.tasks import BackgroundTasks, repeat
 from shared.web import middleware
 from shared.web.client import Limits, Upstream, client_session
 from shared.web.health import HEALTH, Health
+from shared.web.limits import limits
 from shared.web.server import application
 
 # Less than what a client of `POST /orders` waits for, the write behind it included.
 _PRODUCT_LIMITS = Limits(total=2.0, connect=0.5, read=2.0)
 
+_POLL = 1.0
+
+WATCH = web.AppKey("watch", Watch)
+
 
 def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
-    app = application(middleware.trace, middleware.errors)
+    app = application(middleware.trace, middleware.errors, limits(settings.most_in_flight))
     app[HEALTH] = Health(tasks)
     app.add_routes(ROUTES)
 
@@ -41,9 +51,14 @@ def create_app(settings: Settings) -> web.Application:
             open_bus(settings.amqp_url, "orders", database, tasks) as bus,
         ):
             products = Products(cache, Upstream("products", settings.products_url, session))
-            orders = app[ORDERS] = Orders(database, cache, bus.relay, products)
+            watch = app[WATCH] = Watch(database)
+            orders = app[ORDERS] = Orders(database, cache, bus.relay, products, watch)
+            sweeper = Sweeper(database, bus.relay, settings.stuck_order_seconds, bus.is_up)
             bus.consume(ORDERS_STOCK, StockEvents(orders).handle)
             bus.consume(ORDERS_PRODUCTS, ProductEvents(products).handle)
+            tasks.start("sweeper", repeat("sweeper", sweeper.interval, sweeper.sweep))
+            tasks.start("order watch", repeat("order watch", _POLL, watch.poll))
+            tasks.start("purge of keys", repeat("purge of keys", PURGE_SECONDS, partial(purge, database, FORGET_KEYS)))
             health.add("database", database.is_up, required=True)
             health.add("broker", bus.is_up, required=False)
             health.add("consumers", bus.consumes, required=True)
@@ -51,4 +66,10 @@ def create_app(settings: Settings) -> web.Application:
             yield
 
     app.cleanup_ctx.append(resources)
+    app.on_shutdown.append(_let_watchers_go)
     return app
+
+
+async def _let_watchers_go(app: web.Application) -> None:
+    """Before the server waits for its last requests, of which some may wait for an order."""
+    app[WATCH].close()

@@ -1,12 +1,13 @@
 """What an order is: decided without any I/O."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from shared.contracts.requests import OrderStatus
+from shared.idempotency import Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Draft:
     unit_price: Decimal
     trace_id: str
     traceparent: str
+    key: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,15 @@ class Order:
     created_at: datetime
     updated_at: datetime
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the product service has decided it, or somebody has cancelled it."""
+        return self.status != OrderStatus.PENDING
+
+    def as_placed(self) -> "Order":
+        """As it was in the answer to the request that placed it."""
+        return replace(self, status=OrderStatus.PENDING.value, reason=None, updated_at=self.created_at)
+
     def as_json(self) -> dict[str, Any]:
         """What the API shows."""
         return {
@@ -55,6 +66,43 @@ class Order:
             "createdAt": self.created_at,
             "updatedAt": self.updated_at,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A status that an order has had, since when, and the trace that brought it."""
+
+    status: str
+    reason: str | None
+    trace_id: str | None
+    created_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """What the API shows."""
+        return {
+            "status": self.status,
+            "reason": self.reason,
+            "traceId": self.trace_id,
+            "createdAt": self.created_at,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An order that waits for its verdict, for `age` seconds now."""
+
+    id: int
+    trace_id: str
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An order has got another status."""
+
+    order_id: int
+    product_id: int
+    status: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +137,8 @@ def first_verdicts(verdicts: Iterable[Verdict]) -> list[Verdict]:
     for verdict in verdicts:
         by_order.setdefault(verdict.order_id, verdict)
     return [by_order[order_id] for order_id in sorted(by_order)]
+
+
+def is_final(history: Sequence[Entry]) -> bool:
+    """Of a history, oldest first, that is not empty."""
+    return history[-1].status != OrderStatus.PENDING

@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from orders import queries
-from orders.domain import Draft, Order, Verdict
+from orders.domain import Change, Draft, Entry, Order, Pending, Verdict
 from shared.db import Connection
+from shared.idempotency import Key
 
 
-async def place(connection: Connection, drafts: Sequence[Draft]) -> list[tuple[int, datetime]]:
-    """Writes orders, their history and the events `order.created`; the id and the time of each, in order."""
+async def place(connection: Connection, drafts: Sequence[Draft]) -> list[tuple[int | None, datetime]]:
+    """Writes orders, their history and the events `order.created`.
+
+    The id and the time of each, in order; no id for one whose key another order has.
+    """
     rows = await connection.fetch(
         queries.PLACE_ORDERS,
         [draft.product_id for draft in drafts],
@@ -17,12 +21,14 @@ async def place(connection: Connection, drafts: Sequence[Draft]) -> list[tuple[i
         [draft.unit_price for draft in drafts],
         [draft.trace_id for draft in drafts],
         [draft.traceparent for draft in drafts],
+        [draft.key.value if draft.key else None for draft in drafts],
+        [draft.key.request_hash if draft.key else None for draft in drafts],
     )
     return [(order_id, at) for order_id, at in rows]
 
 
-async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> list[tuple[int, str]]:
-    """The product and the new status of each order that was pending."""
+async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> list[Change]:
+    """Those of them that were pending."""
     rows = await connection.fetch(
         queries.APPLY_VERDICTS,
         [verdict.order_id for verdict in verdicts],
@@ -30,12 +36,52 @@ async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> list[tup
         [verdict.reason for verdict in verdicts],
         [verdict.trace_id for verdict in verdicts],
     )
-    return [(product_id, status) for product_id, status in rows]
+    return [Change(*row) for row in rows]
+
+
+async def cancel(connection: Connection, order_id: int, trace_id: str, traceparent: str) -> Order | None:
+    """Writes the order, its history and the event `order.cancelled`; None if its status does not allow it."""
+    row = await connection.fetchrow(queries.CANCEL_ORDER, order_id, trace_id, traceparent)
+    return None if row is None else Order(*row)
 
 
 async def get(connection: Connection, order_id: int) -> Order | None:
     row = await connection.fetchrow(queries.GET_ORDER, order_id)
     return None if row is None else Order(*row)
+
+
+async def find(connection: Connection, key: Key) -> Order | None:
+    """Raises AppError IDEMPOTENCY_MISMATCH if the key was used for another request."""
+    row = await connection.fetchrow(queries.FIND_BY_KEY, key.value)
+    if row is None:
+        return None
+    request_hash, *columns = row
+    key.check(request_hash)
+    return Order(*columns)
+
+
+async def history(connection: Connection, order_id: int) -> list[Entry]:
+    """Oldest first."""
+    return [Entry(*row) for row in await connection.fetch(queries.GET_HISTORY, order_id)]
+
+
+async def final(connection: Connection, order_ids: Sequence[int]) -> list[int]:
+    """Those that are not pending."""
+    return [row["id"] for row in await connection.fetch(queries.FIND_FINAL, order_ids)]
+
+
+async def pending(connection: Connection, above_id: int, rows: int) -> list[Pending]:
+    """Oldest first."""
+    return [Pending(*row) for row in await connection.fetch(queries.LIST_PENDING, above_id, rows)]
+
+
+async def announce_again(connection: Connection, orders: Sequence[tuple[int, str]]) -> None:
+    """Writes `order.created` for those that are still pending; each comes with its traceparent."""
+    await connection.execute(
+        queries.ANNOUNCE_AGAIN,
+        [order_id for order_id, _ in orders],
+        [traceparent for _, traceparent in orders],
+    )
 
 
 async def page(

@@ -1,70 +1,140 @@
 """The use cases of the order service; each owns its transaction."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 import orjson
 
 from orders import repository
-from orders.domain import Draft, Order, Verdict, first_verdicts, placed
+from orders.domain import Draft, Entry, Order, Verdict, first_verdicts, is_final, placed
 from orders.products import Products
+from orders.watch import Watch
 from shared import pagination, tracing
 from shared.batching import Batcher
 from shared.cache import Cache
 from shared.contracts.fields import DEFAULT_PAGE
+from shared.contracts.requests import OrderStatus
 from shared.db import Database
 from shared.envelope import Page
 from shared.errors import AppError, Code, Detail
+from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
 from shared.pagination import MAX_ID
+from shared.tracing import Trace
 
 _BATCH_LIMIT = 10.0
 _SPACING = 0.01
 _JSON = orjson.OPT_UTC_Z
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """`replayed` if an earlier request with the same key placed the order."""
+
+    order: Order
+    replayed: bool = False
+
+
 class Orders:
     """Orders are written in batches: those that arrive while one transaction runs share the next."""
 
-    def __init__(self, database: Database, cache: Cache, relay: Relay, products: Products) -> None:
+    def __init__(self, database: Database, cache: Cache, relay: Relay, products: Products, watch: Watch) -> None:
         self._database = database
         self._cache = cache
         self._relay = relay
         self._products = products
-        self._writes: Batcher[Draft, Order] = Batcher(self._write, spacing=_SPACING)
+        self._watch = watch
+        self._in_progress = InProgress()
+        self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_SPACING)
 
-    async def place(self, product_id: int, quantity: int) -> Order:
-        """A pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE."""
-        if self._relay.full:
-            raise AppError(Code.UNAVAILABLE, "Too many orders wait to be processed", retry_after=10)
-        product = await self._products.find(product_id)
-        if product is None:
-            detail = Detail("productId", "There is no such product.")
-            raise AppError(Code.NOT_FOUND, f"There is no product {product_id}", details=[detail])
-        trace = tracing.current.get() or tracing.begin()
-        return await self._writes.submit(Draft(product.id, quantity, product.price, trace.trace_id, trace.traceparent))
+    async def place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
+        """A pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE.
+
+        With a key also CONFLICT while a request with the same one is in progress, and IDEMPOTENCY_MISMATCH.
+        """
+        if key is None:
+            return await self._place(product_id, quantity)
+        with self._in_progress.claim(key):
+            return await self._replay(key) or await self._place(product_id, quantity, key)
+
+    async def cancel(self, order_id: int) -> Order:
+        """The cancelled order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT if it is rejected."""
+        trace = _trace()
+        async with self._database.connection() as connection:
+            order = await repository.cancel(connection, order_id, trace.trace_id, trace.traceparent)
+        if order is None:
+            order = await self.get(order_id)
+            if order.status != OrderStatus.CANCELLED:
+                raise AppError(Code.CONFLICT, f"The order is {order.status} and cannot be cancelled")
+            return order
+        self._relay.wake()
+        self._watch.wake([order.id])
+        await self._cache.drop([_cache_key(order.product_id)])
+        return order
 
     async def apply(self, verdicts: Sequence[Verdict]) -> list[str]:
         """The new status of each order that was pending until now."""
         async with self._database.connection(_BATCH_LIMIT) as connection:
             changes = await repository.apply(connection, first_verdicts(verdicts))
-        await self._cache.drop({_cache_key(product_id) for product_id, _ in changes})
-        return [status for _, status in changes]
+        self._watch.wake(change.order_id for change in changes)
+        await self._cache.drop({_cache_key(change.product_id) for change in changes})
+        return [change.status for change in changes]
 
     async def get(self, order_id: int) -> Order:
         """Raises AppError NOT_FOUND."""
         async with self._database.connection() as connection:
             order = await repository.get(connection, order_id)
         if order is None:
-            raise AppError(Code.NOT_FOUND, f"There is no order {order_id}")
+            raise _unknown(order_id)
         return order
+
+    async def get_when_final(self, order_id: int, wait: float) -> Order:
+        """As `get`, after at most `wait` seconds if the order is pending."""
+        deadline = asyncio.get_running_loop().time() + wait
+        with self._watch.on(order_id) as woken:
+            while True:
+                woken.clear()
+                order = await self.get(order_id)
+                if order.is_final or self._watch.closed:
+                    return order
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        await woken.wait()
+                except TimeoutError:
+                    return order
+
+    async def history(self, order_id: int) -> Sequence[Entry]:
+        """Oldest first. Raises AppError NOT_FOUND."""
+        async with self._database.connection() as connection:
+            entries = await repository.history(connection, order_id)
+        if not entries:
+            raise _unknown(order_id)
+        return entries
+
+    async def follow(self, order_id: int, heartbeat: float) -> AsyncGenerator[Sequence[Entry], None]:
+        """The history so far, again whenever there may be more of it and after `heartbeat` seconds without.
+
+        Ends when the order is final or the process stops. Raises AppError NOT_FOUND, UNAVAILABLE.
+        """
+        with self._watch.on(order_id) as woken:
+            while True:
+                woken.clear()
+                entries = await self.history(order_id)
+                yield entries
+                if is_final(entries) or self._watch.closed:
+                    return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(heartbeat):
+                        await woken.wait()
 
     async def page(
         self, limit: int, cursor: int, status: str | None = None, product_id: int | None = None
     ) -> tuple[Sequence[Order], Page]:
         async with self._database.connection() as connection:
             rows = await repository.page(connection, cursor, limit + 1, status=status, product_id=product_id)
-        orders, more = pagination.split(rows, limit)
-        return orders, Page(limit, pagination.encode_cursor(orders[-1].id) if more else None)
+        return pagination.page_of(rows, limit)
 
     async def page_of_product(self, product_id: int, limit: int, cursor: int) -> tuple[bytes, Page]:
         """JSON array of orders; the first page of the default size comes from the cache."""
@@ -79,16 +149,50 @@ class Orders:
         content = orjson.loads(await self._cache.get(_cache_key(product_id), load) or b"{}")
         return orjson.dumps(content["orders"]), Page(limit, content["next"])
 
-    async def _write(self, drafts: list[Draft]) -> list[Order]:
+    async def _place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
+        if self._relay.full:
+            raise AppError(Code.UNAVAILABLE, "Too many orders wait to be processed", retry_after=10)
+        product = await self._products.find(product_id)
+        if product is None:
+            detail = Detail("productId", "There is no such product.")
+            raise AppError(Code.NOT_FOUND, f"There is no product {product_id}", details=[detail])
+        trace = _trace()
+        draft = Draft(product.id, quantity, product.price, trace.trace_id, trace.traceparent, key)
+        order = await self._writes.submit(draft)
+        if order:
+            return Placed(order)
+        # Another process has placed one under this key since it was looked for.
+        earlier = await self._replay(key) if key else None
+        if earlier is None:
+            raise AppError(Code.CONFLICT, "A request with this Idempotency-Key is in progress", retry_after=1)
+        return earlier
+
+    async def _replay(self, key: Key) -> Placed | None:
+        async with self._database.connection() as connection:
+            order = await repository.find(connection, key)
+        return Placed(order.as_placed(), replayed=True) if order else None
+
+    async def _write(self, drafts: list[Draft]) -> list[Order | None]:
         async with self._database.connection() as connection:
             stored = await repository.place(connection, drafts)
         self._relay.wake()
         await self._cache.drop({_cache_key(draft.product_id) for draft in drafts})
-        return [placed(draft, order_id, at) for draft, (order_id, at) in zip(drafts, stored, strict=True)]
+        return [
+            placed(draft, order_id, at) if order_id else None
+            for draft, (order_id, at) in zip(drafts, stored, strict=True)
+        ]
 
 
 def _array(orders: Sequence[Order]) -> bytes:
     return orjson.dumps([order.as_json() for order in orders], option=_JSON)
+
+
+def _trace() -> Trace:
+    return tracing.current.get() or tracing.begin()
+
+
+def _unknown(order_id: int) -> AppError:
+    return AppError(Code.NOT_FOUND, f"There is no order {order_id}")
 
 
 def _cache_key(product_id: int) -> str:

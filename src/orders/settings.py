@@ -15,6 +15,8 @@ class Settings:
     redis_url: str = field(repr=False)
     amqp_url: str = field(repr=False)
     products_url: str
+    stuck_order_seconds: float
+    most_in_flight: int
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":
@@ -26,6 +28,8 @@ class Settings:
             redis_url=environment.url("REDIS_URL", "redis", "rediss"),
             amqp_url=environment.url("AMQP_URL", "amqp", "amqps"),
             products_url=environment.url("PRODUCTS_URL", "http", "https"),
+            stuck_order_seconds=environment.seconds("STUCK_ORDER_SECONDS", 60.0, low=1.0, high=86400.0),
+            most_in_flight=environment.integer("MAX_IN_FLIGHT", 1_000, low=1, high=100_000),
         )
         environment.check()
         return settings

@@ -1,27 +1,31 @@
 """Puts the product service together."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 from aiohttp import web
 
 from products.events import OrderEvents
 from products.handlers import CATALOGUE
+from products.queries import FORGET_KEYS
 from products.routes import ROUTES
 from products.service import Catalogue, Stock
 from products.settings import Settings
 from shared.cache import open_cache
 from shared.db import open_database
+from shared.expiry import PURGE_SECONDS, purge
 from shared.messaging.bus import open_bus
 from shared.messaging.topology import PRODUCTS_ORDERS
-from shared.tasks import BackgroundTasks
+from shared.tasks import BackgroundTasks, repeat
 from shared.web import middleware
 from shared.web.health import HEALTH, Health
+from shared.web.limits import limits
 from shared.web.server import application
 
 
 def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
-    app = application(middleware.trace, middleware.errors)
+    app = application(middleware.trace, middleware.errors, limits(settings.most_in_flight))
     app[HEALTH] = Health(tasks)
     app.add_routes(ROUTES)
 
@@ -36,6 +40,7 @@ def create_app(settings: Settings) -> web.Application:
         ):
             app[CATALOGUE] = Catalogue(database, cache, bus.relay)
             bus.consume(PRODUCTS_ORDERS, OrderEvents(Stock(database, cache, bus.relay)).handle)
+            tasks.start("purge of keys", repeat("purge of keys", PURGE_SECONDS, partial(purge, database, FORGET_KEYS)))
             health.add("database", database.is_up, required=True)
             health.add("broker", bus.is_up, required=False)
             health.add("consumers", bus.consumes, required=True)

@@ -1,56 +1,54 @@
-"""What stock can be given to whom: decided without any I/O."""
+"""Products and the movements of their stock, as the API shows them."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-from shared.contracts.events import Reason
-
-Answer = Literal["reserved", "rejected"]
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The stock that an order asks for; `traceparent` goes back with the answer."""
+class Product:
+    """`version` counts the changes of name and price, which is what two people can overwrite for each other."""
 
-    order_id: int
-    product_id: int
-    quantity: int
-    traceparent: str | None = None
+    id: int
+    name: str
+    price: Decimal
+    qty: int
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    def as_json(self) -> dict[str, Any]:
+        """What the API shows."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "price": f"{self.price:.2f}",
+            "qty": self.qty,
+            "version": self.version,
+            "createdAt": self.created_at,
+            "updatedAt": self.updated_at,
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a claim got: all of its quantity, or nothing and the reason."""
+class Movement:
+    """A change of a product's stock; `order_id` of one that an order made, `reason` of one that somebody made."""
 
-    claim: Claim
-    answer: Answer
-    reason: Reason | None = None
+    id: int
+    kind: str
+    delta: int
+    order_id: int | None
+    reason: str | None
+    created_at: datetime
 
-
-def allocate(stock: Mapping[int, int], claims: Iterable[Claim]) -> list[Outcome]:
-    """First come, first served, never more than there is; a claim that does not fit leaves the rest to later ones.
-
-    `stock` maps product id to quantity; a product that is not in it does not exist.
-    """
-    left = dict(stock)
-    outcomes = []
-    for claim in claims:
-        if claim.product_id not in left:
-            outcomes.append(Outcome(claim, "rejected", Reason.PRODUCT_NOT_FOUND))
-        elif left[claim.product_id] < claim.quantity:
-            outcomes.append(Outcome(claim, "rejected", Reason.INSUFFICIENT_STOCK))
-        else:
-            left[claim.product_id] -= claim.quantity
-            outcomes.append(Outcome(claim, "reserved"))
-    return outcomes
-
-
-def taken(outcomes: Iterable[Outcome]) -> dict[int, int]:
-    """Product id to the quantity that `outcomes` take from it."""
-    totals: dict[int, int] = {}
-    for outcome in outcomes:
-        if outcome.answer == "reserved":
-            claim = outcome.claim
-            totals[claim.product_id] = totals.get(claim.product_id, 0) + claim.quantity
-    return totals
+    def as_json(self) -> dict[str, Any]:
+        """What the API shows."""
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "delta": self.delta,
+            "orderId": self.order_id,
+            "reason": self.reason,
+            "createdAt": self.created_at,
+        }

@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from products.domain import Claim
 from products.service import Stock
+from products.settlement import Claim, Release
+from shared.contracts.events import EventType
 from shared.messaging.consumer import Received
 
 
@@ -15,5 +16,13 @@ class OrderEvents:
         self._stock = stock
 
     async def handle(self, batch: Sequence[Received]) -> Mapping[str, int]:
-        outcomes = await self._stock.take([Claim(**each.data, traceparent=each.event.traceparent) for each in batch])
-        return Counter[str](outcome.answer for outcome in outcomes)
+        settlement = await self._stock.settle([_request(received) for received in batch])
+        answers = Counter[str](reservation.outcome for reservation, _ in settlement.answers)
+        answers["released"] = sum(move.kind == "release" for move in settlement.moves)
+        return +answers
+
+
+def _request(received: Received) -> Claim | Release:
+    if received.event.type == EventType.ORDER_CANCELLED:
+        return Release(**received.data)
+    return Claim(**received.data, traceparent=received.event.traceparent)

@@ -1,56 +1,56 @@
 """Rows of products-db; every function takes the connection, and its caller owns the transaction."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Sequence
 from decimal import Decimal
-from typing import Any
 
 import asyncpg
 
 from products import queries
-from products.domain import Claim, Outcome, taken
+from products.domain import Movement, Product
+from products.settlement import Reservation, Settlement
 from shared.contracts.events import Reason
+from shared.contracts.fields import MAX_STOCK
 from shared.db import Connection
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    id: int
-    name: str
-    price: Decimal
-    qty: int
-    version: int
-    created_at: datetime
-    updated_at: datetime
-
-    def as_json(self) -> dict[str, Any]:
-        """What the API shows."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "price": f"{self.price:.2f}",
-            "qty": self.qty,
-            "version": self.version,
-            "createdAt": self.created_at,
-            "updatedAt": self.updated_at,
-        }
+from shared.idempotency import Key
 
 
 async def create(connection: Connection, name: str, price: Decimal, qty: int, traceparent: str | None) -> Product:
     """Writes the product, its first stock movement and the event `product.created`."""
-    row = await connection.fetchrow(queries.CREATE_PRODUCT, name, price, qty, traceparent)
+    return Product(*await connection.fetchrow(queries.CREATE_PRODUCT, name, price, qty, traceparent) or ())
+
+
+async def change(
+    connection: Connection,
+    product_id: int,
+    name: str | None,
+    price: Decimal | None,
+    *,
+    versions: Collection[int] | None,
+    traceparent: str | None,
+) -> Product | None:
+    """Writes the product and the event `product.updated`; None if there is none of these versions."""
+    allowed = None if versions is None else list(versions)
+    row = await connection.fetchrow(queries.CHANGE_PRODUCT, product_id, name, price, allowed, traceparent)
     return _product(row)
 
 
+async def adjust(connection: Connection, product_id: int, delta: int, reason: str) -> Product | None:
+    """Writes the product and a stock movement; None if there is none or its stock would leave the limits."""
+    return _product(await connection.fetchrow(queries.ADJUST_STOCK, product_id, delta, reason, MAX_STOCK))
+
+
 async def get(connection: Connection, product_id: int) -> Product | None:
-    row = await connection.fetchrow(queries.GET_PRODUCT, product_id)
-    return None if row is None else _product(row)
+    return _product(await connection.fetchrow(queries.GET_PRODUCT, product_id))
 
 
 async def page(connection: Connection, below_id: int, rows: int) -> list[Product]:
     """Newest first."""
-    return [_product(row) for row in await connection.fetch(queries.LIST_PRODUCTS, below_id, rows)]
+    return [Product(*row) for row in await connection.fetch(queries.LIST_PRODUCTS, below_id, rows)]
+
+
+async def movements(connection: Connection, product_id: int, below_id: int, rows: int) -> list[Movement]:
+    """Newest first."""
+    return [Movement(*row) for row in await connection.fetch(queries.LIST_MOVEMENTS, below_id, rows, product_id)]
 
 
 async def lock_stock(connection: Connection, product_ids: Sequence[int]) -> dict[int, int]:
@@ -59,47 +59,60 @@ async def lock_stock(connection: Connection, product_ids: Sequence[int]) -> dict
     return {row["id"]: row["qty"] for row in rows}
 
 
-async def reservations(connection: Connection, claims: Sequence[Claim]) -> Mapping[int, Outcome]:
-    """Order id to the outcome that was decided before."""
-    by_order = {claim.order_id: claim for claim in claims}
-    rows = await connection.fetch(queries.GET_RESERVATIONS, list(by_order))
+async def reservations(connection: Connection, order_ids: Sequence[int]) -> dict[int, Reservation]:
+    """Order id to the reservation made before."""
+    rows = await connection.fetch(queries.GET_RESERVATIONS, order_ids)
     return {
-        row["order_id"]: Outcome(
-            by_order[row["order_id"]], row["outcome"], Reason(row["reason"]) if row["reason"] else None
-        )
-        for row in rows
+        order_id: Reservation(order_id, product_id, quantity, outcome, Reason(reason) if reason else None)
+        for order_id, product_id, quantity, outcome, reason in rows
     }
 
 
-async def take_stock(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Writes reservations and movements, and one update for each product, however many orders took from it."""
-    totals = taken(outcomes)
-    claims = [outcome.claim for outcome in outcomes]
+async def settle(connection: Connection, settlement: Settlement) -> None:
+    """Writes reservations and movements, and one update for each product, however many orders changed its stock."""
+    made, moves, changes = settlement.made, settlement.moves, settlement.changes
     await connection.execute(
-        queries.TAKE_STOCK,
-        [claim.order_id for claim in claims],
-        [claim.product_id for claim in claims],
-        [claim.quantity for claim in claims],
-        [outcome.answer for outcome in outcomes],
-        [outcome.reason for outcome in outcomes],
-        list(totals),
-        list(totals.values()),
+        queries.SETTLE,
+        [reservation.order_id for reservation in made],
+        [reservation.product_id for reservation in made],
+        [reservation.quantity for reservation in made],
+        [reservation.outcome for reservation in made],
+        [reservation.reason for reservation in made],
+        settlement.ended,
+        [move.product_id for move in moves],
+        [move.order_id for move in moves],
+        [move.kind for move in moves],
+        [move.delta for move in moves],
+        list(changes),
+        list(changes.values()),
     )
 
 
-async def announce(connection: Connection, outcomes: Sequence[Outcome]) -> None:
-    """Writes an event `order.updated` for each."""
+async def announce(connection: Connection, answers: Sequence[tuple[Reservation, str | None]]) -> None:
+    """Writes an event `order.updated` for each, with its traceparent."""
     await connection.execute(
         queries.ANNOUNCE_OUTCOMES,
-        [outcome.claim.order_id for outcome in outcomes],
-        [outcome.claim.product_id for outcome in outcomes],
-        [outcome.answer for outcome in outcomes],
-        [outcome.reason for outcome in outcomes],
-        [outcome.claim.traceparent for outcome in outcomes],
+        [reservation.order_id for reservation, _ in answers],
+        [reservation.product_id for reservation, _ in answers],
+        [reservation.outcome for reservation, _ in answers],
+        [reservation.reason for reservation, _ in answers],
+        [traceparent for _, traceparent in answers],
     )
 
 
-def _product(row: asyncpg.Record | None) -> Product:
+async def first_answer(connection: Connection, key: Key) -> bytes | None:
+    """JSON. Raises AppError IDEMPOTENCY_MISMATCH if the key was used for another request."""
+    row = await connection.fetchrow(queries.GET_FIRST_ANSWER, key.value)
     if row is None:
-        raise LookupError("the statement returned no row")
-    return Product(*row)
+        return None
+    key.check(row["request_hash"])
+    return str(row["answer"]).encode()
+
+
+async def keep_answer(connection: Connection, key: Key, answer: bytes) -> None:
+    """Raises asyncpg.UniqueViolationError if another process did so first."""
+    await connection.execute(queries.KEEP_ANSWER, key.value, key.request_hash, answer.decode())
+
+
+def _product(row: asyncpg.Record | None) -> Product | None:
+    return None if row is None else Product(*row)

@@ -14,6 +14,7 @@ class Settings:
     database_url: str = field(repr=False)
     redis_url: str = field(repr=False)
     amqp_url: str = field(repr=False)
+    most_in_flight: int
 
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":
@@ -24,6 +25,7 @@ class Settings:
             database_url=environment.url("DATABASE_URL", "postgresql", "postgres"),
             redis_url=environment.url("REDIS_URL", "redis", "rediss"),
             amqp_url=environment.url("AMQP_URL", "amqp", "amqps"),
+            most_in_flight=environment.integer("MAX_IN_FLIGHT", 1_000, low=1, high=100_000),
         )
         environment.check()
         return settings

@@ -3,6 +3,7 @@
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_EVENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
@@ -19,8 +20,15 @@ class Metrics:
         )
         self._request_series: dict[tuple[str, str, int], Histogram] = {}
         self.events = Counter("events_total", "Events by what became of them", ("queue", "outcome"), registry=registry)
+        self.batch_events = Histogram(
+            "event_batch_events", "Events applied together", ("queue",), buckets=_EVENTS, registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "event_batch_duration_seconds", "Time to apply a batch", ("queue",), buckets=_SECONDS, registry=registry
+        )
         self.published = Counter("events_published_total", "Events that the broker confirmed", registry=registry)
         self.outbox = Gauge("outbox_rows", "Events that wait to be published, at most", registry=registry)
+        self.outbox_age = Gauge("outbox_oldest_seconds", "Age of the event that waits longest", registry=registry)
         self.cache = Counter("cache_reads_total", "Cache reads by outcome", ("outcome",), registry=registry)
 
     def observe_request(self, method: str, route: str, status: int, seconds: float) -> None:

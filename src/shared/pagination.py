@@ -4,13 +4,21 @@ import base64
 import binascii
 import struct
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
+
+from shared.envelope import Page
 
 _LAYOUT = struct.Struct(">BqH")
 _VERSION = 1
 MAX_ID = 2**63 - 1
 
-Row = TypeVar("Row")
+
+class Keyed(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+Row = TypeVar("Row", bound=Keyed)
 
 
 def encode_cursor(last_id: int) -> str:
@@ -32,6 +40,7 @@ def decode_cursor(cursor: str) -> int:
     return int(last_id)
 
 
-def split(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], bool]:
-    """The rows of a page and whether more follow, from a query that asked for `limit + 1` rows."""
-    return rows[:limit], len(rows) > limit
+def page_of(rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], Page]:
+    """The rows of a page and where it stands, from a query that asked for `limit + 1` rows."""
+    shown = rows[:limit]
+    return shown, Page(limit, encode_cursor(shown[-1].id) if len(rows) > limit else None)

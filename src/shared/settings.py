@@ -1,8 +1,11 @@
 """Reads settings from a mapping of strings and reports everything that is wrong at once."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 from urllib.parse import urlsplit
+
+Value = TypeVar("Value")
 
 
 class SettingsError(Exception):
@@ -69,6 +72,26 @@ class Environment:
             self.problems.append(f"{name} must be a URL that starts with {' or '.join(f'{s}://' for s in schemes)}")
         return value
 
+    def urls(self, name: str, *schemes: str) -> tuple[str, ...]:
+        """One or more, with commas between."""
+        text = self.text(name)
+        values = tuple(filter(None, map(str.strip, text.split(","))))
+        if text and not (values and all(_is_url(value, schemes) for value in values)):
+            self.problems.append(f"{name} must be URLs that start with {' or '.join(f'{s}://' for s in schemes)}")
+        return values
+
+    def flag(self, name: str) -> bool:
+        return self.choice(name, ("true", "false"), "false") == "true"
+
+    def parsed(self, name: str, parse: Callable[[str], Value], default: Value) -> Value:
+        """What `parse` makes of it; its ValueError tells the problems, one a line, and shows no value."""
+        text = self.text(name, "")
+        try:
+            return parse(text) if text else default
+        except ValueError as error:
+            self.problems.extend(f"{name}: {problem}" for problem in str(error).splitlines())
+            return default
+
     def listen(self, port: int) -> Listen:
         """HOST, PORT and LOG_LEVEL, the same for every process."""
         return Listen(
@@ -86,6 +109,6 @@ class Environment:
 def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
     try:
         parts = urlsplit(value)
-        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and value == "".join(value.split())
     except ValueError:
         return False

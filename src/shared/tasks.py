@@ -1,10 +1,12 @@
 """Background tasks with an owner: named, logged when they fail, and visible to the readiness check."""
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NoReturn, Self
 
 import structlog
+
+from shared.errors import AppError
 
 log = structlog.get_logger()
 
@@ -42,3 +44,15 @@ class BackgroundTasks:
             return
         self.failed.add(task.get_name())
         log.error("background task ended", task=task.get_name(), exc_info=task.exception())
+
+
+async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> NoReturn:
+    """Does `work` now and `seconds` after each time; what goes wrong is logged, and the next time may go well."""
+    while True:
+        try:
+            await work()
+        except AppError as error:
+            log.warning("repeated work failed", work=name, error=str(error))
+        except Exception:
+            log.exception("repeated work failed", work=name)
+        await asyncio.sleep(seconds)

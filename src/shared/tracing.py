@@ -51,6 +51,11 @@ def parse(traceparent: str | None) -> tuple[str, str] | None:
     return trace_id, "01" if int(flags, 16) & _SAMPLED else "00"
 
 
+def resume(trace_id: str) -> str:
+    """A traceparent that continues the trace with a new span."""
+    return f"00-{trace_id}-{os.urandom(8).hex()}-01"
+
+
 def trace_id_of(traceparent: str | None) -> str | None:
     """The trace id that log lines of an event carry, or None if the event has no valid trace."""
     parsed = parse(traceparent)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from shared.contracts.fields import MAX_QUANTITY, Price, WholeNumber, product_name
+from shared.contracts.fields import MAX_QUANTITY, Price, WholeNumber, short_text
 from shared.pagination import MAX_ID
 
 
@@ -36,12 +36,12 @@ class ProductData(_EventData):
     """`product.created` and `product.updated`: the product as it now is."""
 
     product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
-    name = product_name(required=True)
+    name = short_text(required=True)
     price = Price(required=True)
 
 
-class OrderCreatedData(_EventData):
-    """`order.created`: the stock that an order asks for."""
+class OrderData(_EventData):
+    """`order.created` and `order.cancelled`: the stock that an order asks for, or no longer needs."""
 
     order_id = WholeNumber(1, MAX_ID, required=True, data_key="orderId")
     product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
@@ -61,7 +61,8 @@ DATA: Mapping[str, Schema] = MappingProxyType(
     {
         EventType.PRODUCT_CREATED: ProductData(),
         EventType.PRODUCT_UPDATED: ProductData(),
-        EventType.ORDER_CREATED: OrderCreatedData(),
+        EventType.ORDER_CREATED: OrderData(),
         EventType.ORDER_UPDATED: OrderUpdatedData(),
+        EventType.ORDER_CANCELLED: OrderData(),
     }
 )

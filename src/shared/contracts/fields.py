@@ -14,10 +14,12 @@ MAX_STOCK = 2**31 - 1
 MAX_QUANTITY = 1_000_000
 MAX_PAGE = 200
 DEFAULT_PAGE = 50
+MAX_TEXT = 200
+MAX_WAIT = 30
 
 _PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
 _DIGITS = re.compile(r"[0-9]{1,19}")
-# Control characters (PostgreSQL stores no NUL) and lone surrogates (not UTF-8) are no part of a name.
+# Control characters (PostgreSQL stores no NUL) and lone surrogates (not UTF-8) are no part of a text.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CENT = Decimal("0.01")
 
@@ -40,15 +42,16 @@ class Price(fields.Field[Decimal]):
         return amount
 
 
-def _printable(name: str) -> None:
-    if _UNPRINTABLE.search(name):
+def _printable(value: str) -> None:
+    if _UNPRINTABLE.search(value):
         raise ValidationError("Must not contain control characters.")
 
 
-def product_name(**options: Any) -> fields.String:
+def short_text(**options: Any) -> fields.String:
+    """1 to 200 characters that can be seen."""
     return fields.String(
         validate=[
-            validate.Length(min=1, max=200),
+            validate.Length(min=1, max=MAX_TEXT),
             validate.Predicate("strip", error="Must not be blank."),
             _printable,
         ],
@@ -70,6 +73,11 @@ class WholeNumber(fields.Field[int]):
         if type(value) is not int or not self._low <= value <= self._high:
             raise self.make_error("range", low=self._low, high=self._high)
         return value
+
+
+def stock_delta(**options: Any) -> WholeNumber:
+    """A change of stock, which 0 is not."""
+    return WholeNumber(-MAX_STOCK, MAX_STOCK, validate=validate.NoneOf([0], error="Must not be 0."), **options)
 
 
 class QueryInteger(WholeNumber):

@@ -1,19 +1,22 @@
 """Bodies and queries of the HTTP API; the gateway and the services check the same schemas."""
 
 from enum import StrEnum
+from typing import Any
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from shared.contracts.fields import (
     DEFAULT_PAGE,
     MAX_PAGE,
     MAX_QUANTITY,
     MAX_STOCK,
+    MAX_WAIT,
     Cursor,
     Price,
     QueryInteger,
     WholeNumber,
-    product_name,
+    short_text,
+    stock_delta,
 )
 from shared.pagination import MAX_ID
 
@@ -30,9 +33,28 @@ class OrderStatus(StrEnum):
 class CreateProduct(Schema):
     """Body of `POST /products`."""
 
-    name = product_name(required=True)
+    name = short_text(required=True)
     price = Price(required=True)
     qty = WholeNumber(0, MAX_STOCK, required=True)
+
+
+class ChangeProduct(Schema):
+    """Body of `PATCH /products/{id}`: what is not named stays as it is."""
+
+    name = short_text()
+    price = Price()
+
+    @validates_schema
+    def _changes_something(self, content: dict[str, Any], **_: Any) -> None:
+        if not content:
+            raise ValidationError("Must hold a name or a price.")
+
+
+class AdjustStock(Schema):
+    """Body of `POST /products/{id}/stock`."""
+
+    delta = stock_delta(required=True)
+    reason = short_text(required=True)
 
 
 class CreateOrder(Schema):
@@ -51,6 +73,12 @@ class PageQuery(Schema):
 
     limit = QueryInteger(1, MAX_PAGE, load_default=DEFAULT_PAGE)
     cursor = Cursor(load_default=MAX_ID)
+
+
+class OrderQuery(Schema):
+    """Query of `GET /orders/{id}`: the seconds to wait for an order that is still pending."""
+
+    wait = QueryInteger(0, MAX_WAIT, load_default=0)
 
 
 class OrdersQuery(PageQuery):

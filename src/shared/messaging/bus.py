@@ -10,9 +10,10 @@ from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import Queue
-from shared.tasks import BackgroundTasks
+from shared.tasks import BackgroundTasks, repeat
 
 _FLUSH = 4.0
+_WATCH = 1.0
 
 
 class Bus:
@@ -28,7 +29,7 @@ class Bus:
         self.relay = Relay(database, self._publisher, f"/{service}")
         tasks.start("publisher", self._publisher.run())
         tasks.start("relay", self.relay.run())
-        tasks.start("outbox watch", self.relay.watch())
+        tasks.start("outbox watch", repeat("outbox watch", _WATCH, self.relay.measure))
 
     def consume(self, queue: Queue, handle: Handle) -> None:
         consumer = Consumer(self._url, self._service, queue, handle, self._dead_letters)

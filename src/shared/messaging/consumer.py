@@ -167,6 +167,8 @@ class Consumer:
 
     def _tell(self, events: Sequence[Received], told: Mapping[str, Any], seconds: float) -> None:
         METRICS.events.labels(self._queue.name, "applied").inc(len(events))
+        METRICS.batch_events.labels(self._queue.name).observe(len(events))
+        METRICS.batch_seconds.labels(self._queue.name).observe(seconds)
         log.info(
             "batch handled",
             queue=self._queue.name,

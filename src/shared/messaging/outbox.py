@@ -41,8 +41,12 @@ WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP
 RETURNING id, type, payload, traceparent, created_at
 """
 
-# The span of ids is never less than the rows and costs two index look-ups; only a long one is counted.
-_SPAN = "SELECT coalesce(max(id) - min(id) + 1, 0) FROM outbox"
+# The span of ids is never less than the rows and costs a few index look-ups; only a long one is counted.
+_SPAN = """
+SELECT coalesce(max(id) - min(id) + 1, 0) AS rows,
+       coalesce(extract(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1))::float8, 0) AS age
+FROM outbox
+"""
 _COUNT = "SELECT count(*) FROM outbox"
 
 
@@ -74,16 +78,15 @@ class Relay:
             else:
                 await asyncio.sleep(backoff.next())
 
-    async def watch(self) -> NoReturn:
-        """Keeps `full` and the gauge current."""
-        while True:
-            try:
-                await self._measure()
-            except AppError as error:
-                log.warning("outbox not measured", error=str(error))
-            except Exception:
-                log.exception("outbox not measured")  # no schema yet, for one: it may come
-            await asyncio.sleep(_POLL)
+    async def measure(self) -> None:
+        """Keeps `full` and the gauges current, if it is called once in a while."""
+        async with self._database.connection() as connection:
+            rows, age = await connection.fetchrow(_SPAN) or (0, 0)
+            if rows > MOST_ROWS:
+                rows = await connection.fetchval(_COUNT)
+        self.full = rows > MOST_ROWS
+        METRICS.outbox.set(rows)
+        METRICS.outbox_age.set(age)
 
     async def flush(self, limit: float) -> None:
         """Publish what is left, for at most `limit` seconds; the rows that stay are the next start's."""
@@ -134,14 +137,6 @@ class Relay:
             traceparent=row["traceparent"],
             data=orjson.Fragment(row["payload"]),
         )
-
-    async def _measure(self) -> None:
-        async with self._database.connection() as connection:
-            rows = await connection.fetchval(_SPAN)
-            if rows > MOST_ROWS:
-                rows = await connection.fetchval(_COUNT)
-        self.full = rows > MOST_ROWS
-        METRICS.outbox.set(rows)
 
 
 def _chunks(events: Sequence[Event]) -> Iterator[Sequence[Event]]:

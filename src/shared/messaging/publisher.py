@@ -46,7 +46,10 @@ class Publisher:
             raise PublishError("not connected")
         # aiormq finds a returned message by its message_id and makes one where there is none: unique per attempt.
         properties = Basic.Properties(
-            content_type=cloudevents.CONTENT_TYPE, delivery_mode=_PERSISTENT, headers=dict(headers or {})
+            content_type=cloudevents.CONTENT_TYPE,
+            delivery_mode=_PERSISTENT,
+            timestamp=cloudevents.now(),
+            headers=dict(headers or {}),
         )
         try:
             async with self._in_flight, asyncio.timeout(_CONFIRM):

@@ -1,17 +1,26 @@
 """Exchange, queues and bindings, as data; every process declares all of it, so no event is ever unroutable."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import aiormq
+import structlog
 from aiormq.abc import AbstractConnection
 
 from shared.contracts.events import EventType
+
+log = structlog.get_logger()
 
 EXCHANGE = "shop.events"
 
 # A delivery that a crash gives back counts. The limit (20 by default since RabbitMQ 4.0) is far above what restarts
 # of a healthy consumer add up to, so only an event that kills its consumer over and over ends as a dead letter.
 _DELIVERY_LIMIT = 1_000
+
+# A dead letter that is looked at and given back has been delivered once more, and one past the limit is deleted. The
+# broker knows "no limit" since 4.0 only, and would refuse it before.
+_DEAD_DELIVERY_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,10 @@ class Queue:
     @property
     def dead(self) -> str:
         return f"{self.name}.dead"
+
+    @property
+    def dead_arguments(self) -> dict[str, Any]:
+        return {"x-queue-type": "quorum", "x-delivery-limit": _DEAD_DELIVERY_LIMIT}
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -44,12 +57,25 @@ QUEUES = (PRODUCTS_ORDERS, ORDERS_STOCK, ORDERS_PRODUCTS)
 
 
 async def declare(connection: AbstractConnection) -> None:
-    """On a channel of its own, since a refused declaration closes the channel. Raises aiormq's AMQPError."""
+    """On channels of its own, since a refused declaration closes its channel. Raises aiormq's AMQPError."""
     channel = await connection.channel(publisher_confirms=False)
     await channel.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
+    await channel.close()
     for queue in QUEUES:
-        await channel.queue_declare(queue.dead, durable=True, arguments={"x-queue-type": "quorum"})
-        await channel.queue_declare(queue.name, durable=True, arguments=queue.arguments)
-        for event_type in queue.types:
-            await channel.queue_bind(queue.name, EXCHANGE, event_type)
+        await _declare(connection, queue.dead, queue.dead_arguments)
+        await _declare(connection, queue.name, queue.arguments, queue.types)
+
+
+async def _declare(
+    connection: AbstractConnection, name: str, arguments: dict[str, Any], types: Sequence[EventType] = ()
+) -> None:
+    channel = await connection.channel(publisher_confirms=False)
+    try:
+        await channel.queue_declare(name, durable=True, arguments=arguments)
+    except aiormq.exceptions.ChannelPreconditionFailed as error:
+        # It is there since an older version: it does its work, and only an operator may delete it.
+        log.warning("queue has other arguments", queue=name, error=str(error))
+        channel = await connection.channel(publisher_confirms=False)
+    for event_type in types:
+        await channel.queue_bind(name, EXCHANGE, event_type)
     await channel.close()

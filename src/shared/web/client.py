@@ -1,6 +1,7 @@
 """Calls another service: explicit limits, the trace handed on, every failure mapped to a code."""
 
-from collections.abc import AsyncIterator, Mapping
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,7 +10,7 @@ import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from shared import tracing
+from shared import deadline, tracing
 from shared.errors import AppError, Code
 
 # Shorter than the server's (shared.web.server), so that the client never sends into a closing connection.
@@ -36,19 +37,32 @@ class Limits:
 
 
 @asynccontextmanager
-async def client_session(limits: Limits) -> AsyncIterator[aiohttp.ClientSession]:
+async def client_session(
+    limits: Limits, *, connections: int = _CONNECTIONS, middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()
+) -> AsyncIterator[aiohttp.ClientSession]:
     """A session for calls between services: no cookies, no redirects, bodies passed on as they come."""
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=KEEPALIVE),
+        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE),
         timeout=aiohttp.ClientTimeout(total=limits.total, connect=limits.connect, sock_read=limits.read),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+        middlewares=middlewares,
     )
     try:
         yield session
     finally:
         await session.close()
+
+
+async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """For whoever counts the tries: aiohttp itself repeats at once what is idempotent and broke off, but not this."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientError(repr(error)) from error
 
 
 class Upstream:
@@ -60,19 +74,48 @@ class Upstream:
         self._session = session
 
     async def request(
-        self, method: str, target: str, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        patience: float = 0.0,
     ) -> Reply:
-        """`target` is an encoded path with its query.
+        """`target` is an encoded path with its query; `patience` are seconds on top of the session's limits.
 
         Raises AppError: UNAVAILABLE if no connection could be made, UPSTREAM_TIMEOUT past a limit,
         UPSTREAM_ERROR if the answer broke off or was no HTTP.
         """
+        timeout = _extended(self._session.timeout, patience)
+        async with self._open(method, target, headers=headers, body=body, timeout=timeout) as response:
+            return Reply(response.status, response.headers, await response.read())
+
+    @asynccontextmanager
+    async def stream(
+        self, method: str, target: str, *, headers: Mapping[str, str] | None = None, quiet: float
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer without an end, with at most `quiet` seconds between its pieces. Raises what `request` raises."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=self._session.timeout.connect, sock_read=quiet)
+        async with self._open(method, target, headers=headers, body=None, timeout=timeout) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str] | None,
+        body: bytes | None,
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's own limits, each with a meaning
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         url = _url(self._base + target)
         try:
             async with self._session.request(
-                method, url, headers=_with_trace(headers), data=body, allow_redirects=False
+                method, url, headers=_with_context(headers), data=body, allow_redirects=False, timeout=timeout
             ) as response:
-                return Reply(response.status, response.headers, await response.read())
+                yield response
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
             raise AppError(Code.UNAVAILABLE, f"{self.name} cannot be reached") from error
         except TimeoutError as error:
@@ -85,15 +128,25 @@ class Upstream:
         return reply.status == 200  # noqa: PLR2004  # what `shared.web.health.ready` answers
 
 
+def _extended(limits: aiohttp.ClientTimeout, seconds: float) -> aiohttp.ClientTimeout:
+    if not seconds:
+        return limits
+    return aiohttp.ClientTimeout(
+        total=(limits.total or 0) + seconds, connect=limits.connect, sock_read=(limits.sock_read or 0) + seconds
+    )
+
+
 @lru_cache(maxsize=1024)
 def _url(text: str) -> URL:
     return URL(text, encoded=True)
 
 
-def _with_trace(headers: Mapping[str, str] | None) -> CIMultiDict[str]:
+def _with_context(headers: Mapping[str, str] | None) -> CIMultiDict[str]:
     outgoing = CIMultiDict(headers or {})
     trace = tracing.current.get()
     if trace is not None:
         outgoing["traceparent"] = trace.traceparent
         outgoing["X-Request-ID"] = trace.request_id
+    if (seconds := deadline.left()) != math.inf:
+        outgoing[deadline.HEADER] = str(int(seconds * 1e3))
     return outgoing

@@ -52,6 +52,8 @@ async def _passes(check: Check) -> bool:
 
 
 HEALTH = web.AppKey("health", Health)
+# Of a request: whether its client may know of the parts.
+DETAILED = web.RequestKey("detailed", bool)
 
 
 async def live(request: web.Request) -> web.Response:
@@ -60,7 +62,8 @@ async def live(request: web.Request) -> web.Response:
 
 async def ready(request: web.Request) -> web.Response:
     is_ready, report = await request.app[HEALTH].report()
-    return answer(request, report, status=200 if is_ready else 503)
+    shown = report if request.get(DETAILED, True) else {"status": report["status"]}
+    return answer(request, shown, status=200 if is_ready else 503)
 
 
 async def metrics(_request: web.Request) -> web.Response:

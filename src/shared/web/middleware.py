@@ -1,21 +1,28 @@
 """What surrounds every request: its trace, its access line, and an envelope for whatever goes wrong."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from types import MappingProxyType
 
 import structlog
 from aiohttp import web
+from multidict import istr
 
 from shared import tracing
 from shared.errors import AppError, Code
 from shared.metrics import METRICS
+from shared.web.head import problem
+from shared.web.requests import MAX_BODY
 from shared.web.responses import refusal
 
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1
+_CLIENT_GONE = 499  # as nginx logs it; nobody sees it
+_UPGRADE = istr("Upgrade")
 _QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
 _HTTP_CODES = MappingProxyType(
     {
@@ -23,6 +30,7 @@ _HTTP_CODES = MappingProxyType(
         405: (Code.METHOD_NOT_ALLOWED, "The path does not take this method"),
         413: (Code.PAYLOAD_TOO_LARGE, "The body is larger than 64 KiB"),
         415: (Code.UNSUPPORTED_MEDIA_TYPE, "The media type is not supported"),
+        417: (Code.VALIDATION_ERROR, "The expectation cannot be met"),
     }
 )
 
@@ -34,7 +42,14 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     headers = request.headers
     here = tracing.begin(headers.get("traceparent"), headers.get("X-Request-ID"))
     tracing.current.set(here)
-    response = await handler(request)
+    try:
+        response = await handler(request)
+    except asyncio.CancelledError:
+        if request.transport is None:
+            _record(request, _CLIENT_GONE, time.perf_counter() - started)
+        raise
+    if _UPGRADE in headers:
+        response.force_close()  # where it is declined, the parser may have lost what came after
     response.headers["X-Request-ID"] = here.request_id
     _record(request, response.status, time.perf_counter() - started)
     return response
@@ -43,21 +58,35 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The error boundary: nothing but a response leaves it, and only a bug is logged with its traceback."""
+    malformed = problem(request.method, request.raw_path, request.version, request.headers, MAX_BODY)
+    if malformed is not None:
+        response = refusal(request, malformed)
+        response.force_close()
+        return response
     try:
         return await handler(request)
     except AppError as error:
-        if error.status >= 500:  # noqa: PLR2004  # the class of server errors, RFC 9110 §15.6
+        # For want of room there is no cause, and the access line is enough: there may be thousands a second.
+        is_failure = error.status >= 500  # noqa: PLR2004  # the class of server errors, RFC 9110 §15.6
+        if is_failure and (error.__cause__ or error.code is not Code.UNAVAILABLE):
             log.warning("request failed", code=error.code, error=error.message, cause=repr(error.__cause__))
         return refusal(request, error)
     except web.HTTPException as error:
         if error.status < 400:  # noqa: PLR2004  # aiohttp raises redirects too; they are answers
             raise
-        allow = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
-        code, message = _HTTP_CODES.get(error.status, (Code.INTERNAL_ERROR, error.reason))
-        return refusal(request, AppError(code, message), allow)
-    except Exception:
+        return refusal(request, error_of(error))
+    except Exception as error:
+        if isinstance(error, OSError) and request.transport is None:  # while it was sending the body
+            return web.Response(status=_CLIENT_GONE)
         log.exception("request crashed", method=request.method, path=request.path)
         return refusal(request, AppError(Code.INTERNAL_ERROR, "unexpected error"))
+
+
+def error_of(error: web.HTTPException) -> AppError:
+    """What aiohttp itself refuses, as an error of ours."""
+    code, message = _HTTP_CODES.get(error.status, (Code.INTERNAL_ERROR, error.reason))
+    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
+    return AppError(code, message, headers=headers)
 
 
 def _record(request: web.Request, status: int, seconds: float) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 import structlog
@@ -15,15 +16,15 @@ from aiohttp.typedefs import Middleware
 
 from shared import logs
 from shared.settings import Listen, SettingsError
-from shared.web import health
+from shared.web import health, security
+from shared.web.connections import raise_open_files, serving
+from shared.web.peers import Limits
 from shared.web.requests import MAX_BODY
 
 log = structlog.get_logger()
 
-# Longer than any client of ours keeps an idle connection (shared.web.client).
-_KEEPALIVE = 75.0
-_FINISH_REQUESTS = 6.0
 _WRONG_SETTINGS = 2
+_LIMITS = Limits()
 
 
 class ServiceSettings(Protocol):
@@ -56,30 +57,24 @@ def require_c_parsers() -> None:
     import hiredis  # noqa: F401, PLC0415  # only to see that it is there: redis would do without it, slowly
 
 
-async def serve(app: web.Application, listen: Listen) -> int:
+async def serve(app: web.Application, listen: Listen, limits: Limits = _LIMITS) -> int:
     """On SIGTERM: not ready → stop accepting → finish requests → close what the application opened, last first."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, shutdown_timeout=_FINISH_REQUESTS, keepalive_timeout=_KEEPALIVE
-    )
-    try:
-        await runner.setup()
-        site = web.TCPSite(runner, listen.host, listen.port, backlog=1024)
+    limits = replace(limits, connections=raise_open_files(limits.connections))
+    async with serving(app, limits) as connections:
         try:
-            await site.start()
+            port = await connections.listen(listen.host, listen.port)
         except OSError as error:
             log.critical("cannot listen", host=listen.host, port=listen.port, error=os.strerror(error.errno or 0))
             return 1
         _spare_the_collector()
-        log.info("listening", host=listen.host, port=runner.addresses[0][1])
+        log.info("listening", host=listen.host, port=port)
         await stop.wait()
         log.info("stopping")
         app[health.HEALTH].draining = True
-    finally:
-        await runner.cleanup()
     log.info("stopped")
     return 0
 
@@ -92,5 +87,7 @@ def _spare_the_collector() -> None:
 
 
 def application(*middlewares: Middleware) -> web.Application:
-    """An application with the body limit of the API."""
-    return web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
+    """An application with the body limit of the API and the headers of every answer."""
+    app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
+    app.on_response_prepare.append(security.on_prepare)
+    return app

@@ -1,5 +1,7 @@
 import gzip
 
+import pytest
+
 from tests.api import Api
 from tests.integration import bad_input
 from tests.integration.upstream import FakeService
@@ -40,7 +42,24 @@ async def test_a_body_that_grows_too_large_when_decompressed_is_refused(gateway:
     assert orders.seen == []
 
 
-async def test_a_refused_method_names_those_that_are_allowed(gateway: Api) -> None:
-    answer = await gateway.request("DELETE", "/products")
+ALLOWED = {
+    "DELETE /products": {"GET", "HEAD", "POST"},
+    "PUT /products/7": {"GET", "HEAD", "PATCH"},
+    "GET /products/7/stock": {"POST"},
+    "POST /products/7/movements": {"GET", "HEAD"},
+    "PATCH /orders/7": {"GET", "HEAD"},
+    "GET /orders/7/cancel": {"POST"},
+    "DELETE /orders/7/history": {"GET", "HEAD"},
+    "POST /orders/7/events": {"GET"},
+    "HEAD /orders/7/events": {"GET"},
+}
 
-    assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD", "POST"}
+
+@pytest.mark.parametrize("line", ALLOWED)
+async def test_a_refused_method_names_those_that_are_allowed(
+    gateway: Api, products: FakeService, orders: FakeService, line: str
+) -> None:
+    answer = await gateway.request(*line.split())
+
+    assert (answer.status, set(answer.headers["Allow"].split(","))) == (405, ALLOWED[line])
+    assert products.seen == orders.seen == []

@@ -21,8 +21,15 @@ NOT_FOUND = envelope(404, None, error={"code": "not_found", "message": "There is
         (f"GET /products?limit=2&cursor={encode_cursor(7)}", None),
         ("GET /products/7", None),
         ("POST /products", {"name": "Lämp", "price": "1.50", "qty": 1}),
+        ("PATCH /products/7", {"price": "1.50"}),
+        ("POST /products/7/stock", {"delta": -1, "reason": "broken"}),
+        (f"GET /products/7/movements?limit=2&cursor={encode_cursor(7)}", None),
         ("GET /orders?status=done&productId=7", None),
         ("GET /orders/7", None),
+        ("GET /orders/7?wait=1", None),
+        ("GET /orders/7/history", None),
+        ("GET /orders/7/events", None),
+        ("POST /orders/7/cancel", None),
         ("GET /orders/product/7?limit=1", None),
         ("POST /orders", ORDER),
     ],
@@ -55,11 +62,18 @@ async def test_a_services_envelope_passes_byte_for_byte(
 
 async def test_an_answers_own_headers_pass_and_hop_by_hop_headers_do_not(gateway: Api, orders: FakeService) -> None:
     hop_by_hop = {"Connection": "X-Once", "X-Once": "1", "Proxy-Authenticate": "Basic", "X-Powered-By": "nothing"}
-    orders.respond = respond_with(201, envelope(201, {"id": 1}), {"Location": "/orders/1", **hop_by_hop})
+    own = {
+        "Location": "/orders/1",
+        "Idempotency-Replayed": "true",
+        "ETag": '"1"',
+        "Link": '</orders?cursor=x>; rel="next"',
+        "Retry-After": "7",
+    }
+    orders.respond = respond_with(201, envelope(201, {"id": 1}), {**own, **hop_by_hop})
 
     answer = await gateway.post("/orders", ORDER)
 
-    assert answer.headers["Location"] == "/orders/1"
+    assert {name: answer.headers[name] for name in own} == own
     assert answer.headers["Content-Type"].startswith("application/json")
     assert not set(hop_by_hop) & set(answer.headers)
 
@@ -72,6 +86,27 @@ async def test_a_requests_hop_by_hop_and_private_headers_do_not_pass(gateway: Ap
     [seen] = orders.seen
     assert seen.headers["Idempotency-Key"] == "key"
     assert not {"X-Once", "TE", "Proxy-Authorization", "Cookie", "User-Agent"} & set(seen.headers)
+
+
+async def test_a_change_is_forwarded_with_its_condition(gateway: Api, products: FakeService) -> None:
+    refusal = envelope(412, None, error={"code": "precondition_failed", "message": "The product was changed"})
+    products.respond = respond_with(412, refusal)
+    versions = '"1", "22"'
+
+    answer = await gateway.request("PATCH", "/products/7", json={"price": 1}, headers={"If-Match": versions})
+
+    [seen] = products.seen
+    assert (seen.method, seen.headers["If-Match"], seen.body) == ("PATCH", versions, b'{"price": 1}')
+    assert (answer.status, answer.raw) == (412, refusal)
+
+
+async def test_a_body_that_the_route_does_not_have_is_not_forwarded(gateway: Api, orders: FakeService) -> None:
+    orders.respond = respond_with(200, envelope(200, {}))
+
+    answer = await gateway.post("/orders/7/cancel", ORDER)
+
+    [seen] = orders.seen
+    assert (answer.status, seen.method, seen.body) == (200, "POST", b"")
 
 
 async def test_a_valid_trace_goes_on_with_a_new_span(gateway: Api, orders: FakeService) -> None:

@@ -68,6 +68,25 @@ async def test_a_full_cached_page_leads_on_to_the_next(orders_api: Api) -> None:
         assert [len(page) for page in await ids_by_page(orders_api, "/orders/product/7?limit=50")] == [50, 10]
 
 
+@pytest.mark.usefixtures("seven_orders")
+async def test_the_links_of_the_pages_lead_through_them(orders_api: Api) -> None:
+    expected = {
+        "/orders?limit=3": [[7, 6, 5], [4, 3, 2], [1]],
+        "/orders?limit=2&status=pending&productId=7": [[7, 5], [1]],
+        "/orders/product/7?limit=3": [[7, 5, 3], [1]],
+    }
+    found: dict[str, list[list[int]]] = {path: [] for path in expected}
+    for first, pages in found.items():
+        path = first
+        while path:
+            answer = await orders_api.get(path)
+            pages.append([order["id"] for order in answer.data])
+            path, _, relation = answer.headers.get("Link", "").removeprefix("<").partition(">")
+            assert relation == ('; rel="next"' if answer.body["page"]["next"] else "")
+
+    assert found == expected
+
+
 async def test_a_client_reads_its_own_order_at_once(orders_api: Api) -> None:
     seen = []
     for order_id in range(1, 21):

@@ -1,24 +1,10 @@
-from typing import Any
-
 from tests.api import Api
-from tests.broker import Vhost, event
+from tests.broker import Vhost
 from tests.databases import fetch
+from tests.integration.orders.verdicts import PRODUCTS_TRACE_ID, becomes, verdict
 from tests.waiting import eventually
 
 ORDER = {"productId": 7, "quantity": 3}
-PRODUCTS_TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-def verdict(order_id: int, status: str, reason: str | None = None) -> dict[str, Any]:
-    data = {"orderId": order_id, "productId": 7, "status": status, "reason": reason}
-    return event("order.updated", data, traceparent=f"00-{PRODUCTS_TRACE_ID}-b7ad6b7169203331-01")
-
-
-async def becomes(api: Api, order_id: int, status: str) -> None:
-    async def is_it() -> bool:
-        return bool((await api.get(f"/orders/{order_id}")).data["status"] == status)
-
-    await eventually(is_it)
 
 
 async def history(url: str) -> list[tuple[int, str, str | None, str]]:

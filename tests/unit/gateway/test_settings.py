@@ -8,8 +8,49 @@ ENVIRONMENT = {"PRODUCTS_URL": "http://products:3001", "ORDERS_URL": "http://ord
 
 
 def test_everything_but_the_services_has_a_default() -> None:
-    expected = Settings(Listen("127.0.0.1", 4000, "info"), "http://products:3001", "http://orders:3002", Limits())
+    expected = Settings(
+        listen=Listen("127.0.0.1", 4000, "info"),
+        products_urls=("http://products:3001",),
+        orders_urls=("http://orders:3002",),
+        request_seconds=5.0,
+        limits=Limits(total=4.5, connect=1.0, read=4.5),
+        api_keys=[],
+        rate_limit=None,
+        trusted_proxies=(),
+        cors_origins=(),
+    )
     assert expected == Settings.load(ENVIRONMENT)
+
+
+def test_a_service_may_have_several_addresses() -> None:
+    settings = Settings.load(ENVIRONMENT | {"ORDERS_URL": "http://a:1, http://b:2"})
+    assert settings.orders_urls == ("http://a:1", "http://b:2")
+
+
+@pytest.mark.parametrize(
+    ("more", "starts"),
+    [
+        ({}, False),
+        ({"API_KEYS": " "}, False),
+        ({"GATEWAY_ALLOW_ANONYMOUS": "false"}, False),
+        ({"GATEWAY_ALLOW_ANONYMOUS": "true"}, True),
+        ({"API_KEYS": f"shop {'a' * 64} orders:read"}, True),
+    ],
+)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gateway"])  # noqa: S104  # what is to be refused
+def test_without_keys_it_starts_on_a_loopback_address_only(host: str, more: dict[str, str], starts: bool) -> None:
+    for loopback in ("127.0.0.1", "::1", "localhost"):
+        Settings.load(ENVIRONMENT | more | {"HOST": loopback})
+    try:
+        Settings.load(ENVIRONMENT | more | {"HOST": host})
+        problems = []
+    except SettingsError as error:
+        problems = error.problems
+    assert [problem.partition(" ")[0] for problem in problems] == ([] if starts else ["API_KEYS"])
+
+
+def test_no_digest_is_in_the_repr() -> None:
+    assert "aaaa" not in repr(Settings.load(ENVIRONMENT | {"API_KEYS": f"shop {'a' * 64} orders:read"}))
 
 
 def test_each_limit_can_be_set() -> None:
@@ -23,11 +64,27 @@ def test_each_limit_can_be_set() -> None:
 
 def test_everything_that_is_wrong_is_reported_at_once() -> None:
     with pytest.raises(SettingsError) as refusal:
-        Settings.load({"PORT": "http", "PRODUCTS_URL": "products:3001", "UPSTREAM_READ_SECONDS": "nan"})
+        Settings.load(
+            {
+                "PORT": "http",
+                "PRODUCTS_URL": "products:3001",
+                "UPSTREAM_READ_SECONDS": "nan",
+                "API_KEYS": "shop secret orders:read",
+                "RATE_LIMIT": "many",
+                "TRUSTED_PROXIES": "proxy",
+                "CORS_ORIGINS": "shop.example",
+                "GATEWAY_ALLOW_ANONYMOUS": "yes",
+            }
+        )
     expected = [
         "PORT must be an integer from 0 to 65535",
-        "PRODUCTS_URL must be a URL that starts with http:// or https://",
+        "PRODUCTS_URL must be URLs that start with http:// or https://",
         "ORDERS_URL is not set",
         "UPSTREAM_READ_SECONDS must be a number of seconds from 0.1 to 60",
+        "API_KEYS: entry 1: the SHA-256 must be 64 hexadecimal digits",
+        "RATE_LIMIT: must be REQUESTS/SECONDS or REQUESTS/SECONDS/BURST, as 100/60 or 100/60/20",
+        "TRUSTED_PROXIES: entry 1 must be an IP address, or a network without bits set after its prefix",
+        "CORS_ORIGINS: must be origins such as https://shop.example, or *",
+        "GATEWAY_ALLOW_ANONYMOUS must be one of true, false",
     ]
     assert expected == refusal.value.problems

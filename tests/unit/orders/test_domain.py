@@ -1,11 +1,14 @@
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.domain import Draft, Verdict, first_verdicts, placed
+from orders.domain import Draft, Entry, Verdict, first_verdicts, is_final, placed
+from shared.contracts.requests import OrderStatus
 
 AT = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -50,3 +53,38 @@ def test_the_first_verdict_of_each_order_counts(verdicts: list[Verdict]) -> None
     order_ids = [verdict.order_id for verdict in verdicts]
     expected = [verdicts[order_ids.index(order_id)] for order_id in sorted(set(order_ids))]
     assert expected == first_verdicts(verdicts)
+
+
+FINAL = {"pending": False, "done": True, "rejected": True, "cancelled": True}
+
+
+def test_every_status_is_final_but_the_first() -> None:
+    order = placed(draft(3, Decimal(1)), 7, AT)
+    assert {status.value: replace(order, status=status.value).is_final for status in OrderStatus} == FINAL
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        (["pending"], False),
+        (["pending", "done"], True),
+        (["pending", "rejected"], True),
+        (["pending", "cancelled"], True),
+        (["pending", "done", "cancelled"], True),
+    ],
+)
+def test_a_history_is_final_by_its_last_entry(statuses: list[str], expected: bool) -> None:
+    assert is_final([Entry(status, None, TRACE_ID, AT) for status in statuses]) == expected
+
+
+@pytest.mark.parametrize("status", OrderStatus)
+def test_an_order_as_it_was_placed_tells_nothing_of_what_came_after(status: OrderStatus) -> None:
+    order = placed(draft(3, Decimal("19.90")), 7, AT)
+    later = replace(order, status=status.value, reason="insufficient_stock", updated_at=AT + timedelta(hours=1))
+    assert later.as_placed() == order
+
+
+def test_an_entry_of_a_history_as_the_api_shows_it() -> None:
+    entry = Entry("rejected", "insufficient_stock", TRACE_ID, AT)
+    expected = {"status": "rejected", "reason": "insufficient_stock", "traceId": TRACE_ID, "createdAt": AT}
+    assert expected == entry.as_json()

@@ -1,10 +1,12 @@
 import string
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.pagination import MAX_ID, decode_cursor, encode_cursor, split
+from shared.envelope import Page
+from shared.pagination import MAX_ID, decode_cursor, encode_cursor, page_of
 
 IDS = st.integers(1, MAX_ID)
 ALPHABET = string.ascii_letters + string.digits + "-_"
@@ -49,9 +51,18 @@ def test_no_row_lies_below_the_first(last_id: int) -> None:
         decode_cursor(encode_cursor(last_id))
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    id: int
+
+
 @pytest.mark.parametrize(
-    ("rows", "expected"),
-    [([], ([], False)), ([9, 8], ([9, 8], False)), ([9, 8, 7], ([9, 8, 7], False)), ([9, 8, 7, 6], ([9, 8, 7], True))],
+    ("ids", "shown", "next_below"),
+    [([], [], None), ([9, 8], [9, 8], None), ([9, 8, 7], [9, 8, 7], None), ([9, 8, 7, 6], [9, 8, 7], 7)],
 )
-def test_split_tells_whether_more_rows_follow(rows: list[int], expected: tuple[list[int], bool]) -> None:
-    assert expected == split(rows, 3)
+def test_a_page_leads_on_below_its_last_row_if_more_follow(
+    ids: list[int], shown: list[int], next_below: int | None
+) -> None:
+    rows, page = page_of([Row(row_id) for row_id in ids], 3)
+    assert [row.id for row in rows] == shown
+    assert page == Page(3, encode_cursor(next_below) if next_below else None)

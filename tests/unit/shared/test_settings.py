@@ -8,12 +8,22 @@ from shared.settings import Environment, Listen, SettingsError
 
 SECRET = "hunter2-is-secret"
 
+
+def _parse(text: str) -> int:
+    if text != "7":
+        raise ValueError("must be 7\nmust not be secret")
+    return 7
+
+
 LookUp = Callable[[Environment], object]
 LOOK_UPS: dict[str, LookUp] = {
     "choice": lambda environment: environment.choice("SETTING", ("debug", "info"), "info"),
     "integer": lambda environment: environment.integer("SETTING", 1, low=1, high=9),
     "seconds": lambda environment: environment.seconds("SETTING", 1.0, low=0.5, high=9.0),
     "url": lambda environment: environment.url("SETTING", "http", "https"),
+    "urls": lambda environment: environment.urls("SETTING", "http", "https"),
+    "flag": lambda environment: environment.flag("SETTING"),
+    "parsed": lambda environment: environment.parsed("SETTING", _parse, 0),
 }
 
 
@@ -120,3 +130,59 @@ def test_no_integer_of_the_range(value: str) -> None:
     environment = Environment({"PORT": value})
     environment.integer("PORT", low=0, high=65535)
     assert environment.problems == ["PORT must be an integer from 0 to 65535"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("http://a", ("http://a",)),
+        ("http://a:1,https://b:2/path", ("http://a:1", "https://b:2/path")),
+        (" http://a:1 ,, http://b:2, ", ("http://a:1", "http://b:2")),
+    ],
+)
+def test_several_urls(value: str, expected: tuple[str, ...]) -> None:
+    environment = Environment({"URLS": value})
+    assert expected == environment.urls("URLS", "http", "https")
+    assert environment.problems == []
+
+
+@pytest.mark.parametrize(
+    "value", ["host", "http://a, host", "http://a:1;http://b:2", "http://a http://b:0", ",", " , "]
+)
+def test_one_wrong_url_is_a_problem_and_so_is_none(value: str) -> None:
+    environment = Environment({"URLS": value})
+    environment.urls("URLS", "http", "https")
+    assert environment.problems == ["URLS must be URLs that start with http:// or https://"]
+
+
+def test_urls_that_are_not_set() -> None:
+    environment = Environment({})
+    assert environment.urls("URLS", "http") == ()
+    assert environment.problems == ["URLS is not set"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", False), ("false", False), (" true ", True), ("true", True)])
+def test_a_flag(value: str, *, expected: bool) -> None:
+    environment = Environment({"FLAG": value})
+    assert expected == environment.flag("FLAG")
+    assert environment.problems == []
+
+
+@pytest.mark.parametrize("value", ["True", "1", "yes", "on", "truefalse"])
+def test_no_flag(value: str) -> None:
+    environment = Environment({"FLAG": value})
+    assert not environment.flag("FLAG")
+    assert environment.problems == ["FLAG must be one of true, false"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", 1), (" ", 1), ("7", 7), (" 7 ", 7)])
+def test_what_a_parser_makes_of_it(value: str, expected: int) -> None:
+    environment = Environment({"SETTING": value})
+    assert expected == environment.parsed("SETTING", _parse, 1)
+    assert environment.problems == []
+
+
+def test_each_problem_of_a_parser_has_the_name_of_the_setting() -> None:
+    environment = Environment({"SETTING": "8"})
+    assert environment.parsed("SETTING", _parse, 1) == 1
+    assert environment.problems == ["SETTING: must be 7", "SETTING: must not be secret"]

@@ -1,6 +1,9 @@
 import asyncio
 
-from shared.tasks import BackgroundTasks
+import pytest
+
+from shared.errors import AppError, Code
+from shared.tasks import BackgroundTasks, repeat
 
 
 async def fail() -> None:
@@ -40,3 +43,32 @@ async def test_a_task_may_clean_up_before_the_end() -> None:
         tasks.start("consumer", run())
         await started.wait()
     assert cleaned.is_set()
+
+
+async def test_repeated_work_goes_on_after_whatever_went_wrong() -> None:
+    failures = [AppError(Code.UNAVAILABLE, "The database did not answer"), ValueError("a bug"), None]
+    done = asyncio.Event()
+
+    async def work() -> None:
+        failure = failures.pop(0)
+        if failure:
+            raise failure
+        done.set()
+
+    async with BackgroundTasks() as tasks, asyncio.timeout(10):
+        tasks.start("purge", repeat("purge", 0.001, work))
+        await done.wait()
+    assert tasks.failed == set()
+
+
+async def test_repeated_work_begins_at_once_and_can_be_ended() -> None:
+    times = 0
+
+    async def work() -> None:
+        nonlocal times
+        times += 1
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await repeat("purge", 60.0, work)
+    assert times == 1

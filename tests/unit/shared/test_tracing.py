@@ -104,3 +104,10 @@ def test_any_other_request_id_is_replaced(request_id: str | None) -> None:
 
 def test_an_event_without_a_trace_has_no_trace_id() -> None:
     assert tracing.trace_id_of(None) is None
+
+
+@given(hexadecimal(16))
+def test_a_trace_is_resumed_with_a_span_of_its_own(trace_id: str) -> None:
+    first, second = tracing.resume(trace_id), tracing.resume(trace_id)
+    assert tracing.parse(first) == tracing.parse(second) == (trace_id, "01")
+    assert first != second

@@ -5,7 +5,7 @@ from shared.db import Database
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from shared.metrics import METRICS
-from shared.tasks import BackgroundTasks
+from shared.tasks import BackgroundTasks, repeat
 from tests.broker import Vhost
 from tests.integration.line import Line
 from tests.waiting import eventually
@@ -171,7 +171,8 @@ async def test_it_is_not_full_by_the_span_of_its_ids_alone(
                 "INSERT INTO outbox (id, type, payload) OVERRIDING SYSTEM VALUE VALUES ($1, 'test', '{}')", row_id
             )
 
-    tasks.start("watch", relay.watch())
+    tasks.start("watch", repeat("watch", 0.1, relay.measure))
 
     await eventually(lambda: b"outbox_rows 2.0\n" in METRICS.exposition())
+    assert b"outbox_oldest_seconds 0.0\n" not in METRICS.exposition()
     assert not relay.full

@@ -13,6 +13,7 @@ SAMPLES = [
     (EventType.PRODUCT_UPDATED, PRODUCT),
     (EventType.ORDER_CREATED, CREATED),
     (EventType.ORDER_UPDATED, UPDATED),
+    (EventType.ORDER_CANCELLED, CREATED),
 ]
 
 
@@ -36,7 +37,9 @@ def test_every_field_is_needed(event_type: EventType, data: dict[str, Any]) -> N
         (EventType.ORDER_CREATED, CREATED | {"quantity": 0}),
         (EventType.ORDER_CREATED, CREATED | {"quantity": 1_000_001}),
         (EventType.ORDER_CREATED, CREATED | {"orderId": "7"}),
+        (EventType.ORDER_CANCELLED, CREATED | {"quantity": 0}),
         (EventType.ORDER_UPDATED, UPDATED | {"status": "pending"}),
+        (EventType.ORDER_UPDATED, UPDATED | {"status": "cancelled"}),
         (EventType.ORDER_UPDATED, UPDATED | {"status": "rejected", "reason": "no_mood"}),
         (EventType.PRODUCT_CREATED, PRODUCT | {"price": 19.90}),
         (EventType.PRODUCT_CREATED, PRODUCT | {"name": ""}),

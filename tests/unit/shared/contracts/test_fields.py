@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from shared.contracts.fields import MAX_PRICE, Cursor, Price, QueryInteger, WholeNumber, product_name
+from shared.contracts.fields import MAX_PRICE, Cursor, Price, QueryInteger, WholeNumber, short_text
 from shared.pagination import encode_cursor
 
 CENTS = st.integers(0, int(MAX_PRICE * 100))
@@ -88,8 +88,8 @@ def test_no_price(value: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "a" * 200, " padded ", "Käse 5 €", "\N{TEAPOT}", "اسم"])
-def test_a_product_name_is_taken_as_it_is(name: str) -> None:
-    assert product_name().deserialize(name) == name
+def test_a_short_text_is_taken_as_it_is(name: str) -> None:
+    assert short_text().deserialize(name) == name
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_a_product_name_is_taken_as_it_is(name: str) -> None:
     ["", "a" * 201, " ", "\N{NO-BREAK SPACE}", "a\0b", "a\nb", "a\n", "a\tb", "a\x7f", "a\x9fb", "a\ud800b", 1, None],
     ids=ascii,
 )
-def test_no_product_name(name: object) -> None:
+def test_no_short_text(name: object) -> None:
     with pytest.raises(ValidationError):
-        product_name().deserialize(name)
+        short_text().deserialize(name)
 
 
 @pytest.mark.parametrize("value", [1, 2, 9])

@@ -5,9 +5,12 @@ import pytest
 from marshmallow import Schema, ValidationError
 
 from shared.contracts.requests import (
+    AdjustStock,
+    ChangeProduct,
     CreateOrder,
     CreateProduct,
     NoQuery,
+    OrderQuery,
     OrdersQuery,
     OrderStatus,
     PageQuery,
@@ -15,9 +18,20 @@ from shared.contracts.requests import (
 )
 from shared.pagination import MAX_ID, encode_cursor
 
-SCHEMAS = [CreateProduct(), CreateOrder(), NoQuery(), PageQuery(), OrdersQuery(), ResourcePath()]
+SCHEMAS = [
+    CreateProduct(),
+    ChangeProduct(),
+    AdjustStock(),
+    CreateOrder(),
+    NoQuery(),
+    PageQuery(),
+    OrderQuery(),
+    OrdersQuery(),
+    ResourcePath(),
+]
 PRODUCT = {"name": "Teapot", "price": "19.90", "qty": 5}
 ORDER = {"productId": 1, "quantity": 2}
+ADJUSTMENT = {"delta": -2, "reason": "broken"}
 
 
 def wrong_fields(schema: Schema, content: Any) -> set[str]:
@@ -77,6 +91,63 @@ def test_the_quantity_of_an_order_beyond_its_limits(quantity: object) -> None:
 @pytest.mark.parametrize("product_id", [0, -1, MAX_ID + 1, 10**400, "1", None])
 def test_an_id_beyond_its_limits(product_id: object) -> None:
     assert wrong_fields(CreateOrder(), ORDER | {"productId": product_id}) == {"productId"}
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({"name": "Pot"}, {"name": "Pot"}),
+        ({"price": 5}, {"price": Decimal("5.00")}),
+        ({"name": "Pot", "price": "0.01"}, {"name": "Pot", "price": Decimal("0.01")}),
+    ],
+)
+def test_a_change_holds_what_it_names_and_nothing_else(content: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert expected == ChangeProduct().load(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "fields"),
+    [
+        ({}, {"_schema"}),
+        ({"name": None}, {"name"}),
+        ({"name": ""}, {"name"}),
+        ({"price": None}, {"price"}),
+        ({"price": -1, "name": 7}, {"name", "price"}),
+        ({"qty": 5}, {"qty"}),
+        ({"version": 2, "name": "Pot"}, {"version"}),
+    ],
+)
+def test_no_change(content: dict[str, Any], fields: set[str]) -> None:
+    assert wrong_fields(ChangeProduct(), content) == fields
+
+
+@pytest.mark.parametrize("delta", [-(2**31 - 1), -1, 1, 2**31 - 1])
+def test_an_adjustment_of_stock_within_its_limits(delta: int) -> None:
+    assert AdjustStock().load(ADJUSTMENT | {"delta": delta}) == {"delta": delta, "reason": "broken"}
+
+
+@pytest.mark.parametrize("delta", [0, -(2**31), 2**31, 1.0, "1", True, None])
+def test_an_adjustment_of_stock_beyond_its_limits(delta: object) -> None:
+    assert wrong_fields(AdjustStock(), ADJUSTMENT | {"delta": delta}) == {"delta"}
+
+
+@pytest.mark.parametrize("reason", ["", " ", "x" * 201, "a\nb", 7, None])
+def test_an_adjustment_has_a_reason_that_can_be_read(reason: object) -> None:
+    assert wrong_fields(AdjustStock(), ADJUSTMENT | {"reason": reason}) == {"reason"}
+
+
+def test_an_adjustment_needs_both() -> None:
+    assert wrong_fields(AdjustStock(), {}) == {"delta", "reason"}
+
+
+@pytest.mark.parametrize(("query", "wait"), [({}, 0), ({"wait": "0"}, 0), ({"wait": "30"}, 30)])
+def test_the_wait_for_an_order(query: dict[str, str], wait: int) -> None:
+    assert OrderQuery().load(query) == {"wait": wait}
+
+
+@pytest.mark.parametrize("wait", ["31", "-1", "x", "", "1.5", "1e1"])
+def test_no_wait_for_an_order(wait: str) -> None:
+    assert wrong_fields(OrderQuery(), {"wait": wait}) == {"wait"}
 
 
 def test_a_query_without_parameters_asks_for_the_first_page() -> None:

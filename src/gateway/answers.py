@@ -1,0 +1,17 @@
+"""Headers that an answer gets whatever it will be: a refusal, a service's answer, or a stream."""
+
+from collections.abc import Mapping
+
+from aiohttp import web
+
+_HEADERS = web.RequestKey("headers", dict[str, str])
+
+
+def add_headers(request: web.Request, headers: Mapping[str, str]) -> None:
+    request[_HEADERS] = {**request.get(_HEADERS, {}), **headers}
+
+
+async def send_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """For `on_response_prepare`: an event stream's headers have left before its handler returns."""
+    if _HEADERS in request:
+        response.headers.update(request[_HEADERS])

@@ -1,0 +1,66 @@
+"""Who is let in, and how often: decided on the head of a request, before its body is read."""
+
+import time
+from collections.abc import Sequence
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from gateway.access import ApiKey, Keyring, Scope, require
+from gateway.answers import add_headers
+from gateway.clients import Network, client_address
+from gateway.metrics import METRICS
+from gateway.middleware import is_forwarded, route_of
+from gateway.rate import RateLimiter
+from shared.errors import AppError, Code
+from shared.web.health import DETAILED
+from shared.web.middleware import Handler
+
+# The address that a request counts for.
+CLIENT = web.RequestKey("client", str)
+
+_FORWARDED_FOR = "X-Forwarded-For"
+_METRICS = "/metrics"
+
+
+def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequence[Network]) -> Middleware:
+    """Without a keyring anybody may do anything; without a limiter as often as they like."""
+
+    @web.middleware
+    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        client = client_address(request.remote or "", request.headers.getall(_FORWARDED_FOR, ()), trusted)
+        request[CLIENT] = client
+        key: ApiKey | None = None
+        try:
+            if keyring is not None:
+                key = keyring.find(_authorization(request))
+        finally:
+            # A wrong key counts too, for the address that tries it.
+            if limiter is not None and is_forwarded(request):
+                _take(request, limiter, f"key {key.name}" if key else client)
+        if keyring is not None:
+            require(key, _scope(request))
+            request[DETAILED] = key is not None and Scope.OPS in key.scopes
+        return await handler(request)
+
+    return let_in
+
+
+def _authorization(request: web.Request) -> str | None:
+    """Two of them as one, which no key is: RFC 9110 §5.3."""
+    values = request.headers.getall("Authorization", None)
+    return None if values is None else ", ".join(values)
+
+
+def _take(request: web.Request, limiter: RateLimiter, client: str) -> None:
+    decision = limiter.take(client, time.monotonic())
+    add_headers(request, limiter.headers(decision))
+    if not decision.allowed:
+        METRICS.refused.labels("rate_limit").inc()
+        raise AppError(Code.RATE_LIMITED, "Too many requests", retry_after=decision.retry_after)
+
+
+def _scope(request: web.Request) -> Scope | None:
+    if is_forwarded(request):
+        return route_of(request).scope
+    return Scope.OPS if request.path == _METRICS else None

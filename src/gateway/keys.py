@@ -1,0 +1,44 @@
+"""`python -m gateway.keys NAME SCOPE...`: makes an API key and its entry for the setting API_KEYS."""
+
+import argparse
+import hashlib
+import secrets
+import sys
+from collections.abc import Sequence
+
+from gateway.access import Scope, check_key
+
+# Keys that are recognised by their beginning are found by secret scanners.
+_PREFIX = "shop_"
+_RANDOM_BYTES = 32
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the key, which is kept nowhere; exit status 2 with all that is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m gateway.keys", description="Make an API key.")
+    parser.add_argument("name", metavar="NAME", help="of the key, for the logs")
+    parser.add_argument("scopes", metavar="SCOPE", nargs="+", help=", ".join(Scope))
+    options = parser.parse_args(arguments)
+    problems = check_key(options.name, options.scopes)
+    if problems:
+        sys.stderr.write("keys: no key was made\n" + "".join(f"  {problem}\n" for problem in problems))
+        return 2
+    key = make_key()
+    sys.stdout.write(
+        f"The key, for the client; it will not be shown again:\n  {key}\n"
+        f"Its entry for API_KEYS:\n  {entry_of(options.name, key, options.scopes)}\n"
+    )
+    return 0
+
+
+def make_key() -> str:
+    return _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+
+
+def entry_of(name: str, key: str, scopes: Sequence[str]) -> str:
+    """A digest without salt or stretching: nobody guesses 256 random bits."""
+    return f"{name} {hashlib.sha256(key.encode()).hexdigest()} {','.join(sorted(set(scopes)))}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

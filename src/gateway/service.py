@@ -1,0 +1,172 @@
+"""A service behind the gateway: which of its addresses a request goes to, and what is tried once more."""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from operator import attrgetter
+
+import aiohttp
+
+from gateway import retries
+from gateway.address import Address
+from gateway.admission import Admission, Place
+from gateway.breaker import Permit
+from gateway.concurrency import ConcurrencyLimit, LimitParameters
+from gateway.metrics import METRICS
+from gateway.retries import RetryBudget
+from shared import deadline
+from shared.errors import AppError, Code
+from shared.web.client import Reply, Upstream
+from shared.web.headers import IDEMPOTENCY_KEY
+
+# Answers that are a failure of the address, not of the request: its own proxy's, or none that is an answer.
+_BROKEN = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
+# Measured (docs/performance.md): more in flight than this brings no more orders on two cores, only later ones, and who
+# has waited longer than this in the queue is seldom let in.
+_LIMIT = LimitParameters(most=128)
+_PLACES = 16
+_PATIENCE = 0.02
+# Half of what an order service lets wait (orders.watch).
+_MOST_WAITING = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request as it is sent; `patience` are seconds that it may take on top of what any may."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+    patience: float = 0.0
+
+
+class Service:
+    """Requests go to the address with the least in flight among those whose breaker lets them through."""
+
+    def __init__(self, name: str, addresses: Sequence[Address], admission: Admission) -> None:
+        self.name = name
+        self.addresses = tuple(addresses)
+        self.admission = admission
+        self._rotation = deque(addresses)
+        self._budget = RetryBudget()
+        self._waiting = 0
+
+    async def request(self, call: Call) -> Reply:
+        """Raises AppError: UNAVAILABLE if it has too much to do, and what `Upstream.request` raises."""
+        if call.patience:
+            with self._place_to_wait():
+                return await self._request(call)
+        async with self.admission.enter(deadline.left()) as place:
+            return await self._request(call, place)
+
+    @asynccontextmanager
+    async def stream(self, call: Call, quiet: float) -> AsyncIterator[aiohttp.ClientResponse]:
+        """As `Upstream.stream`; tried once."""
+        with self._place_to_wait():
+            address, permit = self._choose()
+            with address.attempt(permit) as attempt:
+                async with address.upstream.stream(
+                    call.method, call.target, headers=call.headers, quiet=quiet
+                ) as response:
+                    attempt.tell(ok=True)
+                    yield response
+
+    async def is_ready(self) -> bool:
+        """Whether any address is; one that hangs does not hold up the others."""
+        checks = [asyncio.create_task(address.is_ready()) for address in self.addresses]
+        try:
+            for check in asyncio.as_completed(checks):
+                if await check:
+                    return True
+            return False
+        finally:
+            for check in checks:
+                check.cancel()
+
+    @contextmanager
+    def _place_to_wait(self) -> Iterator[None]:
+        """For requests that take their time by intention, which say nothing of how busy the service is."""
+        if self._waiting >= _MOST_WAITING:
+            METRICS.refused.labels("waiting").inc()
+            raise AppError(Code.UNAVAILABLE, f"Too many clients wait for {self.name}")
+        self._waiting += 1
+        try:
+            yield
+        finally:
+            self._waiting -= 1
+
+    async def _request(self, call: Call, place: Place | None = None) -> Reply:
+        """Tries once more where that is safe and may help."""
+        self._budget.begin()
+        try:
+            outcome = await self._try(call)
+            if _is_worth_repeating(call, outcome) and self._budget.begin_retry():
+                if place is not None:
+                    place.forget()  # two tries and a pause are no latency
+                outcome = await self._retry(call)
+        finally:
+            self._budget.end()
+        if isinstance(outcome, AppError):
+            raise outcome
+        if place is not None and outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            place.forget()  # a failure can be fast because nothing was done
+        return outcome
+
+    async def _retry(self, call: Call) -> Reply | AppError:
+        METRICS.retries.labels(self.name).inc()
+        try:
+            await asyncio.sleep(retries.delay())
+            return await self._try(call)
+        finally:
+            self._budget.end_retry()
+
+    async def _try(self, call: Call) -> Reply | AppError:
+        address, permit = self._choose()
+        with address.attempt(permit) as attempt:
+            try:
+                reply = await address.upstream.request(
+                    call.method, call.target, headers=call.headers, body=call.body, patience=call.patience
+                )
+            except AppError as error:
+                attempt.tell(ok=False)
+                return error
+            attempt.tell(ok=reply.status not in _BROKEN)
+            return reply
+
+    def _choose(self) -> tuple[Address, Permit]:
+        """Equals take turns. Raises AppError UNAVAILABLE if every breaker is open."""
+        now = time.monotonic()
+        self._rotation.rotate()
+        for address in sorted(self._rotation, key=attrgetter("in_flight")):
+            if permit := address.breaker.permit(now):
+                return address, permit
+        wait = min(address.breaker.retry_after(now) for address in self.addresses)
+        message = f"{self.name} has failed too often and is left alone for a while"
+        raise AppError(Code.UNAVAILABLE, message, retry_after=math.ceil(wait) or 1)
+
+
+def _is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:
+    if isinstance(outcome, Reply):
+        connected, transient = True, retries.worth_repeating(outcome.status)
+    else:
+        connected, transient = outcome.code is not Code.UNAVAILABLE, outcome.code is not Code.UPSTREAM_TIMEOUT
+    return transient and retries.may_repeat(call.method, keyed=IDEMPOTENCY_KEY in call.headers, connected=connected)
+
+
+def open_service(name: str, urls: Sequence[str], session: aiohttp.ClientSession) -> Service:
+    """One address for each URL; it is seen in the metrics from then on."""
+    addresses = [Address(Upstream(name, url, session)) for url in urls]
+    limit = ConcurrencyLimit(_LIMIT)
+    admission = Admission(name, limit, places=_PLACES, patience=_PATIENCE)
+    METRICS.in_flight.labels(name).set_function(lambda: admission.in_flight)
+    METRICS.queued.labels(name).set_function(lambda: admission.waiting)
+    METRICS.limit.labels(name).set_function(lambda: limit.limit)
+    for number, address in enumerate(addresses):
+        METRICS.watch_breaker(name, number, address.breaker)
+    return Service(name, addresses, admission)

@@ -1,0 +1,65 @@
+"""Reads the request headers that steer a use case, or refuses them."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from aiohttp import web
+
+from shared.errors import invalid_field
+from shared.idempotency import Key, key_of
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+IF_MATCH = "If-Match"
+LAST_EVENT_ID = "Last-Event-ID"
+# Of an answer that an earlier request with the same key has had.
+REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
+
+# https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ leaves the form to the server.
+_KEY = re.compile(r"[!-~]{1,255}")
+_ANY = "*"
+_VERSIONS = re.compile(r'"[0-9]{1,10}"(?:[ \t]*,[ \t]*"[0-9]{1,10}")*')
+_POSITION = re.compile(r"[0-9]{1,9}")
+
+
+def read_idempotency_key(request: web.Request) -> str | None:
+    """1 to 255 visible ASCII characters. Raises AppError for anything else, and for two headers."""
+    key = _only(request, IDEMPOTENCY_KEY)
+    if key is not None and not _KEY.fullmatch(key):
+        raise invalid_field(IDEMPOTENCY_KEY, "Must be 1 to 255 visible ASCII characters.")
+    return key
+
+
+def read_key(request: web.Request, content: Mapping[str, Any]) -> Key | None:
+    """The key of a request whose checked body is `content`, None if it has none. Raises what the above raises."""
+    return key_of(read_idempotency_key(request), f"{request.method} {request.path}", content)
+
+
+def read_if_match(request: web.Request) -> frozenset[int] | None:
+    """The versions that the client allows, None for any (RFC 9110 §13.1.1). Raises AppError for a tag not of ours."""
+    tags = _only(request, IF_MATCH)
+    if tags is None or tags == _ANY:
+        return None
+    if not _VERSIONS.fullmatch(tags):
+        raise invalid_field(IF_MATCH, 'Must be "*" or an ETag that this API gave.')
+    return frozenset(int(tag.strip(' \t"')) for tag in tags.split(","))
+
+
+def entity_tag(version: int) -> str:
+    return f'"{version}"'
+
+
+def read_last_event_id(request: web.Request) -> int:
+    """The position of the last event that the client has, 0 for none. Raises AppError for no id of ours."""
+    position = _only(request, LAST_EVENT_ID) or "0"
+    if not _POSITION.fullmatch(position):
+        raise invalid_field(LAST_EVENT_ID, "Not an event id that this API gave.")
+    return int(position)
+
+
+def _only(request: web.Request, name: str) -> str | None:
+    values = request.headers.getall(name, ())
+    if len(values) > 1:
+        raise invalid_field(name, "Given more than once.")
+    return values[0].strip(" \t") if values else None  # RFC 9110 §5.6.3

@@ -1,0 +1,39 @@
+"""What the OpenAPI document cannot say of its values; loaded by Schemathesis, in a process of its own."""
+
+from typing import Any
+
+import schemathesis
+from hypothesis import strategies
+
+from gateway import examples
+from shared.pagination import MAX_ID, encode_cursor
+
+# A cursor is opaque to clients: its pattern does not tell one that an answer gave from any other.
+schemathesis.openapi.format("cursor", strategies.integers(1, MAX_ID).map(encode_cursor))
+
+
+@schemathesis.hook
+def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
+    """Writes 1.0 as 1: to JSON Schema they are the same, and the API, which refuses the first, says so in words."""
+    if not isinstance(body, dict):
+        return body
+    return {name: int(value) if _is_whole(value) else value for name, value in body.items()}
+
+
+@schemathesis.hook
+def filter_case(_context: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:
+    """Follows no link from the `orderId` of a movement that no order made: null is the address of nothing."""
+    return None not in (case.path_parameters or {}).values()
+
+
+@schemathesis.hook
+def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any], _options: dict[str, Any]) -> None:
+    """Gives up the document's examples of headers that fit one request only, and would have all others refused."""
+    if case.headers.get("Idempotency-Key") == examples.IDEMPOTENCY_KEY:
+        case.headers["Idempotency-Key"] = case.id
+    if case.headers.get("If-Match") == examples.ENTITY_TAG:
+        case.headers["If-Match"] = "*"
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()

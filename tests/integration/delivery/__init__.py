@@ -1,0 +1,1 @@
+"""Both services with events that come in any order and number."""

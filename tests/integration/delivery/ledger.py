@@ -1,0 +1,63 @@
+"""What the tables of both services say of some products and orders."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from shared.db import Database
+
+_STOCK = "SELECT id, qty FROM products WHERE id = ANY ($1::bigint[])"
+_MOVEMENTS = """
+SELECT product_id, order_id, kind, delta FROM stock_movements WHERE product_id = ANY ($1::bigint[]) ORDER BY id
+"""
+_RESERVATIONS = "SELECT order_id, product_id, quantity, outcome FROM reservations WHERE order_id = ANY ($1::bigint[])"
+_HISTORIES = """
+SELECT orders.id, orders.status, array_agg(
+    h.status ORDER BY array_position(ARRAY['pending', 'done', 'rejected', 'cancelled'], h.status)
+)
+FROM orders JOIN order_history AS h ON h.order_id = orders.id
+WHERE orders.id = ANY ($1::bigint[])
+GROUP BY orders.id
+"""
+
+
+class Reservation(NamedTuple):
+    product_id: int
+    quantity: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """`moved` has what each kind of movement of a product adds up to; `moved_by` the movements of each order."""
+
+    qty: dict[int, int]
+    reservations: dict[int, Reservation]
+    moved: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    moved_by: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+
+
+async def read_stock(database: Database, product_ids: Iterable[int], order_ids: Iterable[int]) -> Stock:
+    products = list(product_ids)
+    async with database.connection() as connection:
+        quantities = await connection.fetch(_STOCK, products)
+        movements = await connection.fetch(_MOVEMENTS, products)
+        reservations = await connection.fetch(_RESERVATIONS, list(order_ids))
+    stock = Stock(
+        qty=dict(map(tuple, quantities)),
+        reservations={order_id: Reservation(*columns) for order_id, *columns in reservations},
+    )
+    for product_id, order_id, kind, delta in movements:
+        stock.moved[product_id][kind] += delta
+        if order_id is not None:
+            stock.moved_by[order_id].append(delta)
+    return stock
+
+
+async def read_orders(database: Database, order_ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
+    """The statuses that each order has had; the last one is that of its row."""
+    async with database.connection() as connection:
+        rows = await connection.fetch(_HISTORIES, list(order_ids))
+    assert all(history[-1] == status for _, status, history in rows)
+    return {order_id: tuple(history) for order_id, _, history in rows}

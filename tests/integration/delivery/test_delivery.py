@@ -1,0 +1,227 @@
+"""Clients and a post that do what they like, and what holds whatever they do."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, cast
+
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tests.broker import Vhost
+from tests.integration.delivery.ledger import Stock, read_orders, read_stock
+from tests.integration.delivery.mail import Letter
+from tests.integration.delivery.shop import Shop
+
+_LIMIT = 30.0
+# The same examples each time; a failure is shown as it was found, for to find a shorter one takes minutes.
+_SETTINGS = settings(
+    max_examples=24,
+    stateful_step_count=12,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.generate],
+)
+
+
+class Ending(NamedTuple):
+    """What became of an order; movements of its stock are in units of its quantity."""
+
+    history: tuple[str, ...]
+    outcome: str | None
+    movements: tuple[float, ...]
+
+
+# Every way to end; no other is right.
+ENDINGS = frozenset(
+    {
+        Ending(("pending", "done"), "reserved", (-1,)),
+        Ending(("pending", "rejected"), "rejected", ()),
+        Ending(("pending", "cancelled"), "released", (-1, +1)),
+        Ending(("pending", "cancelled"), "released", ()),  # its cancellation arrived first
+        Ending(("pending", "cancelled"), "rejected", ()),  # cancelled before it was told that it gets nothing
+        Ending(("pending", "done", "cancelled"), "released", (-1, +1)),
+    }
+)
+_HISTORIES = {("pending",)} | {ending.history for ending in ENDINGS}
+_RESERVATIONS = {(ending.outcome, ending.movements) for ending in ENDINGS} | {(None, ())}
+
+# Few products and pieces, so that orders are in each other's way.
+_PRODUCTS = 2
+_STOCK = st.integers(0, 6)
+_QUANTITIES = st.integers(1, 3)
+_DELTAS = st.sampled_from([-3, -2, -1, 1, 2, 3])
+_ANY = st.integers(0, 99)
+_PICKS = st.lists(_ANY, min_size=1, max_size=4)
+
+
+class AnyDelivery(RuleBasedStateMachine):
+    """`run` carries out a coroutine where the services run; `endings` gets the endings of all orders."""
+
+    orders: Bundle[int] = Bundle("orders")
+
+    def __init__(self, shop: Shop, run: Callable[[Coroutine[Any, Any, Any]], Any], endings: set[Ending]) -> None:
+        super().__init__()
+        self._shop = shop
+        self._run = run
+        self._endings = endings
+        self._entered: dict[int, int] = {}  # stock of each product, but for what orders did
+        self._ordered: dict[int, tuple[int, int]] = {}  # product and quantity of each order
+        self._histories: dict[int, tuple[str, ...]] = {}
+        self._stock = Stock({}, {})
+        self._requests: list[Letter] = []  # all that orders ever wrote to products
+        self._verdicts: list[Letter] = []  # and back
+        self._delivered: set[Letter] = set()
+
+    @initialize(target=orders, qty=_STOCK, quantity=_QUANTITIES)
+    def begin(self, qty: int, quantity: int) -> int:
+        self._create_product(qty)
+        return self._place_order(0, quantity)
+
+    @precondition(lambda self: len(self._entered) < _PRODUCTS)
+    @rule(qty=_STOCK)
+    def create_product(self, qty: int) -> None:
+        self._create_product(qty)
+
+    @rule(target=orders, product=_ANY, quantity=_QUANTITIES)
+    def place_order(self, product: int, quantity: int) -> int:
+        return self._place_order(product, quantity)
+
+    @rule(order_id=orders)
+    def cancel_order(self, order_id: int) -> None:
+        status = self._run(self._shop.cancel_order(order_id))
+        assert status == (409 if self._histories[order_id][-1] == "rejected" else 200)
+
+    @rule(product=_ANY, delta=_DELTAS)
+    def adjust_stock(self, product: int, delta: int) -> None:
+        product_id = self._product_id(product)
+        status = self._run(self._shop.adjust_stock(product_id, delta))
+        assert status == (200 if self._stock.qty[product_id] + delta >= 0 else 409)
+        if status == 200:
+            self._entered[product_id] += delta
+
+    @precondition(lambda self: self._requests)
+    @rule(picks=_PICKS)
+    def deliver_requests(self, picks: list[int]) -> None:
+        self._run(self._shop.mail.to_products(self._picked(self._requests, picks)))
+
+    @precondition(lambda self: self._verdicts)
+    @rule(picks=_PICKS)
+    def deliver_verdicts(self, picks: list[int]) -> None:
+        self._run(self._shop.mail.to_orders(self._picked(self._verdicts, picks)))
+
+    @precondition(lambda self: not self._delivered.issuperset(self._requests))
+    @rule(backwards=st.booleans())
+    def deliver_the_rest(self, backwards: bool = False) -> None:
+        requests = self._undelivered(self._requests)
+        self._run(self._shop.mail.to_products(requests[::-1] if backwards else requests))
+        self._verdicts += self._run(self._shop.products.take())
+        self._run(self._shop.mail.to_orders(self._undelivered(self._verdicts)))
+
+    @invariant()
+    def stock_adds_up(self) -> None:
+        shop = self._shop
+        self._stock = stock = self._run(read_stock(shop.products.database, self._entered, self._ordered))
+        self._verdicts += self._run(shop.products.take())
+        for product_id, entered in self._entered.items():
+            moved = stock.moved[product_id]
+            assert stock.qty[product_id] >= 0
+            assert moved["initial"] + moved["adjustment"] == entered
+            assert stock.qty[product_id] == entered + moved["reserve"] + moved["release"]
+        for order_id in self._ordered:
+            assert self._reservation(order_id) in _RESERVATIONS
+
+    @invariant()
+    def each_order_is_final_once(self) -> None:
+        histories = self._run(read_orders(self._shop.orders.database, self._ordered))
+        self._requests += self._run(self._shop.orders.take())
+        assert histories.keys() == self._ordered.keys()
+        for order_id, history in histories.items():
+            before = self._histories.get(order_id, ())
+            assert history in _HISTORIES
+            assert history[: len(before)] == before
+        self._histories = histories
+
+    def teardown(self) -> None:
+        """Both services agree at last, copies of events change nothing, and cancelling brings back all stock."""
+        self.deliver_the_rest()
+        endings = self._check_endings()
+        self._run(self._shop.mail.to_products(self._requests[::-1]))
+        self._run(self._shop.mail.to_orders(self._verdicts[::-1]))
+        assert self._check_endings() == endings
+        for order_id in self._ordered:
+            self._run(self._shop.cancel_order(order_id))
+        self.each_order_is_final_once()
+        self.deliver_the_rest()
+        at_last = self._check_endings()
+        assert self._stock.qty == self._entered
+        self._endings.update(endings.values(), at_last.values())
+
+    def _check_endings(self) -> dict[int, Ending]:
+        """Of each order."""
+        self.stock_adds_up()
+        self.each_order_is_final_once()
+        endings = {
+            order_id: Ending(history, *self._reservation(order_id)) for order_id, history in self._histories.items()
+        }
+        assert set(endings.values()) <= ENDINGS
+        return endings
+
+    def _create_product(self, qty: int) -> None:
+        self._entered[self._run(self._shop.create_product(qty))] = qty
+
+    def _place_order(self, product: int, quantity: int) -> int:
+        product_id = self._product_id(product)
+        order_id: int = self._run(self._shop.place_order(product_id, quantity))
+        self._ordered[order_id] = product_id, quantity
+        return order_id
+
+    def _product_id(self, number: int) -> int:
+        product_ids = list(self._entered)
+        return product_ids[number % len(product_ids)]
+
+    def _reservation(self, order_id: int) -> tuple[str | None, tuple[float, ...]]:
+        """Its outcome, None if there is none, and its movements."""
+        product_id, quantity = self._ordered[order_id]
+        reservation = self._stock.reservations.get(order_id)
+        assert reservation is None or reservation[:2] == (product_id, quantity)
+        movements = tuple(delta / quantity for delta in self._stock.moved_by[order_id])
+        return reservation and reservation.outcome, movements
+
+    def _picked(self, letters: Sequence[Letter], picks: Sequence[int]) -> list[Letter]:
+        """Any of them, in any order, some perhaps more than once."""
+        picked = [letters[pick % len(letters)] for pick in picks]
+        self._delivered.update(picked)
+        return picked
+
+    def _undelivered(self, letters: Sequence[Letter]) -> list[Letter]:
+        rest = [letter for letter in letters if letter not in self._delivered]
+        self._delivered.update(rest)
+        return rest
+
+
+async def test_in_whatever_order_and_number_events_come_stock_adds_up_and_each_order_ends_once(
+    shop: Shop, vhost: Vhost
+) -> None:
+    loop = asyncio.get_running_loop()
+    endings: set[Ending] = set()
+
+    def run(work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result(_LIMIT)
+
+    def machine() -> AnyDelivery:
+        return AnyDelivery(shop, run, endings)
+
+    await asyncio.to_thread(run_state_machine_as_test, cast("type[AnyDelivery]", machine), settings=_SETTINGS)
+
+    assert endings == ENDINGS  # a machine that does not reach all of them shows too little
+    assert [await vhost.depth(queue) for queue in ("products.orders.dead", "orders.stock.dead")] == [0, 0]

@@ -1,0 +1,21 @@
+"""What the product service decides, as it tells it."""
+
+from typing import Any
+
+from tests.api import Api
+from tests.broker import event
+from tests.waiting import eventually
+
+PRODUCTS_TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def verdict(order_id: int, status: str, reason: str | None = None) -> dict[str, Any]:
+    data = {"orderId": order_id, "productId": 7, "status": status, "reason": reason}
+    return event("order.updated", data, traceparent=f"00-{PRODUCTS_TRACE_ID}-b7ad6b7169203331-01")
+
+
+async def becomes(api: Api, order_id: int, status: str) -> None:
+    async def is_it() -> bool:
+        return bool((await api.get(f"/orders/{order_id}")).data["status"] == status)
+
+    await eventually(is_it)

@@ -1,0 +1,117 @@
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.clients import Network, client_address, parse_networks
+
+TRUSTED = parse_networks("10.0.0.0/8, 192.0.2.7, fd00::/8")
+ADDRESSES = st.ip_addresses().map(str)
+PROXIES = st.ip_addresses(network="10.0.0.0/8").map(str) | st.ip_addresses(network="fd00::/8").map(str)
+GARBAGE = st.sampled_from(["", "unknown", "_hidden", "203.0.113.1:443", "[2001:db8::1]", "256.1.1.1", "1", "٣.1.1.1"])
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "expected"),
+    [
+        ("203.0.113.9", [], "203.0.113.9"),
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),  # the peer is nobody to believe
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
+        ("192.0.2.7", ["203.0.113.9"], "203.0.113.9"),
+        ("192.0.2.8", ["203.0.113.9"], "192.0.2.8"),
+        ("10.0.0.1", ["198.51.100.1, 203.0.113.9"], "203.0.113.9"),  # the left one is the client's invention
+        ("10.0.0.1", ["203.0.113.9,10.9.9.9 ,\tfd00::1"], "203.0.113.9"),
+        ("10.0.0.1", ["198.51.100.1", "203.0.113.9, 10.0.0.2", "10.0.0.3"], "203.0.113.9"),
+        ("10.0.0.1", ["10.0.0.2, 10.0.0.3"], "10.0.0.2"),
+        ("10.0.0.1", ["203.0.113.9, unknown, 10.0.0.2"], "10.0.0.2"),
+        ("10.0.0.1", ["203.0.113.9, "], "10.0.0.1"),
+        ("::ffff:10.0.0.1", ["::ffff:203.0.113.9"], "203.0.113.9"),
+        ("fd00::1", ["2001:db8:1:2:3:4:5:6"], "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", ["203.0.113.9"], "fe80::/64"),
+        ("", ["203.0.113.9"], ""),  # a Unix socket
+    ],
+)
+def test_the_client_is_the_first_from_the_right_that_is_not_trusted(
+    peer: str, forwarded_for: list[str], expected: str
+) -> None:
+    assert expected == client_address(peer, forwarded_for, TRUSTED)
+
+
+@given(ADDRESSES, st.lists(ADDRESSES | GARBAGE))
+def test_nobody_is_believed_unless_trusted(peer: str, forwarded_for: list[str]) -> None:
+    assert client_address(peer, [], ()) == client_address(peer, forwarded_for, ())
+
+
+@given(
+    st.lists(ADDRESSES | GARBAGE | st.text(st.characters(codec="ascii"))),
+    st.ip_addresses(network="203.0.113.0/24").map(str),
+    st.lists(PROXIES, min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_what_a_client_writes_changes_nothing(
+    invented: list[str], client: str, proxies: list[str], in_one_header: bool
+) -> None:
+    chain = [*invented, client, *proxies[1:]]
+    forwarded_for = [", ".join(chain)] if in_one_header else chain
+    assert client == client_address(proxies[0], forwarded_for, TRUSTED)
+
+
+@given(st.lists(ADDRESSES, max_size=4), GARBAGE, st.lists(PROXIES, min_size=1, max_size=4))
+def test_garbage_ends_the_walk(before: list[str], garbage: str, proxies: list[str]) -> None:
+    expected = client_address(proxies[-1], [], TRUSTED)
+    assert expected == client_address(proxies[0], [", ".join([*before, garbage, *reversed(proxies[1:])])], TRUSTED)
+
+
+def test_a_long_chain_of_trusted_addresses_is_not_followed_for_ever() -> None:
+    hops = [f"10.0.0.{number}" for number in range(200, 100, -1)]
+    assert client_address("10.0.0.1", [",".join(hops)], TRUSTED) == "10.0.0.132"
+    assert client_address("10.0.0.1", hops, TRUSTED) == "10.0.0.132"
+
+
+@given(st.integers(0, 2**128 - 1), st.integers(0, 2**64 - 1))
+def test_ipv6_clients_are_counted_by_64_bits(address: int, host: int) -> None:
+    neighbour = IPv6Address(address >> 64 << 64 | host)
+    counted = client_address(str(IPv6Address(address)), (), ())
+    if address >> 64:  # what is below is mapped or unspecified
+        assert counted == client_address(str(neighbour), (), ())
+        assert neighbour in ip_network(counted)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_mapped_address_is_the_ipv4_address(address: int) -> None:
+    client = str(IPv4Address(address))
+    assert client == client_address(f"::ffff:{client}", (), ()) == client_address(client, (), ())
+
+
+def test_an_address_is_short() -> None:
+    assert client_address("fd00::1", ["203.0.113.9, fe80::1%" + "a" * 80], TRUSTED) == "fd00::/64"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ()),
+        (" , ", ()),
+        ("10.0.0.1", (ip_network("10.0.0.1/32"),)),
+        (" 10.0.0.0/8 ,fd00::/8,::1,", (ip_network("10.0.0.0/8"), ip_network("fd00::/8"), ip_network("::1/128"))),
+        ("::ffff:10.0.0.0/104", (ip_network("10.0.0.0/8"),)),
+        ("::ffff:10.0.0.1", (ip_network("10.0.0.1/32"),)),
+        ("::ffff:0:0/96", (ip_network("0.0.0.0/0"),)),
+        ("::/95", (ip_network("::/95"),)),
+        ("::/0", (ip_network("::/0"),)),
+    ],
+)
+def test_networks_are_addresses_or_blocks(text: str, expected: Sequence[Network]) -> None:
+    assert expected == parse_networks(text)
+
+
+def test_all_problems_of_networks_are_reported_at_once() -> None:
+    with pytest.raises(ValueError, match="entry") as caught:
+        parse_networks("10.0.0.1/8, 10.0.0.0/8, proxy.local, 10.0.0.0/33")
+    expected = [
+        f"entry {number} must be an IP address, or a network without bits set after its prefix" for number in (1, 3, 4)
+    ]
+    assert expected == str(caught.value).splitlines()

@@ -1,0 +1,155 @@
+import configparser
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.validators import validator_for
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from gateway import docs
+from gateway.openapi import document
+from gateway.routes import ROUTES
+from shared.errors import STATUS
+from shared.web import health
+from shared.web.headers import read_idempotency_key, read_if_match
+
+# As JSON is read here: no fraction becomes a float, in which 19.9 is no multiple of 0.01.
+DOCUMENT = json.loads(json.dumps(document(ROUTES)), parse_float=Decimal)
+ASSETS = "/docs/assets/{name}"
+WITHOUT_EXAMPLE = {"/docs", "/openapi.json"}
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in DOCUMENT["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def operation(method: str, path: str) -> Any:
+    return DOCUMENT["paths"][path][method.lower()]
+
+
+def resolved(response: dict[str, Any]) -> Any:
+    name = response.get("$ref", "").rpartition("/")[2]
+    return DOCUMENT["components"]["responses"][name] if name else response
+
+
+def validator(schema: dict[str, Any]) -> Draft202012Validator:
+    return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+
+
+def test_it_is_a_valid_openapi_document() -> None:
+    assert list(OpenAPIV31SpecValidator(document(ROUTES)).iter_errors()) == []
+
+
+def test_it_is_the_same_each_time() -> None:
+    assert document(ROUTES) == document(ROUTES)
+
+
+def test_its_version_is_that_of_the_package() -> None:
+    package = configparser.ConfigParser()
+    package.read(Path(__file__).parents[3] / "setup.cfg")
+    assert DOCUMENT["info"]["version"] == package["metadata"]["version"]
+
+
+def test_each_route_is_in_it_and_nothing_else_is() -> None:
+    own = {("GET", route.path) for route in (*health.ROUTES, *docs.ROUTES)} - {("GET", ASSETS)}
+    expected = {(route.method, route.path) for route in ROUTES} | own
+    assert expected == {(method, path) for method, path, _ in operations()}
+
+
+def test_each_operation_has_an_id_of_its_own_a_tag_and_a_summary() -> None:
+    described = [each for _, _, each in operations()]
+    tags = {tag["name"] for tag in DOCUMENT["tags"]}
+    assert len({each["operationId"] for each in described}) == len(described)
+    assert all(each["summary"] and set(each["tags"]) <= tags for each in described)
+
+
+def test_each_code_of_the_error_table_is_in_it() -> None:
+    assert set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == set(STATUS)
+
+
+def test_each_refusal_has_the_status_that_the_error_table_gives_its_codes() -> None:
+    for response in DOCUMENT["components"]["responses"].values():
+        _, certain = response["content"]["application/json"]["schema"]["allOf"]
+        codes = certain["properties"]["error"]["properties"]["code"]["enum"]
+        assert {STATUS[code] for code in codes} == {certain["properties"]["statusCode"]["const"]}
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation.id)
+def test_a_route_names_each_status_that_it_can_give(route: Any) -> None:
+    body = {"408", "413", "415"} if route.body else set()
+    closed = {"401", "403"} if route.scope else set()
+    steered = {read_idempotency_key: {"409", "422"}, read_if_match: {"412"}}.get(route.header, set())
+    own = {str(STATUS[code]) for code in route.operation.refusals}
+    success = {"200", "204"} if route.streamed else {str(route.operation.status)}
+    expected = success | {"400", "429", "500", "502", "503", "504"} | body | closed | steered | own
+    assert expected == set(operation(route.method, route.path)["responses"])
+
+
+def test_each_route_that_can_be_unavailable_says_when_to_try_again() -> None:
+    found = [resolved(operation(route.method, route.path)["responses"]["503"]) for route in ROUTES]
+    assert all("Retry-After" in response["headers"] for response in found)
+
+
+def contents() -> Iterator[tuple[str, dict[str, Any]]]:
+    for method, path, each in operations():
+        for content in each.get("requestBody", {}).get("content", {}).values():
+            yield f"{method} {path}", content
+        for status, response in each["responses"].items():
+            for content in resolved(response).get("content", {}).values():
+                if path not in WITHOUT_EXAMPLE or status != "200":
+                    yield f"{method} {path} {status}", content
+
+
+@pytest.mark.parametrize("content", [pytest.param(content, id=where) for where, content in contents()])
+def test_each_example_is_what_its_schema_says(content: dict[str, Any]) -> None:
+    examples = [content["example"]] if "example" in content else []
+    examples += [example["value"] for example in content.get("examples", {}).values()]
+    assert examples
+    assert [error.message for example in examples for error in validator(content["schema"]).iter_errors(example)] == []
+
+
+def schemas(part: Any) -> Iterator[dict[str, Any]]:
+    """Every schema with examples of its own."""
+    if isinstance(part, dict):
+        if isinstance(part.get("examples"), list):
+            yield part
+        for each in part.values():
+            yield from schemas(each)
+    elif isinstance(part, list):
+        for each in part:
+            yield from schemas(each)
+
+
+def test_each_example_in_a_schema_is_what_the_schema_says() -> None:
+    found = list(schemas(DOCUMENT))
+    wrong = [each for schema in found for each in schema["examples"] if not validator(schema).is_valid(each)]
+    assert len(found) > 10
+    assert wrong == []
+
+
+def test_each_schema_is_valid_and_each_object_of_an_answer_or_a_body_is_closed() -> None:
+    for schema in DOCUMENT["components"]["schemas"].values():
+        validator_for(schema, Draft202012Validator).check_schema(schema)
+        assert schema["additionalProperties"] is False
+
+
+def test_a_new_order_leads_to_what_can_be_done_with_it() -> None:
+    links = operation("POST", "/orders")["responses"]["201"]["links"]
+    assert set(links) == {"getOrder", "cancelOrder", "getOrderHistory", "watchOrder"}
+    assert links["cancelOrder"]["parameters"] == {"id": "$response.body#/data/id"}
+
+
+def test_a_new_product_leads_to_its_orders_too() -> None:
+    links = operation("POST", "/products")["responses"]["201"]["links"]
+    assert links["listOrdersOfProduct"]["parameters"] == {"productId": "$response.body#/data/id"}
+    assert set(links) == {"getProduct", "changeProduct", "adjustStock", "listMovements", "listOrdersOfProduct"}
+
+
+def test_it_names_no_other_host() -> None:
+    assert DOCUMENT["servers"][0]["url"] == "/"

@@ -1,0 +1,100 @@
+"""A JSON Schema and the marshmallow schema that it is made from judge alike."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from marshmallow import Schema, ValidationError
+
+from shared.contracts.events import DATA
+from shared.contracts.json_schema import AMOUNT, specification
+from shared.contracts.requests import AdjustStock, ChangeProduct, CreateOrder, CreateProduct
+from shared.pagination import MAX_ID
+
+KINDS: tuple[type[Schema], ...] = (CreateProduct, ChangeProduct, AdjustStock, CreateOrder)
+SCHEMAS = {kind: kind() for kind in KINDS}
+
+
+def exact(content: Any) -> Any:
+    """As JSON is read here: no fraction becomes a float, in which 19.9 is no multiple of 0.01."""
+    return json.loads(json.dumps(content), parse_float=Decimal)
+
+
+def validator(schema: Schema) -> Draft202012Validator:
+    spec, converter = specification("test")
+    reference = converter.resolve_nested_schema(schema)  # type: ignore[no-untyped-call]  # apispec's own
+    return Draft202012Validator(exact({**reference, "components": spec.to_dict()["components"]}))
+
+
+VALIDATORS = {kind: validator(schema) for kind, schema in SCHEMAS.items()}
+
+
+def loads(schema: Schema, content: Any) -> bool:
+    try:
+        schema.load(content)
+    except ValidationError:
+        return False
+    return True
+
+
+PRODUCT: dict[str, Any] = {"name": "Lamp", "price": "1.00", "qty": 1}
+ADJUSTMENT: dict[str, Any] = {"delta": 1, "reason": "found"}
+ORDER: dict[str, Any] = {"productId": 1, "quantity": 1}
+CASES: list[tuple[type[Schema], dict[str, Any], bool]] = [
+    *(
+        (CreateProduct, PRODUCT | {"price": value}, True)
+        for value in (0, 19.9, 0.01, 9999999999.99, "0", "19.9", "1.25")
+    ),
+    *(
+        (CreateProduct, PRODUCT | {"price": value}, False)
+        for value in (-1, 1.005, 10000000000, "1.", "1,5", "-1", True)
+    ),
+    *((CreateProduct, PRODUCT | {"price": value}, False) for value in ("10000000000", "1e3", "", None)),
+    *((CreateProduct, PRODUCT | {"name": value}, True) for value in ("a", "a" * 200, " a ", "\N{TEAPOT}", "\ufeff")),
+    *(
+        (CreateProduct, PRODUCT | {"name": value}, False)
+        for value in ("", " ", "a" * 201, "a\nb", "a\x7f", "\u3000", 7)
+    ),
+    *((CreateProduct, PRODUCT | {"qty": value}, True) for value in (0, 2147483647)),
+    *((CreateProduct, PRODUCT | {"qty": value}, False) for value in (-1, 2147483648, "1", None, True)),
+    (CreateProduct, PRODUCT | {"color": "red"}, False),
+    (CreateProduct, {"name": "Lamp"}, False),
+    (ChangeProduct, {}, False),
+    (ChangeProduct, {"name": "Lamp"}, True),
+    (ChangeProduct, {"price": 1}, True),
+    *((AdjustStock, ADJUSTMENT | {"delta": value}, True) for value in (-2147483647, -1, 1, 2147483647)),
+    *((AdjustStock, ADJUSTMENT | {"delta": value}, False) for value in (0, -2147483648, 2147483648, "1")),
+    *((CreateOrder, ORDER | {"productId": value}, True) for value in (1, MAX_ID)),
+    *((CreateOrder, ORDER | {"productId": value}, False) for value in (0, -1, MAX_ID + 1, "1")),
+    *((CreateOrder, ORDER | {"quantity": value}, value in (1, 1_000_000)) for value in (0, 1, 1_000_000, 1_000_001)),
+]
+
+
+@pytest.mark.parametrize(("kind", "content", "expected"), CASES, ids=lambda each: ascii(each)[:60])
+def test_both_take_and_refuse_the_same(kind: type[Schema], content: dict[str, Any], expected: bool) -> None:
+    body = exact(content)
+    assert (VALIDATORS[kind].is_valid(body), loads(SCHEMAS[kind], body)) == (expected, expected)
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=5))
+def test_both_take_the_same_texts(name: str) -> None:
+    content = PRODUCT | {"name": name}
+    assert VALIDATORS[CreateProduct].is_valid(content) == loads(SCHEMAS[CreateProduct], content)
+
+
+@given(st.from_regex(r"[0-9+.eE -]{0,14}", fullmatch=True))
+def test_both_take_the_same_amounts(price: str) -> None:
+    content = PRODUCT | {"price": price}
+    assert VALIDATORS[CreateProduct].is_valid(content) == loads(SCHEMAS[CreateProduct], content)
+
+
+def test_an_event_may_gain_fields_and_carries_amounts_as_they_are_written() -> None:
+    spec, converter = specification("test", AMOUNT)
+    converter.resolve_nested_schema(DATA["product.created"])  # type: ignore[no-untyped-call]  # apispec's own
+    schema = spec.to_dict()["components"]["schemas"]["ProductData"]
+    assert "additionalProperties" not in schema
+    assert schema["properties"]["price"] == dict(AMOUNT)

@@ -1,0 +1,1 @@
+"""The Postman collection in docs/, run from the command line by newman."""

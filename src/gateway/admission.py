@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from gateway.concurrency import ConcurrencyLimit
+from shared import deadline
 from shared.errors import AppError, Code
 
 
@@ -89,7 +90,7 @@ class Admission:
         now = self._clock()
         if error is None:
             self._limit.sample(now - since, self.in_flight, now)
-        elif isinstance(error, TimeoutError) or (isinstance(error, AppError) and error.code is Code.UPSTREAM_TIMEOUT):
+        elif _took_too_long(error):
             self._limit.failed(now - since, self.in_flight, now)
         self._leave()
 
@@ -120,3 +121,10 @@ class Place:
             self._admission._leave()
         else:
             self._admission._finish(self._since, error)
+
+
+def _took_too_long(error: BaseException) -> bool:
+    """Also if it was the request's own deadline that ended it; a client that leaves tells nothing."""
+    if isinstance(error, asyncio.CancelledError):
+        return deadline.left() == 0
+    return isinstance(error, TimeoutError) or (isinstance(error, AppError) and error.code is Code.UPSTREAM_TIMEOUT)

@@ -16,7 +16,7 @@ from tests.integration.upstream import FakeService, hang
 from tests.waiting import eventually
 
 LIMIT = 64
-PLACES = 16
+PLACES = 64
 CLIENTS = 200
 BODY = json.dumps(ORDER).encode()
 HEAD = b"POST /orders HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"

@@ -2,24 +2,23 @@
 
 import asyncio
 import json
-import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from jsonschema import Draft7Validator
 
 from shared.messaging.asyncapi import document
+from tools.newman.newman import install_node
 
 PACKAGE = "@asyncapi/specs@6.11.1"
 SCHEMA = "package/schemas/3.0.0-without-$id.json"
-NPM = shutil.which("npm")
 
 
 async def published_schema(folder: Path) -> Any:
+    await asyncio.to_thread(install_node, lambda _: None)
     process = await asyncio.create_subprocess_exec(
-        NPM or "npm", "pack", "--silent", PACKAGE, cwd=folder, stdout=asyncio.subprocess.PIPE
+        "npm", "pack", "--silent", PACKAGE, cwd=folder, stdout=asyncio.subprocess.PIPE
     )
     async with asyncio.timeout(45):
         output, _ = await process.communicate()
@@ -30,7 +29,6 @@ async def published_schema(folder: Path) -> Any:
         return json.load(file)
 
 
-@pytest.mark.skipif(NPM is None, reason="the schema is published as an npm package, and npm is not installed")
 async def test_it_is_a_valid_asyncapi_document(tmp_path: Path) -> None:
     validator = Draft7Validator(await published_schema(tmp_path))
     broken = document() | {"channels": {"orders": {"address": 7}}}

@@ -23,6 +23,13 @@ async def here() -> AsyncIterator[Site]:
         yield here
 
 
+@pytest.fixture
+async def patient() -> AsyncIterator[Site]:
+    """For what is not about time: with more of it than a busy machine loses."""
+    async with site(replace(SHORT, head=10.0, body=2.0)) as patient:
+        yield patient
+
+
 async def is_served(here: Site) -> bool:
     async with connected(here.port) as peer:
         peer.send(GOOD)
@@ -34,9 +41,11 @@ async def is_served(here: Site) -> bool:
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("ends", ["whole", "apart"])
-async def test_a_malformed_request_is_refused_and_nothing_after_it_is_read(here: Site, case: str, ends: str) -> None:
+async def test_a_malformed_request_is_refused_and_nothing_after_it_is_read(
+    patient: Site, case: str, ends: str
+) -> None:
     data, status, code = CASES[case]
-    async with connected(here.port) as peer:
+    async with connected(patient.port) as peer:
         if ends == "whole":
             peer.send(data + SECOND)
         else:  # the last bytes, and what follows, in a segment of their own
@@ -47,24 +56,24 @@ async def test_a_malformed_request_is_refused_and_nothing_after_it_is_read(here:
         rest = await peer.rest()
 
     assert (reply.status, reply.code, reply.is_envelope, rest) == (status, code, True, b"")
-    assert "GET /echo?smuggled" not in here.seen
-    assert await is_served(here)
+    assert "GET /echo?smuggled" not in patient.seen
+    assert await is_served(patient)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_another_version_than_ours_is_refused(here: Site, version: str) -> None:
-    async with connected(here.port) as peer:
+async def test_another_version_than_ours_is_refused(patient: Site, version: str) -> None:
+    async with connected(patient.port) as peer:
         peer.send(VERSIONS[version])
         reply = await peer.reply()
         rest = await peer.rest()
 
     assert (reply.status, reply.code, reply.is_envelope, rest) == (505, "http_version_not_supported", True, b"")
-    assert here.seen == []
+    assert patient.seen == []
 
 
-async def test_a_refusal_is_logged_without_what_was_sent(here: Site) -> None:
+async def test_a_refusal_is_logged_without_what_was_sent(patient: Site) -> None:
     with capture_logs() as lines:
-        async with connected(here.port) as peer:
+        async with connected(patient.port) as peer:
             peer.send(get(HOST + b"X-Secret: hunter2\0\r\n", b"/echo?token=hunter2"))
             reply = await peer.reply()
 
@@ -83,9 +92,9 @@ async def test_a_refusal_is_logged_without_what_was_sent(here: Site) -> None:
     assert reply.headers["x-request-id"]
 
 
-async def test_what_is_no_http_is_logged_without_any_of_it(here: Site) -> None:
+async def test_what_is_no_http_is_logged_without_any_of_it(patient: Site) -> None:
     with capture_logs() as lines:
-        async with connected(here.port) as peer:
+        async with connected(patient.port) as peer:
             peer.send(b"hunter2 is my password\r\n\r\n")
             await peer.rest()
 
@@ -94,37 +103,37 @@ async def test_what_is_no_http_is_logged_without_any_of_it(here: Site) -> None:
 
 
 @pytest.mark.parametrize("broken", [b"xyz\r\n", b"3\r\nabcdef\r\n"])
-async def test_a_body_that_breaks_behind_its_head_is_refused_once(here: Site, broken: bytes) -> None:
+async def test_a_body_that_breaks_behind_its_head_is_refused_once(patient: Site, broken: bytes) -> None:
     with capture_logs() as lines:
-        async with connected(here.port) as peer:
+        async with connected(patient.port) as peer:
             peer.send(chunked(b"3\r\nabc\r\n"))
-            await eventually(lambda: here.seen)
+            await eventually(lambda: patient.seen)
             peer.send(broken + SECOND)
             reply = await peer.reply()
             rest = await peer.rest()
 
     assert (reply.status, reply.code, reply.headers["connection"], rest) == (400, "validation_error", "close", b"")
-    assert here.seen == ["POST /echo"]
+    assert patient.seen == ["POST /echo"]
     assert [line["event"] for line in lines] == ["request"]
 
 
-async def test_more_than_the_length_says_is_another_request_or_none(here: Site) -> None:
-    async with connected(here.port) as peer:
+async def test_more_than_the_length_says_is_another_request_or_none(patient: Site) -> None:
+    async with connected(patient.port) as peer:
         peer.send(post(b"Content-Length: 3\r\n"))
-        await eventually(lambda: here.seen)
+        await eventually(lambda: patient.seen)
         peer.send(b"abcdef\r\n\r\n")
         replies = [await peer.reply(), await peer.reply()]
         rest = await peer.rest()
 
     assert [(reply.status, reply.raw[:3]) for reply in replies] == [(200, b"abc"), (400, b'{"s')]
     assert rest == b""
-    assert here.seen == ["POST /echo"]
+    assert patient.seen == ["POST /echo"]
 
 
-async def test_good_requests_on_one_connection_are_answered_in_turn(here: Site) -> None:
+async def test_good_requests_on_one_connection_are_answered_in_turn(patient: Site) -> None:
     first, second = chunked(b"3;ext=1\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n"), post(b"Content-Length: 2\r\n", b"de")
     absolute = get(b"Host: TEST\r\n", b"http://test/echo?x=//../%2f")
-    async with connected(here.port) as peer:
+    async with connected(patient.port) as peer:
         peer.send(b"\r\n" + first + second + absolute)
         replies = [await peer.reply() for _ in range(3)]
         for byte in GOOD:
@@ -134,18 +143,18 @@ async def test_good_requests_on_one_connection_are_answered_in_turn(here: Site) 
     assert [reply.raw for reply in (*replies, last)] == [b"abc", b"de", b"", b"ignored"]
 
 
-async def test_a_declined_upgrade_ends_the_connection(here: Site) -> None:
-    async with connected(here.port) as peer:
+async def test_a_declined_upgrade_ends_the_connection(patient: Site) -> None:
+    async with connected(patient.port) as peer:
         peer.send(
             get(HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n") + SECOND
         )
         reply = await peer.reply()
 
         assert (reply.status, reply.headers["connection"], await peer.rest()) == (200, "close", b"")
-    assert here.seen == ["GET /echo"]
+    assert patient.seen == ["GET /echo"]
 
 
-async def test_every_answer_has_the_security_headers_and_no_server(here: Site) -> None:
+async def test_every_answer_has_the_security_headers_and_no_server(patient: Site) -> None:
     expected = {
         "x-content-type-options": "nosniff",
         "cache-control": "no-store",
@@ -154,7 +163,7 @@ async def test_every_answer_has_the_security_headers_and_no_server(here: Site) -
     }
     requests = [GOOD, get(HOST, b"/nothing"), get(HOST, b"//"), get(HOST + b"Expect: x\r\n"), b"\x01\r\n\r\n"]
     for request in requests:
-        async with connected(here.port) as peer:
+        async with connected(patient.port) as peer:
             peer.send(request)
             headers = (await peer.reply()).headers
         assert {name: headers.get(name) for name in expected} == expected

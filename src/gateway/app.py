@@ -18,8 +18,7 @@ from gateway.rate import RateLimiter
 from gateway.routes import ROUTES
 from gateway.service import open_service
 from gateway.settings import Settings
-from gateway.shedding import STRAIN, shedding
-from gateway.strain import Strain
+from gateway.shedding import shedding
 from gateway.waiting import Waiting
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware
@@ -32,9 +31,7 @@ log = structlog.get_logger()
 
 def create_app(settings: Settings) -> web.Application:
     app = application(*_layers(settings))
-    tasks = BackgroundTasks()
-    app[HEALTH] = Health(tasks)
-    app[STRAIN] = Strain()
+    app[HEALTH] = Health(BackgroundTasks())
     app[WAITING] = Waiting()
     app[DOCS] = Docs(ROUTES)
     app[SECONDS] = settings.request_seconds

@@ -5,20 +5,14 @@ from aiohttp import web
 from gateway.forward import SERVICES
 from gateway.metrics import METRICS
 from gateway.middleware import is_forwarded, route_of
-from gateway.strain import Strain
 from shared.errors import AppError, Code
 from shared.web.middleware import Handler
-
-STRAIN = web.AppKey("strain", Strain)
 
 
 @web.middleware
 async def shedding(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Raises AppError UNAVAILABLE while the gateway lags behind, or the service's limit and queue are full."""
+    """Raises AppError UNAVAILABLE while the service's limit and queue are full."""
     if is_forwarded(request):
-        if request.app[STRAIN].refuses():
-            METRICS.refused.labels("strain").inc()
-            raise AppError(Code.UNAVAILABLE, "The gateway has too much to do", retry_after=1)
         service = request.app[SERVICES][route_of(request).upstream]
         if service.admission.is_full:
             METRICS.refused.labels("overload").inc()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from gateway.concurrency import ConcurrencyLimit
+from gateway.patience import Patience
 from shared import deadline
 from shared.errors import AppError, Code
 
@@ -19,15 +20,13 @@ class Admission:
         self,
         service: str,
         limit: ConcurrencyLimit,
+        patience: Patience,
         *,
-        places: int = 32,
-        patience: float = 0.05,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`places` and `patience`, in seconds, bound the queue."""
+        """`patience` bounds the queue."""
         self._service = service
         self._limit = limit
-        self._places = places
         self._patience = patience
         self._clock = clock
         self._queue: deque[asyncio.Future[bool]] = deque()
@@ -37,10 +36,16 @@ class Admission:
     def waiting(self) -> int:
         return len(self._queue)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether `enter` would refuse at once; a hint that may be old by then."""
-        return self.in_flight >= self._limit.limit and len(self._queue) >= self._places
+    def refuses(self, expected: int = 0) -> bool:
+        """Whether `enter` would refuse at once, with so many more on their way to it; if so it counts as a refusal."""
+        free = self._limit.limit - self.in_flight - expected
+        if free > 0:
+            return False
+        now = self._clock()
+        full = len(self._queue) - free >= self._patience.bounds(now).places
+        if full:
+            self._patience.refused(now)
+        return full
 
     def enter(self, seconds_left: float) -> "Place":
         """A context that holds a place; entering it raises AppError UNAVAILABLE if none comes free in time.
@@ -50,23 +55,31 @@ class Admission:
         return Place(self, seconds_left)
 
     async def _take(self, seconds_left: float) -> float:
+        now = self._clock()
         if self.in_flight < self._limit.limit and not self._queue:
             self.in_flight += 1
-        elif len(self._queue) >= self._places or not await self._wait(min(self._patience, seconds_left)):
-            raise AppError(Code.UNAVAILABLE, f"{self._service} has too much to do", retry_after=1)
-        return self._clock()
+            return now
+        bounds = self._patience.bounds(now)
+        if len(self._queue) < bounds.places:
+            if await self._wait(min(bounds.seconds, seconds_left)):
+                return self._clock()
+        else:
+            self._patience.refused(now)
+        raise AppError(Code.UNAVAILABLE, f"{self._service} has too much to do", retry_after=1)
 
     async def _wait(self, seconds: float) -> bool:
         """Whether a place was given; it counts as taken from the moment it is, before the waiter runs."""
         loop = asyncio.get_running_loop()
         turn: asyncio.Future[bool] = loop.create_future()
+        if not self._queue:
+            self._patience.began(self._clock())
         self._queue.append(turn)
         timer = loop.call_later(seconds, self._give_up, turn)
         try:
             return await turn
         except asyncio.CancelledError:
             if turn in self._queue:
-                self._queue.remove(turn)
+                self._remove(turn)
             elif not turn.cancelled() and turn.result():
                 self._leave()
             raise
@@ -75,8 +88,14 @@ class Admission:
 
     def _give_up(self, turn: asyncio.Future[bool]) -> None:
         if not turn.done():
-            self._queue.remove(turn)
+            self._patience.refused(self._clock())
+            self._remove(turn)
             turn.set_result(False)
+
+    def _remove(self, turn: asyncio.Future[bool]) -> None:
+        self._queue.remove(turn)
+        if not self._queue:
+            self._patience.ended()
 
     def _leave(self) -> None:
         self.in_flight -= 1
@@ -85,6 +104,8 @@ class Admission:
             if not turn.done():
                 self.in_flight += 1
                 turn.set_result(True)
+            if not self._queue:
+                self._patience.ended()
 
     def _finish(self, since: float, error: BaseException | None) -> None:
         now = self._clock()

@@ -18,11 +18,12 @@ from gateway.rate import RateLimiter
 from gateway.routes import ROUTES
 from gateway.service import open_service
 from gateway.settings import Settings
-from gateway.shedding import shedding
+from gateway.shedding import door, shedding
 from gateway.waiting import Waiting
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware
 from shared.web.client import client_session, once
+from shared.web.door import DOOR
 from shared.web.health import HEALTH, Health
 from shared.web.server import application
 
@@ -34,6 +35,7 @@ def create_app(settings: Settings) -> web.Application:
     app[HEALTH] = Health(BackgroundTasks())
     app[WAITING] = Waiting()
     app[DOCS] = Docs(ROUTES)
+    app[DOOR] = door(app)
     app[SECONDS] = settings.request_seconds
     app.add_routes(health.ROUTES)
     app.add_routes(docs.ROUTES)

@@ -18,6 +18,7 @@ from gateway.admission import Admission, Place
 from gateway.breaker import Permit
 from gateway.concurrency import ConcurrencyLimit, LimitParameters
 from gateway.metrics import METRICS
+from gateway.patience import Patience
 from gateway.retries import RetryBudget
 from shared import deadline
 from shared.errors import AppError, Code
@@ -26,11 +27,8 @@ from shared.web.headers import IDEMPOTENCY_KEY
 
 # Answers that are a failure of the address, not of the request: its own proxy's, or none that is an answer.
 _BROKEN = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
-# Measured (docs/performance.md): at 1,000 orders/s, with the load generator on the same two cores, answers can take
-# 300 ms while nothing is lost by it; with less room than this some were refused.
-_LIMIT = LimitParameters(most=384, buffer=0.2)
-_PLACES = 64
-_PATIENCE = 0.1
+# More at once make no service faster, only its answers later.
+_LIMIT = LimitParameters(least=48, most=128, buffer=0.1)
 # Half of what an order service lets wait (orders.watch).
 _MOST_WAITING = 256
 
@@ -163,7 +161,7 @@ def open_service(name: str, urls: Sequence[str], session: aiohttp.ClientSession)
     """One address for each URL; it is seen in the metrics from then on."""
     addresses = [Address(Upstream(name, url, session)) for url in urls]
     limit = ConcurrencyLimit(_LIMIT)
-    admission = Admission(name, limit, places=_PLACES, patience=_PATIENCE)
+    admission = Admission(name, limit, Patience())
     METRICS.in_flight.labels(name).set_function(lambda: admission.in_flight)
     METRICS.queued.labels(name).set_function(lambda: admission.waiting)
     METRICS.limit.labels(name).set_function(lambda: limit.limit)

@@ -27,7 +27,7 @@ SECONDS = 15
 PRODUCTS = 10
 TIMES = (0.5, 1.0, 2.0, 3.0)
 # Enough connections that the rate hardly depends on how fast the answers are.
-PAUSE_MILLISECONDS = 200
+PAUSE_MILLISECONDS = 400
 MIB = 1024 * 1024
 
 

@@ -9,6 +9,7 @@ from typing import cast
 import structlog
 from aiohttp import web
 
+from shared.web.door import DOOR, Door
 from shared.web.peers import Limits
 from shared.web.protocol import Connection
 
@@ -23,9 +24,10 @@ _OTHER_FILES = 1_024
 class Connections:
     """Looks at each of them once every `Limits.sweep` seconds; past the most, new ones are closed unread."""
 
-    def __init__(self, server: web.Server, limits: Limits) -> None:
+    def __init__(self, server: web.Server, limits: Limits, door: Door | None = None) -> None:
         self._web = server
         self._limits = limits
+        self._door = door
         self._loop = asyncio.get_running_loop()
         self._open: set[Connection] = set()
         self._turned_away = 0
@@ -61,7 +63,7 @@ class Connections:
         self._open.discard(connection)
 
     def _connection(self) -> Connection:
-        return Connection(self._web, self, self._limits, self._loop)
+        return Connection(self._web, self, self._limits, self._loop, self._door)
 
     def _sweep(self) -> None:
         self._timer = self._loop.call_later(self._limits.sweep, self._sweep)
@@ -80,7 +82,7 @@ async def serving(app: web.Application, limits: Limits) -> AsyncIterator[Connect
     connections = None
     try:
         await runner.setup()
-        connections = Connections(cast("web.Server", runner.server), limits)
+        connections = Connections(cast("web.Server", runner.server), limits, app.get(DOOR))
         yield connections
     finally:
         if connections is not None:

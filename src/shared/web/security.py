@@ -5,7 +5,7 @@ from types import MappingProxyType
 from aiohttp import web
 from multidict import CIMultiDict, istr
 
-_DEFAULTS = MappingProxyType(
+DEFAULTS = MappingProxyType(
     {
         istr("X-Content-Type-Options"): "nosniff",
         istr("Cache-Control"): "no-store",
@@ -18,7 +18,7 @@ _SERVER = istr("Server")
 
 def secure(headers: CIMultiDict[str]) -> None:
     """What a handler has set itself stays; the name of the server software goes."""
-    for name, value in _DEFAULTS.items():
+    for name, value in DEFAULTS.items():
         headers.setdefault(name, value)
     headers.pop(_SERVER, None)
 

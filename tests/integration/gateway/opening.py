@@ -10,6 +10,7 @@ from gateway import address, service
 from gateway.app import create_app
 from gateway.breaker import Breaker, BreakerParameters
 from gateway.concurrency import LimitParameters
+from gateway.patience import Bounds, Patience
 from gateway.settings import Settings
 from shared.web.connections import serving
 from shared.web.peers import Limits
@@ -35,8 +36,8 @@ async def opened(products: FakeService | str, orders: FakeService | str, **setti
 def narrow(monkeypatch: pytest.MonkeyPatch, *, limit: int, places: int = 1, patience: float = 5.0) -> None:
     """Each service of a gateway that is opened after this has so many requests at once, and such a queue."""
     monkeypatch.setattr(service, "_LIMIT", LimitParameters(start=limit, least=limit, most=limit))
-    monkeypatch.setattr(service, "_PLACES", places)
-    monkeypatch.setattr(service, "_PATIENCE", patience)
+    bounds = Bounds(places, patience)
+    monkeypatch.setattr(service, "Patience", partial(Patience, bounds, bounds))
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, parameters: BreakerParameters) -> None:

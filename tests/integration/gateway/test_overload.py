@@ -59,8 +59,9 @@ async def reading(port: int) -> AsyncIterator[Peer]:
 
 
 async def test_what_is_beyond_the_limit_and_the_queue_is_refused(
-    products: FakeService, orders: FakeService, gate: Gate
+    products: FakeService, orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    narrow(monkeypatch, limit=LIMIT, places=PLACES, patience=0.1)
     async with opened(products, orders) as gateway:
         before = await sample(gateway, REFUSED)
         requests = [asyncio.create_task(gateway.post("/orders", ORDER)) for _ in range(CLIENTS)]

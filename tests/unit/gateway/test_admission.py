@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.admission import Admission
 from gateway.concurrency import ConcurrencyLimit, LimitParameters
+from gateway.patience import Bounds, Patience
 from shared.errors import AppError, Code
 
 LONG = 60.0
@@ -17,6 +18,12 @@ LONG = 60.0
 
 def limited(places: int) -> ConcurrencyLimit:
     return ConcurrencyLimit(LimitParameters(start=places, least=places, most=places))
+
+
+def patient(*, places: int = 32, seconds: float = LONG) -> Patience:
+    """The same under an overload."""
+    bounds = Bounds(places, seconds)
+    return Patience(bounds, bounds)
 
 
 class Samples(ConcurrencyLimit):
@@ -72,23 +79,23 @@ async def refusal(admission: Admission, seconds_left: float = LONG) -> AppError:
 
 
 async def test_a_request_beyond_limit_and_queue_is_refused_at_once() -> None:
-    admission = Admission("orders", limited(1), places=1, patience=LONG)
-    assert not admission.is_full
+    admission = Admission("orders", limited(1), patient(places=1))
+    assert not admission.refuses()
     first, second = Visit(1), Visit(2)
     tasks = [asyncio.create_task(visit.run(admission)) for visit in (first, second)]
     await settle()
-    assert (admission.in_flight, admission.waiting, admission.is_full) == (1, 1, True)
+    assert (admission.in_flight, admission.waiting, admission.refuses()) == (1, 1, True)
     error = await refusal(admission)
     assert (error.code, error.retry_after) == (Code.UNAVAILABLE, 1)
     first.go.set()
     second.go.set()
     await asyncio.gather(*tasks)
-    assert (admission.in_flight, admission.waiting, admission.is_full) == (0, 0, False)
+    assert (admission.in_flight, admission.waiting, admission.refuses()) == (0, 0, False)
 
 
 @pytest.mark.parametrize(("patience", "seconds_left"), [(0.0, LONG), (LONG, 0.0), (LONG, -1.0)])
 async def test_nobody_waits_longer_than_patience_and_deadline_allow(patience: float, seconds_left: float) -> None:
-    admission = Admission("orders", limited(1), patience=patience)
+    admission = Admission("orders", limited(1), patient(seconds=patience))
     async with admission.enter(LONG):
         error = await refusal(admission, seconds_left)
         assert error.code is Code.UNAVAILABLE
@@ -97,7 +104,7 @@ async def test_nobody_waits_longer_than_patience_and_deadline_allow(patience: fl
 
 
 async def test_who_came_first_enters_first() -> None:
-    admission, order = Admission("orders", limited(1), patience=LONG), list[int]()
+    admission, order = Admission("orders", limited(1), patient()), list[int]()
     visits = [Visit(number, order) for number in range(5)]
     tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
     await settle()
@@ -110,7 +117,7 @@ async def test_who_came_first_enters_first() -> None:
 
 async def test_nobody_overtakes_those_who_wait() -> None:
     limit = limited(1)
-    admission, order = Admission("orders", limit, patience=LONG), list[int]()
+    admission, order = Admission("orders", limit, patient()), list[int]()
     visits = [Visit(number, order) for number in range(3)]
     async with admission.enter(LONG):
         tasks = [asyncio.create_task(visit.run(admission)) for visit in visits[:2]]
@@ -126,7 +133,7 @@ async def test_nobody_overtakes_those_who_wait() -> None:
 
 async def test_a_raised_limit_lets_in_as_many_as_fit() -> None:
     limit = limited(1)
-    admission, visits = Admission("orders", limit, patience=LONG), [Visit(number) for number in range(4)]
+    admission, visits = Admission("orders", limit, patient()), [Visit(number) for number in range(4)]
     async with admission.enter(LONG):
         tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
         await settle()
@@ -140,7 +147,7 @@ async def test_a_raised_limit_lets_in_as_many_as_fit() -> None:
 
 async def test_a_lowered_limit_lets_nobody_in_until_enough_have_left() -> None:
     limit = limited(3)
-    admission, visits = Admission("orders", limit, patience=LONG), [Visit(number) for number in range(4)]
+    admission, visits = Admission("orders", limit, patient()), [Visit(number) for number in range(4)]
     tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
     await settle()
     limit.limit = 1
@@ -153,7 +160,7 @@ async def test_a_lowered_limit_lets_nobody_in_until_enough_have_left() -> None:
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
-    admission = Admission("orders", limited(1), places=1, patience=LONG)
+    admission = Admission("orders", limited(1), patient(places=1))
     async with admission.enter(LONG):
         waiter = asyncio.create_task(Visit(1).run(admission))
         await settle()
@@ -163,7 +170,7 @@ async def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
 
 
 async def test_a_place_given_to_a_waiter_that_is_cancelled_before_it_runs_is_given_on() -> None:
-    admission = Admission("orders", limited(1), patience=LONG)
+    admission = Admission("orders", limited(1), patient())
     gone, next_in_line = Visit(1), Visit(2)
     async with admission.enter(LONG):
         cancelled, task = (asyncio.create_task(visit.run(admission)) for visit in (gone, next_in_line))
@@ -179,7 +186,7 @@ async def test_a_place_given_to_a_waiter_that_is_cancelled_before_it_runs_is_giv
 
 
 async def test_a_waiter_cancelled_as_the_place_comes_free_is_passed_over() -> None:
-    admission = Admission("orders", limited(1), patience=LONG)
+    admission = Admission("orders", limited(1), patient())
     gone, next_in_line = Visit(1), Visit(2)
     async with admission.enter(LONG):
         cancelled, task = (asyncio.create_task(visit.run(admission)) for visit in (gone, next_in_line))
@@ -196,7 +203,7 @@ async def test_a_waiter_cancelled_as_the_place_comes_free_is_passed_over() -> No
 async def test_the_limit_is_told_the_time_inside_but_not_in_the_queue() -> None:
     clock, samples = Clock(), Samples()
     samples.limit = 1
-    admission = Admission("orders", samples, patience=LONG, clock=clock)
+    admission = Admission("orders", samples, patient(), clock=clock)
     visit = Visit(1)
     async with admission.enter(LONG):
         task = asyncio.create_task(visit.run(admission))
@@ -212,7 +219,7 @@ async def test_the_limit_is_told_the_time_inside_but_not_in_the_queue() -> None:
 @pytest.mark.parametrize("error", [TimeoutError(), AppError(Code.UPSTREAM_TIMEOUT, "orders did not answer in time")])
 async def test_the_limit_is_told_of_a_time_out(error: Exception) -> None:
     clock, samples = Clock(), Samples()
-    admission = Admission("orders", samples, clock=clock)
+    admission = Admission("orders", samples, patient(), clock=clock)
     place = admission.enter(LONG)
     await place.__aenter__()
     clock.now += 5.0
@@ -226,7 +233,7 @@ async def test_the_limit_is_told_of_a_time_out(error: Exception) -> None:
 )
 async def test_what_ends_otherwise_tells_nothing_of_the_latency(error: BaseException) -> None:
     samples = Samples()
-    admission = Admission("orders", samples)
+    admission = Admission("orders", samples, patient())
     with pytest.raises(type(error)):
         async with admission.enter(LONG):
             raise error
@@ -236,7 +243,7 @@ async def test_what_ends_otherwise_tells_nothing_of_the_latency(error: BaseExcep
 
 async def test_a_forgotten_answer_tells_nothing_and_gives_its_place_back() -> None:
     samples = Samples()
-    admission = Admission("orders", samples)
+    admission = Admission("orders", samples, patient())
     async with admission.enter(LONG) as place:
         place.forget()
     assert samples.told == []
@@ -244,7 +251,7 @@ async def test_a_forgotten_answer_tells_nothing_and_gives_its_place_back() -> No
 
 
 async def test_while_there_is_room_entering_does_not_suspend() -> None:
-    admission = Admission("orders", limited(1))
+    admission = Admission("orders", limited(1), patient())
     entering = admission.enter(LONG).__aenter__()
     with pytest.raises(StopIteration):
         entering.send(None)
@@ -264,7 +271,7 @@ ACTIONS = st.one_of(
 @given(st.lists(ACTIONS, max_size=50))
 async def test_in_any_order_of_events_no_place_is_lost_or_given_twice(actions: list[tuple[str, int]]) -> None:
     limit = limited(2)
-    admission, order = Admission("orders", limit, places=3, patience=LONG), list[int]()
+    admission, order = Admission("orders", limit, patient(places=3)), list[int]()
     visits: dict[asyncio.Task[None], Visit] = {}
     steady = all(action != "limit" for action, _ in actions)  # one raised from outside wakes nobody
     for action, number in [*actions, ("settle", 0)]:

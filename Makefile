@@ -77,6 +77,14 @@ overload: venv ## measure what more orders than it can take do to the system
 pages: venv ## measure a page of a thousand orders against one of a million
 	@$(VENV)/python -m tools.bench.pages $(ARGS)
 
+.PHONY: faults
+faults: venv ## break the system and look whether anything is lost: make faults MINUTES=30 SEED=1
+	@$(VENV)/python -m tools.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: soak
+soak: venv ## send a million orders to the running system and look whether it grows: make soak ARGS="--orders 100000"
+	@$(VENV)/python -m tools.bench.soak $(ARGS)
+
 .PHONY: lock
 lock: venv ## resolve setup.cfg into requirements/*.txt again
 	@$(COMPILE) --output-file requirements/runtime.txt setup.cfg

@@ -110,6 +110,7 @@ class Verdict:
     """What the product service decided of an order."""
 
     order_id: int
+    product_id: int
     status: str
     reason: str | None
     trace_id: str | None

@@ -35,4 +35,4 @@ class ProductEvents:
 def _verdict(received: Received) -> Verdict:
     data = received.data
     trace_id = tracing.trace_id_of(received.event.traceparent)
-    return Verdict(data["order_id"], data["status"], data["reason"], trace_id)
+    return Verdict(data["order_id"], data["product_id"], data["status"], data["reason"], trace_id)

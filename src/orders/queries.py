@@ -78,13 +78,26 @@ ORDER BY id
 LIMIT $2
 """
 
+# Whose age since the cancellation has passed $1 seconds, or that times a power of two up to $3, in the last $2
+# seconds: a range of orders_cancelled for each power.
+LIST_CANCELLED = """
+SELECT id, trace_id
+FROM generate_series(0, $3::integer) AS doubling
+JOIN orders ON status = 'cancelled'
+    AND updated_at <= now() - $1::float8 * 2 ^ doubling * interval '1 second'
+    AND updated_at > now() - ($1::float8 * 2 ^ doubling + $2::float8) * interval '1 second'
+ORDER BY id
+LIMIT $4
+"""
+
+# What an order is now, not what it was when it was found.
 ANNOUNCE_AGAIN = """
 INSERT INTO outbox (type, payload, traceparent)
-SELECT 'order.created',
+SELECT CASE status WHEN 'pending' THEN 'order.created' ELSE 'order.cancelled' END,
        json_build_object('orderId', orders.id, 'productId', product_id, 'quantity', quantity),
        traceparent
 FROM unnest($1::bigint[], $2::text[]) AS stuck (order_id, traceparent)
-JOIN orders ON orders.id = stuck.order_id AND orders.status = 'pending'
+JOIN orders ON orders.id = stuck.order_id AND orders.status IN ('pending', 'cancelled')
 """
 
 FIND_FINAL = "SELECT id FROM orders WHERE id = ANY ($1::bigint[]) AND status <> 'pending'"

@@ -75,8 +75,16 @@ async def pending(connection: Connection, above_id: int, rows: int) -> list[Pend
     return [Pending(*row) for row in await connection.fetch(queries.LIST_PENDING, above_id, rows)]
 
 
+async def cancelled(
+    connection: Connection, age: float, since: float, doublings: int, rows: int
+) -> list[tuple[int, str]]:
+    """Id and trace id where the time since passed that age, or a doubling of it, in the last `since` seconds."""
+    found = await connection.fetch(queries.LIST_CANCELLED, age, since, doublings, rows)
+    return [(row["id"], row["trace_id"]) for row in found]
+
+
 async def announce_again(connection: Connection, orders: Sequence[tuple[int, str]]) -> None:
-    """Writes `order.created` for those that are still pending; each comes with its traceparent."""
+    """Writes `order.created` or `order.cancelled` for those that still are; each comes with its traceparent."""
     await connection.execute(
         queries.ANNOUNCE_AGAIN,
         [order_id for order_id, _ in orders],

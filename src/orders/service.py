@@ -62,7 +62,8 @@ class Orders:
     async def cancel(self, order_id: int) -> Order:
         """The cancelled order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT if it is rejected."""
         trace = _trace()
-        async with self._database.connection() as connection:
+        product_id = (await self.get(order_id)).product_id
+        async with self._cache.dropping([_cache_key(product_id)]), self._database.connection() as connection:
             order = await repository.cancel(connection, order_id, trace.trace_id, trace.traceparent)
         if order is None:
             order = await self.get(order_id)
@@ -71,15 +72,15 @@ class Orders:
             return order
         self._relay.wake()
         self._watch.wake([order.id])
-        await self._cache.drop([_cache_key(order.product_id)])
         return order
 
     async def apply(self, verdicts: Sequence[Verdict]) -> list[str]:
         """The new status of each order that was pending until now."""
-        async with self._database.connection(_BATCH_LIMIT) as connection:
+        # Of all of them: a try before this one may have changed what this one finds done.
+        keys = {_cache_key(verdict.product_id) for verdict in verdicts}
+        async with self._cache.dropping(keys), self._database.connection(_BATCH_LIMIT) as connection:
             changes = await repository.apply(connection, first_verdicts(verdicts))
         self._watch.wake(change.order_id for change in changes)
-        await self._cache.drop({_cache_key(change.product_id) for change in changes})
         return [change.status for change in changes]
 
     async def get(self, order_id: int) -> Order:
@@ -173,10 +174,10 @@ class Orders:
         return Placed(order.as_placed(), replayed=True) if order else None
 
     async def _write(self, drafts: list[Draft]) -> list[Order | None]:
-        async with self._database.connection() as connection:
+        keys = {_cache_key(draft.product_id) for draft in drafts}
+        async with self._cache.dropping(keys), self._database.connection() as connection:
             stored = await repository.place(connection, drafts)
         self._relay.wake()
-        await self._cache.drop({_cache_key(draft.product_id) for draft in drafts})
         return [
             placed(draft, order_id, at) if order_id else None
             for draft, (order_id, at) in zip(drafts, stored, strict=True)

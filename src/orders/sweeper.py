@@ -1,4 +1,8 @@
-"""Sends `order.created` again for orders that stay pending: whatever lost the first one, the order still finishes."""
+"""Sends events again that may have been lost after they were sent, as with the disk of a broker or a deleted queue.
+
+`order.created` of an order that stays pending: whatever lost the first one, or its answer, the order still finishes.
+`order.cancelled`, which nothing answers, for a day: the stock comes back.
+"""
 
 import math
 import time
@@ -17,10 +21,14 @@ log = structlog.get_logger()
 _PAGE = 1_000
 # The oldest; a backlog longer than this is no accident that sending again would mend.
 _MOST = 10_000
+_DAY = 86_400.0
 
 
 class Sweeper:
-    """An order is announced again at the age of `stuck_after` seconds, and whenever its age has doubled since."""
+    """An order is announced again at the age of `stuck_after` seconds, and whenever its age has doubled since.
+
+    The age of a pending order is that since it was placed; of a cancelled one that since it was cancelled.
+    """
 
     def __init__(
         self, database: Database, relay: Relay, stuck_after: float, is_up: Callable[[], Awaitable[bool]]
@@ -30,6 +38,7 @@ class Sweeper:
         self._relay = relay
         self._stuck_after = stuck_after
         self._is_up = is_up
+        self._started_at = time.monotonic()
         self._swept_at: float | None = None
         self.interval = min(15.0, stuck_after / 4)
 
@@ -47,17 +56,32 @@ class Sweeper:
             if len(pending) < _PAGE:
                 break
             last_id = pending[-1].id
+        # After a start only what has come due just before: what did earlier comes due again.
+        await self._sweep_cancelled(min(since, now - self._started_at + self.interval))
         self._swept_at = now
+
+    async def _sweep_cancelled(self, since: float) -> None:
+        doublings = max(0, math.floor(math.log2(_DAY / self._stuck_after)))
+        async with self._database.connection() as connection:
+            orders = await repository.cancelled(connection, self._stuck_after, since, doublings, _MOST)
+        if orders:
+            await self._write(orders)
+            log.info(
+                "cancellations announced again", orders=len(orders), trace_ids=[trace_id for _, trace_id in orders]
+            )
 
     async def _announce(self, orders: Sequence[Pending]) -> None:
         if not orders:
             return
+        await self._write([(order.id, order.trace_id) for order in orders])
+        log.warning("stuck orders announced again", orders=len(orders), trace_ids=[order.trace_id for order in orders])
+
+    async def _write(self, orders: Sequence[tuple[int, str]]) -> None:
         async with self._database.connection() as connection:
             await repository.announce_again(
-                connection, [(order.id, tracing.resume(order.trace_id)) for order in orders]
+                connection, [(order_id, tracing.resume(trace_id)) for order_id, trace_id in orders]
             )
         self._relay.wake()
-        log.warning("stuck orders announced again", orders=len(orders), trace_ids=[order.trace_id for order in orders])
 
 
 def is_due(age: float, since: float, stuck_after: float) -> bool:

@@ -44,7 +44,7 @@ class Catalogue:
         async def insert(connection: Connection) -> Product:
             return await repository.create(connection, name, price, qty, _traceparent())
 
-        return await self._write(insert, key)
+        return await self._write(insert, None, key)
 
     async def change(
         self, product_id: int, versions: Collection[int] | None, name: str | None = None, price: Decimal | None = None
@@ -61,7 +61,7 @@ class Catalogue:
                 raise AppError(Code.PRECONDITION_FAILED, "The product was changed meanwhile", details=[detail])
             return product
 
-        return await self._write(update)
+        return await self._write(update, product_id)
 
     async def adjust(self, product_id: int, delta: int, reason: str, key: Key | None = None) -> Written:
         """Raises AppError NOT_FOUND, CONFLICT if the stock would leave its limits, and what `create` raises."""
@@ -74,7 +74,7 @@ class Catalogue:
                 raise AppError(Code.CONFLICT, "The stock would leave its limits", details=[detail])
             return product
 
-        return await self._write(update, key)
+        return await self._write(update, product_id, key)
 
     async def get(self, product_id: int) -> bytes:
         """JSON. Raises AppError NOT_FOUND."""
@@ -102,29 +102,35 @@ class Catalogue:
                 await _require(connection, product_id)
         return pagination.page_of(rows, limit)
 
-    async def _write(self, write: Callable[[Connection], Awaitable[Product]], key: Key | None = None) -> Written:
+    async def _write(
+        self, write: Callable[[Connection], Awaitable[Product]], product_id: int | None, key: Key | None = None
+    ) -> Written:
         if key is None:
-            return await self._commit(write)
+            return await self._commit(write, product_id)
         with self._in_progress.claim(key):
             try:
-                return await self._commit(write, key)
+                return await self._commit(write, product_id, key)
             except (asyncpg.UniqueViolationError, AppError) as error:
                 if isinstance(error, AppError) and error.code is not Code.CONFLICT:
                     raise
                 # Another process may just have done it, and with it taken the last of the stock: then its answer is
                 # there now.
-                return await self._commit(write, key)
+                return await self._commit(write, product_id, key)
 
-    async def _commit(self, write: Callable[[Connection], Awaitable[Product]], key: Key | None = None) -> Written:
-        async with self._database.transaction() as connection:
+    async def _commit(
+        self, write: Callable[[Connection], Awaitable[Product]], product_id: int | None, key: Key | None = None
+    ) -> Written:
+        """`product_id` is None of a product that has no id yet."""
+        keys = set() if product_id is None else {cache_key(product_id)}
+        async with self._cache.dropping(keys), self._database.transaction() as connection:
             if key and (content := await repository.first_answer(connection, key)):
                 return Written(content, replayed=True)
             product = await write(connection)
+            keys.add(cache_key(product.id))
             content = _json(product)
             if key:
                 await repository.keep_answer(connection, key, content)
         self._relay.wake()
-        await self._cache.drop([cache_key(product.id)])
         return Written(content)
 
 
@@ -145,7 +151,9 @@ class Stock:
             return await self._settle(requests)
 
     async def _settle(self, requests: Sequence[Claim | Release]) -> Settlement:
-        async with self._database.transaction(_BATCH_LIMIT) as connection:
+        # Of all of them: a try before this one may have changed what this one finds done.
+        keys = {cache_key(request.product_id) for request in requests}
+        async with self._cache.dropping(keys), self._database.transaction(_BATCH_LIMIT) as connection:
             # The lock comes first: whoever decides the same order at the same time is then seen in its reservation.
             stock = await repository.lock_stock(connection, sorted({request.product_id for request in requests}))
             known = await repository.reservations(connection, list({request.order_id for request in requests}))
@@ -155,7 +163,6 @@ class Stock:
             if settlement.answers:
                 await repository.announce(connection, settlement.answers)
         self._relay.wake()
-        await self._cache.drop([cache_key(product_id) for product_id in settlement.changes])
         return settlement
 
 

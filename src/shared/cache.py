@@ -35,7 +35,8 @@ _TTL_OF_NONE = 5.0
 _LEASE = 10.0
 _MOST_OWED = 10_000
 _DROPS_AT_ONCE = 1_000
-_FAILURES = (RedisError, OSError, TimeoutError)
+# RuntimeError: uvloop's word for a write to a connection that has just been reset.
+_FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 
 # KEYS: n values, then their n leases. ARGV: a fresh token, its milliseconds. Returns value or false, lease or false.
 _READ = """
@@ -100,6 +101,17 @@ class Cache:
         """After the commit, before the answer: no later `get` returns what was true before the write."""
         if keys:
             await self._drops.submit(keys)
+
+    @asynccontextmanager
+    async def dropping(self, keys: Collection[str]) -> AsyncIterator[None]:
+        """A drop after the write inside, whatever becomes of that: one that fails may have been committed.
+
+        The write may add to the keys.
+        """
+        try:
+            yield
+        finally:
+            await self.drop(keys)
 
     async def is_up(self) -> bool:
         async with asyncio.timeout(_LIMIT):

@@ -1,7 +1,7 @@
 """The services' log lines that belong to one trace, for a person to read."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,16 @@ class Line:
     def service(self) -> str:
         return str(self.fields["service"])
 
+    @property
+    def identifiers(self) -> set[object]:
+        """Trace ids and request id."""
+        several = self.fields.get("trace_ids")
+        return {
+            self.fields.get("trace_id"),
+            self.fields.get("request_id"),
+            *(several if isinstance(several, list) else ()),
+        }
+
     def __str__(self) -> str:
         """One line, unless a traceback belongs to it."""
         level = str(self.fields["level"])
@@ -36,26 +46,35 @@ class Line:
 
 def find(folder: Path, identifier: str) -> list[Line]:
     """In time order; `identifier` is a trace id or a request id."""
-    lines = [line for name in NAMES for line in _read(folder / "log" / f"{name}.log", identifier)]
-    return sorted(lines, key=lambda line: line.time)
+    return search((folder / "log" / f"{name}.log" for name in NAMES), {identifier})
 
 
-def _read(path: Path, identifier: str) -> Iterator[Line]:
+def search(paths: Iterable[Path], identifiers: Collection[str]) -> list[Line]:
+    """As `find`, for each of the identifiers in the logs named; one that does not exist is passed over."""
+    wanted = set(identifiers)
+    lines = (line for path in paths for line in _read(path, wanted))
+    return sorted((line for line in lines if wanted & line.identifiers), key=lambda line: line.time)
+
+
+def tells_of(paths: Iterable[Path], event: str) -> bool:
+    """Whether a line of one of the logs has that event."""
+    return any(line.fields["event"] == event for path in paths for line in _read(path, {event}))
+
+
+def _read(path: Path, wanted: Collection[str]) -> Iterator[Line]:
     if not path.exists():
         return
-    wanted = identifier.encode()
+    encoded = [text.encode() for text in wanted]
     with path.open("rb") as log:
         for text in log:
-            if wanted in text and (line := _parse(text, identifier)):
+            if any(word in text for word in encoded) and (line := _parse(text)):
                 yield line
 
 
-def _parse(text: bytes, identifier: str) -> Line | None:
-    """None for what is no log line of ours, such as a crash of the interpreter, and for another trace's."""
+def _parse(text: bytes) -> Line | None:
+    """None for what is no log line of ours, such as a crash of the interpreter."""
     try:
         fields = json.loads(text)
-        identifiers = [fields.get("trace_id"), fields.get("request_id"), *fields.get("trace_ids", ())]
-        time = datetime.fromisoformat(fields["timestamp"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return Line(datetime.fromisoformat(fields["timestamp"]), fields) if "event" in fields else None
+    except (ValueError, KeyError, TypeError):
         return None
-    return Line(time, fields) if identifier in identifiers else None

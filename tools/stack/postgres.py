@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -38,14 +38,26 @@ FIND_DATABASE = "SELECT true FROM pg_database WHERE datname = $1"
 
 
 class Postgres:
-    def __init__(self, folder: Path, port: int, password: str, say: Callable[[str], None], *, durable: bool) -> None:
-        """`durable=False` is for data that need not outlive this program."""
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        password: str,
+        say: Callable[[str], None],
+        *,
+        durable: bool,
+        settings: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """`durable=False` is for data that need not outlive this program; `settings` go over all others."""
         self.daemon = Daemon("postgresql", folder, tied=not durable)
         self.cluster = Cluster(folder / "postgresql", say)
         self.port = port
         self.admin_url = self.database_url(ADMIN, password, "postgres")
         self._password = password
         self._durable = durable
+        self._settings = {**SETTINGS, "port": str(port), **({} if durable else NOT_DURABLE), **(settings or {})}
+        self._environment = {"LANG": "C.UTF-8", **(environment or {})}
 
     def database_url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@{LOOPBACK}:{self.port}/{database}"
@@ -67,6 +79,10 @@ class Postgres:
     async def stop(self) -> None:
         # SIGINT is its fast shutdown: after SIGTERM it would wait for its clients to leave.
         await self.daemon.stop(signal.SIGINT, STOP_SECONDS)
+
+    async def kill(self) -> None:
+        """Its immediate shutdown, as a crash: every process of it ends at once, and the next start recovers."""
+        await self.daemon.stop(signal.SIGQUIT, STOP_SECONDS)
 
     async def answers(self) -> bool:
         try:
@@ -93,7 +109,6 @@ class Postgres:
         return self.database_url(owner, password, name)
 
     def _command(self) -> Command:
-        settings = SETTINGS | {"port": str(self.port)} | ({} if self._durable else NOT_DURABLE)
-        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         arguments = (self.cluster.program("postgres"), "-D", str(self.cluster.data), *options)
-        return Command(arguments, {"LANG": "C.UTF-8"}, self.cluster.data, self.cluster.user)
+        return Command(arguments, self._environment, self.cluster.data, self.cluster.user)

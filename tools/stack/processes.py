@@ -73,10 +73,13 @@ def _send(pid: int, number: signal.Signals) -> bool:
     return True
 
 
-def _reap(pid: int) -> None:
-    """An ended child stays a zombie until its parent asks for its status."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
+def _reap(pid: int) -> int | None:
+    """An ended child stays a zombie until its parent asks for its status; None if it has not ended."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None
 
 
 class Daemon:
@@ -92,6 +95,8 @@ class Daemon:
         self.log = folder / "log" / f"{name}.log"
         self._path = folder / "run" / f"{name}.json"
         self.started_here = False
+        self.exit_status: int | None = None
+        """Of the last process that this program started and that has ended; -n if signal n ended it."""
 
     @property
     def record(self) -> Record | None:
@@ -100,8 +105,8 @@ class Daemon:
             record = Record(**json.loads(self._path.read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
-        if self.started_here:
-            _reap(record.pid)
+        if self.started_here and (status := _reap(record.pid)) is not None:
+            self.exit_status = status
         ours = identity(record.pid) == record.identity and record.place == self._place
         return record if ours else None
 
@@ -136,6 +141,7 @@ class Daemon:
                 raise StackError(f"{self.name} cannot be started: {error}") from error
         child.returncode = 0  # Popen is not to wait for it, nor to warn that nobody did
         self.started_here = True
+        self.exit_status = None
         record = Record(child.pid, identity(child.pid) or "", command.digest, self._place)
         self._path.write_text(json.dumps(asdict(record)))
 

@@ -17,14 +17,16 @@ START_SECONDS = 60.0
 EPMD_SECONDS = 5.0
 STOP_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
-ELECTION_SECONDS = 20.0
+CONTROL_SECONDS = 20.0
+# Share of the machine's memory from which on publishers are blocked.
+WATERMARK = "0.3"
 
 # The guest user is RabbitMQ's own, and by its default only for loopback connections.
 CONFIGURATION = """\
 listeners.tcp.local = {host}:{port}
 management.tcp.ip = {host}
 management.tcp.port = {ui_port}
-vm_memory_high_watermark.relative = 0.3
+vm_memory_high_watermark.relative = {watermark}
 log.file = false
 log.console = true
 log.console.level = info
@@ -55,7 +57,7 @@ class RabbitMQ:
         self._distribution_port = distribution_port
         self._folder = folder / "rabbitmq"
         self._data = self._folder / "data"
-        self._configuration = CONFIGURATION.format(host=LOOPBACK, port=port, ui_port=ui_port)
+        self._configuration = CONFIGURATION.format(host=LOOPBACK, port=port, ui_port=ui_port, watermark=WATERMARK)
 
     @property
     def started_here(self) -> bool:
@@ -74,7 +76,7 @@ class RabbitMQ:
         self.daemon.start(command)
         await self.daemon.ready(self.answers, START_SECONDS)
         if has_data:
-            await self._elect_leaders()
+            await self.control("eval", ELECTION)
 
     async def stop(self) -> None:
         await self.daemon.stop(limit=STOP_SECONDS)
@@ -96,10 +98,11 @@ class RabbitMQ:
             return False
         return True
 
-    async def _elect_leaders(self) -> None:
-        command = self._command("rabbitmqctl", "--node", NODE, "eval", ELECTION)
+    async def control(self, *arguments: str) -> None:
+        """Runs rabbitmqctl, which takes a second or two; StackError if it fails."""
+        command = self._command("rabbitmqctl", "--node", NODE, *arguments)
         await jobs.finish(
-            "rabbitmqctl", command.arguments, ELECTION_SECONDS, folder=command.folder, environment=command.environment
+            "rabbitmqctl", command.arguments, CONTROL_SECONDS, folder=command.folder, environment=command.environment
         )
 
     async def _start_epmd(self) -> None:

@@ -1,6 +1,7 @@
 """A private Redis, used as a cache: nothing on disk, bounded memory."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 from tools.stack import programs
@@ -34,6 +35,9 @@ class Redis:
 
     async def stop(self) -> None:
         await self.daemon.stop(limit=STOP_SECONDS)
+
+    async def kill(self) -> None:
+        await self.daemon.stop(signal.SIGKILL)
 
     async def answers(self) -> bool:
         try:

@@ -11,6 +11,7 @@ from tools.stack.processes import Command, Daemon
 from tools.stack.servers import Servers
 
 ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src"
 NAMES = ("products", "orders", "gateway")
 START_SECONDS = 60.0
 # They promise to end within 20 s of SIGTERM.
@@ -18,11 +19,25 @@ STOP_SECONDS = 25.0
 
 
 class Service:
-    def __init__(self, name: str, environment: Mapping[str, str], folder: Path, *, tied: bool = False) -> None:
-        """`environment` has at least PORT; all that it prints goes to `folder`/log/`name`.log."""
+    def __init__(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        folder: Path,
+        *,
+        program: str | None = None,
+        source: Path = SOURCE,
+        tied: bool = False,
+    ) -> None:
+        """`environment` has at least PORT; all that it prints goes to `folder`/log/`name`.log.
+
+        `program` is one of NAMES, for a replica that has another name; `source` is the folder of its package.
+        """
         self.daemon = Daemon(name, folder, tied=tied)
         self.url = f"http://{environment.get('HOST', LOOPBACK)}:{environment['PORT']}"
         self._environment = environment
+        self._program = program or name
+        self._source = source
 
     @property
     def started_here(self) -> bool:
@@ -59,9 +74,9 @@ class Service:
         own = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LANG": "C.UTF-8",
-            "PYTHONPATH": str(ROOT / "src"),
+            "PYTHONPATH": str(self._source),
         }
-        return Command((sys.executable, "-m", self.daemon.name), {**own, **self._environment}, ROOT)
+        return Command((sys.executable, "-m", self._program), {**own, **self._environment}, ROOT)
 
 
 def start(name: str, environment: Mapping[str, str], folder: Path) -> Service:

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from orders import queries
 from orders.settings import Settings
 from orders.sweeper import Sweeper
 from shared.db import Database
@@ -50,6 +51,14 @@ async def order(url: str, status: str, age: float) -> int:
         age,
     )
     return int(order_id)
+
+
+async def cancelled(url: str, age: float) -> int:
+    """Its id; the order itself is older."""
+    order_id = await order(url, "cancelled", 1e6)
+    change = "UPDATE orders SET updated_at = now() - $2 * interval '1 second' WHERE id = $1"
+    await fetch(url, change, order_id, age)
+    return order_id
 
 
 async def announced(url: str) -> list[int]:
@@ -114,6 +123,55 @@ async def test_many_stuck_orders_are_all_announced_oldest_first_and_at_most_ten_
     await sweeper.sweep()
 
     assert await announced(orders_database_url) == list(range(1, 10_001))
+
+
+async def test_a_cancellation_is_announced_again_at_doubling_ages_for_a_day(
+    sweeper: Sweeper, orders_database_url: str
+) -> None:
+    """The first sweep takes what has come due within one interval, 15 s."""
+    ages = (STUCK + 1, STUCK + 14, 2 * STUCK + 1, 4 * STUCK + 1, 1024 * STUCK + 1)
+    due = [await cancelled(orders_database_url, age) for age in ages]
+    for age in (0, STUCK - 10, STUCK + 20, 3 * STUCK, 2048 * STUCK + 1):
+        await cancelled(orders_database_url, age)
+
+    await sweeper.sweep()
+
+    rows = await fetch(orders_database_url, "SELECT type, payload::text, traceparent FROM outbox ORDER BY id")
+    assert rows == [
+        (
+            "order.cancelled",
+            f'{{"orderId" : {order_id}, "productId" : 7, "quantity" : 3}}',
+            f"00-{order_id:a>32}-{rows[position][2].split('-')[2]}-01",
+        )
+        for position, order_id in enumerate(due)
+    ]
+
+
+async def test_the_next_sweep_announces_no_cancellation_twice(sweeper: Sweeper, orders_database_url: str) -> None:
+    first = await cancelled(orders_database_url, STUCK + 5)
+    await sweeper.sweep()
+    later = await cancelled(orders_database_url, STUCK)
+
+    await sweeper.sweep()
+
+    assert await announced(orders_database_url) == [first, later]
+
+
+async def test_cancellations_are_found_by_their_index(orders_database_url: str) -> None:
+    await fetch(
+        orders_database_url,
+        """
+        INSERT INTO orders (product_id, quantity, unit_price, total_price, trace_id, status, updated_at)
+        SELECT 7, 1, 1, 1, repeat('a', 32), CASE n % 20 WHEN 0 THEN 'cancelled' ELSE 'done' END,
+               now() - n * interval '1 second'
+        FROM generate_series(1, 20000) AS n
+        """,
+    )
+    await fetch(orders_database_url, "ANALYZE orders")
+    statement = queries.LIST_CANCELLED.replace("$1", "60").replace("$2", "15").replace("$3", "10").replace("$4", "100")
+    plan = "\n".join(line for (line,) in await fetch(orders_database_url, f"EXPLAIN {statement}"))
+    assert "orders_cancelled" in plan
+    assert "Seq Scan on orders" not in plan
 
 
 async def test_an_order_whose_event_was_lost_is_announced_by_the_service(

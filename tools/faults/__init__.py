@@ -1,0 +1,1 @@
+"""Breaks the running system on purpose and judges, from outside, whether it kept its promises."""

@@ -1,0 +1,74 @@
+"""Breaks the system on purpose for a while, and tells whether it kept its promises. Exit status 1 if it did not."""
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.faults import report, scenario
+from tools.faults.plan import Kind
+from tools.faults.round import Round, play
+from tools.faults.system import System
+from tools.stack.errors import StackError
+from tools.stack.services import ROOT
+
+MINUTES = 5.0
+SECONDS = 45.0
+RATE = 60.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = parse(arguments)
+    try:
+        rounds = asyncio.run(run(options))
+    except StackError as error:
+        sys.stderr.write(f"{error.log}\n\n" * bool(error.log) + f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    say(report.table(rounds))
+    return 1 if any(played.differences for played in rounds) else 0
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tools.faults", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=MINUTES, help=f"begin rounds for so long ({MINUTES:g})")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round, the next ones count on (1)")
+    parser.add_argument("--rounds", type=int, help="play so many, however long it takes")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of a round ({SECONDS:g})")
+    parser.add_argument("--rate", type=float, default=RATE, help=f"operations a second ({RATE:g})")
+    parser.add_argument("--kinds", nargs="+", type=Kind, default=list(Kind), help="break only these ways (all)")
+    return parser.parse_args(arguments)
+
+
+async def run(options: argparse.Namespace) -> list[Round]:
+    """Round after round, each told of as soon as it is over. Raises StackError."""
+    rounds: list[Round] = []
+    until = time.monotonic() + options.minutes * 60
+    async with System(new_folder(), say) as system:
+        kinds = [kind for kind in options.kinds if kind is not Kind.CLOCK or system.can_jump]
+        while len(rounds) < options.rounds if options.rounds else time.monotonic() < until:
+            plan = scenario.draw(options.seed + len(rounds), options.seconds, kinds, rate=options.rate)
+            rounds.append(await play(system, plan, ROOT / "src"))
+            say(report.story(rounds[-1]))
+    return rounds
+
+
+def new_folder() -> Path:
+    """That PostgreSQL's user can reach, other than Python's own."""
+    folder = Path(tempfile.mkdtemp(prefix="product-order-system-"))
+    folder.chmod(0o755)
+    return folder
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""The clock of a server, which libfaketime moves while the server runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tools.stack import apt
+from tools.stack.errors import StackError
+
+PACKAGE = "libfaketime"
+FOLDER = Path("/usr/lib")
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where shm_open(3) and sem_open(3) put what they make
+
+
+def install(say: Callable[[str], None]) -> bool:
+    """Whether the library is there now; blocks for as long as apt-get takes."""
+    if _library() is None:
+        try:
+            apt.install([PACKAGE], say)
+        except StackError as error:
+            say(f"No clock will jump: {error}")
+    return _library() is not None
+
+
+def _library() -> Path | None:
+    return next(FOLDER.glob("*/faketime/libfaketime.so.1"), None)
+
+
+class Clock:
+    """Its offset is read from `file` once a second by every process that was started with `environment`.
+
+    Not for a program with jemalloc, such as Redis: the library and jemalloc each need the other one first.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.jump(0)
+        library = _library()
+        self.environment = {} if library is None else self._environment(library)
+
+    def jump(self, seconds: float) -> None:
+        """To so many seconds from the true time, not from where it is."""
+        draft = self._file.with_suffix(".new")
+        draft.write_text(f"{seconds:+f}\n")
+        draft.replace(self._file)
+
+    def clear(self, pid: int) -> None:
+        """Deletes what the library leaves behind of a process that was killed."""
+        for name in (f"faketime_shm_{pid}", f"sem.faketime_sem_{pid}"):
+            (SHARED_MEMORY / name).unlink(missing_ok=True)
+
+    def _environment(self, library: Path) -> dict[str, str]:
+        return {
+            "LD_PRELOAD": str(library),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_CACHE_DURATION": "1",
+            # Time limits run on: it is the wall clock that jumps.
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }

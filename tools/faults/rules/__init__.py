@@ -1,0 +1,1 @@
+"""The promises, each checked by a function of its own."""

@@ -1,0 +1,216 @@
+"""Draws the plan of a round: what clients do, and what is broken meanwhile."""
+
+import random
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple
+
+from tools.faults.plan import (
+    BROKER,
+    DATABASES,
+    LINKS,
+    PARTS,
+    QUEUES,
+    REDISES,
+    Fault,
+    Kind,
+    Operation,
+    Plan,
+    Product,
+)
+
+
+class _Habit(NamedTuple):
+    """How often a kind of fault is drawn against the others, for how many seconds, and of what."""
+
+    weight: int
+    seconds: tuple[float, float]
+    targets: Sequence[str]
+
+
+_HABITS: Mapping[Kind, _Habit] = MappingProxyType(
+    {
+        Kind.KILL: _Habit(4, (0.5, 3.0), PARTS),
+        Kind.TERMINATE: _Habit(2, (0.5, 3.0), PARTS),
+        Kind.FREEZE: _Habit(3, (1.0, 4.0), PARTS),
+        Kind.RESET: _Habit(2, (1.0, 4.0), LINKS),
+        Kind.CUT: _Habit(2, (1.0, 4.0), LINKS),
+        Kind.STALL: _Habit(2, (1.0, 4.0), LINKS),
+        Kind.MUTE: _Habit(2, (1.0, 4.0), LINKS),
+        Kind.LAG: _Habit(1, (1.0, 4.0), LINKS),
+        Kind.READ_ONLY: _Habit(1, (1.0, 4.0), DATABASES),
+        Kind.DISK_FULL: _Habit(1, (1.0, 4.0), DATABASES),
+        Kind.ALARM: _Habit(1, (2.0, 5.0), (BROKER,)),
+        Kind.DELETE_QUEUE: _Habit(1, (1.0, 1.0), QUEUES),
+        Kind.CLOCK: _Habit(1, (2.0, 6.0), (*DATABASES, *REDISES)),
+    }
+)
+ALL = frozenset(Kind)
+
+_JUMP = (600, 7200)
+# How many faults come together, within what time, and the seconds of peace before and after.
+_BURSTS: Mapping[int, int] = MappingProxyType({1: 60, 2: 25, 3: 15})
+_SPREAD = 1.0
+_QUIET = (2.0, 4.0)
+# Seconds until a part that starts again is there: RabbitMQ takes its time.
+_RESTARTS = frozenset({Kind.KILL, Kind.TERMINATE})
+_RESTART, _BROKER_RESTART = 2.0, 10.0
+
+_ACTIONS: Mapping[str, int] = MappingProxyType(
+    {"order": 64, "cancel": 5, "adjust": 7, "reprice": 5, "read": 11, "list": 8}
+)
+# A cancel at the time of its order meets `order.created` on its way.
+_CANCELLED_AT_ONCE = 0.05
+_KEYED, _AGAIN = 2 / 3, 0.2
+_HOT, _AMPLE, _SCARCE = range(1), range(1, 4), range(4, 7)
+_PLENTY = 1_000_000
+_CENTS = 100
+# Above every first price, and each reprice has one of its own: a price tells who set it.
+_REPRICED = 10_000
+
+
+def draw(
+    seed: int, seconds: float, kinds: Collection[Kind] = ALL, *, faults: int | None = None, rate: float = 60.0
+) -> Plan:
+    """`rate` operations a second; at most `faults` faults, or as many as there is room for.
+
+    What clients do does not depend on `kinds` and `faults`.
+    """
+    products = random.Random(f"{seed} products")  # noqa: S311  # a plan is no secret
+    operations = _Operations(seed)
+    return Plan(
+        seed=seed,
+        seconds=seconds,
+        products=tuple(_product(products, index) for index in (*_HOT, *_AMPLE, *_SCARCE)),
+        operations=operations.draw(seconds, rate),
+        faults=_faults(random.Random(f"{seed} faults"), seconds, kinds, faults),  # noqa: S311  # as above
+    )
+
+
+def collide(one: Fault, other: Fault) -> bool:
+    """Whether they are of the same part or link while it is broken or still starts again.
+
+    A part and a link of it may well break together.
+    """
+    if _subject(one) != _subject(other):
+        return False
+    return one.at < _over(other) and other.at < _over(one)
+
+
+def describe(plan: Plan) -> str:
+    """For a person: a line of numbers, then one for each fault."""
+    counts = Counter(operation.action for operation in plan.operations)
+    numbers = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
+    return "\n".join([f"seed {plan.seed}: {plan.seconds:g} s, {numbers}", *map(_line, plan.faults)])
+
+
+def _line(fault: Fault) -> str:
+    jump = f" by {fault.size:+g} s" if fault.size else ""
+    return f"{fault.at:6.1f} s: {fault}{jump} for {fault.seconds:.1f} s"
+
+
+def _subject(fault: Fault) -> str:
+    return BROKER if fault.kind is Kind.DELETE_QUEUE else fault.target
+
+
+def _over(fault: Fault) -> float:
+    restart = _BROKER_RESTART if fault.target == BROKER else _RESTART
+    return fault.at + fault.seconds + (restart if fault.kind in _RESTARTS else 0.0)
+
+
+def _faults(rng: random.Random, seconds: float, kinds: Collection[Kind], most: int | None) -> tuple[Fault, ...]:
+    drawn: list[Fault] = []
+    wanted = [kind for kind in Kind if kind in kinds]  # a set has an order of its own in every process
+    begin = rng.uniform(*_QUIET)
+    while wanted and begin < seconds:
+        for fault in _burst(rng, begin, wanted):
+            if fault.at + fault.seconds <= seconds and not any(collide(fault, other) for other in drawn):
+                drawn.append(fault)
+        begin = max([begin, *(fault.at + fault.seconds for fault in drawn)]) + rng.uniform(*_QUIET)
+    return tuple(sorted(drawn, key=lambda fault: fault.at)[:most])
+
+
+def _burst(rng: random.Random, begin: float, kinds: Sequence[Kind]) -> Iterator[Fault]:
+    """The first of them begins at once."""
+    [size] = rng.choices([*_BURSTS], [*_BURSTS.values()])
+    for number in range(size):
+        [kind] = rng.choices(kinds, [_HABITS[kind].weight for kind in kinds])
+        yield Fault(
+            at=round(begin + (rng.uniform(0, _SPREAD) if number else 0.0), 2),
+            seconds=round(rng.uniform(*_HABITS[kind].seconds), 2),
+            kind=kind,
+            target=rng.choice(_HABITS[kind].targets),
+            size=rng.choice((-1, 1)) * rng.randint(*_JUMP) if kind is Kind.CLOCK else 0.0,
+        )
+
+
+def _product(rng: random.Random, index: int) -> Product:
+    return Product(_price(rng.randint(1, _REPRICED - 1)), rng.randint(20, 200) if index in _SCARCE else _PLENTY)
+
+
+def _price(cents: int) -> str:
+    return f"{cents // _CENTS}.{cents % _CENTS:02}"
+
+
+class _Operations:
+    """Of one plan, in the order of their times."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._rng = random.Random(f"{seed} operations")  # noqa: S311  # a plan is no secret
+        self._drawn: list[Operation] = []
+        self._orders: list[int] = []
+
+    def draw(self, seconds: float, rate: float) -> tuple[Operation, ...]:
+        at = self._rng.expovariate(rate)
+        while at < seconds:
+            self._add(at)
+            at += self._rng.expovariate(rate)
+        return tuple(self._drawn)
+
+    def _add(self, at: float) -> None:
+        [action] = self._rng.choices([*_ACTIONS], [*_ACTIONS.values()])
+        match action:
+            case "cancel" if self._orders:
+                self._cancel(at, self._rng.choice(self._orders))
+            case "adjust":
+                self._adjust(at)
+            case "reprice":
+                price = _price(_REPRICED + len(self._drawn))
+                self._drawn.append(Operation(at, "reprice", self._rng.choice(_HOT), price=price))
+            case "read":
+                self._drawn.append(Operation(at, "read", self._any(hot=6)))
+            case "list":
+                self._drawn.append(Operation(at, "list", self._any(hot=3)))
+            case _:
+                self._order(at)
+
+    def _order(self, at: float) -> None:
+        index = len(self._drawn)
+        product = self._any(hot=3)
+        quantity = self._rng.randint(1, 10 if product in _SCARCE else 5)
+        key = self._key() if self._rng.random() < _KEYED else None
+        again = self._rng.randint(1, 2) if key and self._rng.random() < _AGAIN else 0
+        self._drawn.append(Operation(at, "order", product, quantity, key=key, again=again))
+        self._orders.append(index)
+        if self._rng.random() < _CANCELLED_AT_ONCE:
+            self._cancel(at, index)
+
+    def _cancel(self, at: float, order: int) -> None:
+        self._drawn.append(Operation(at, "cancel", self._drawn[order].product, of=order))
+
+    def _adjust(self, at: float) -> None:
+        """Mostly refills. Only they are sent again: what was refused is not kept, and may be done the next time."""
+        product = self._rng.choice(_SCARCE) if self._rng.random() < 2 / 3 else self._any(hot=1)
+        delta = self._rng.randint(5, 40) if self._rng.random() < 2 / 3 else -self._rng.randint(1, 30)
+        again = self._rng.randint(1, 2) if delta > 0 and self._rng.random() < _AGAIN else 0
+        self._drawn.append(Operation(at, "adjust", product, delta, key=self._key(), again=again))
+
+    def _key(self) -> str:
+        return f"{self._seed}-{len(self._drawn)}"
+
+    def _any(self, *, hot: int) -> int:
+        """Of all products; the hot one counts `hot` times."""
+        products: list[int] = [*_HOT] * hot + [*_AMPLE, *_SCARCE]
+        return self._rng.choice(products)

@@ -1,12 +1,10 @@
 """One address of a service, as the gateway sees it."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.breaker import Breaker, Permit
-from shared import deadline
 from shared.errors import AppError
 from shared.web.client import Upstream
 
@@ -56,10 +54,6 @@ class Address:
             yield attempt
         except AppError:
             if not attempt.told:
-                attempt.tell(ok=False)
-            raise
-        except asyncio.CancelledError:
-            if not attempt.told and deadline.left() == 0:  # too slow
                 attempt.tell(ok=False)
             raise
         finally:

@@ -36,6 +36,11 @@ class Admission:
     def waiting(self) -> int:
         return len(self._queue)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is worth asking who else is on the way."""
+        return self.in_flight * 2 > self._limit.limit
+
     def refuses(self, expected: int = 0) -> bool:
         """Whether `enter` would refuse at once, with so many more on their way to it; if so it counts as a refusal."""
         free = self._limit.limit - self.in_flight - expected
@@ -47,21 +52,21 @@ class Admission:
             self._patience.refused(now)
         return full
 
-    def enter(self, seconds_left: float) -> "Place":
+    def enter(self, seconds_left: Callable[[], float] = deadline.left) -> "Place":
         """A context that holds a place; entering it raises AppError UNAVAILABLE if none comes free in time.
 
         Its time and its time-outs go to the limit. `Place.forget` keeps from it an answer that tells nothing of load.
         """
         return Place(self, seconds_left)
 
-    async def _take(self, seconds_left: float) -> float:
+    async def _take(self, seconds_left: Callable[[], float]) -> float:
         now = self._clock()
         if self.in_flight < self._limit.limit and not self._queue:
             self.in_flight += 1
             return now
         bounds = self._patience.bounds(now)
         if len(self._queue) < bounds.places:
-            if await self._wait(min(bounds.seconds, seconds_left)):
+            if await self._wait(min(bounds.seconds, seconds_left())):
                 return self._clock()
         else:
             self._patience.refused(now)
@@ -121,7 +126,7 @@ class Place:
 
     __slots__ = ("_admission", "_forgotten", "_seconds_left", "_since")
 
-    def __init__(self, admission: Admission, seconds_left: float) -> None:
+    def __init__(self, admission: Admission, seconds_left: Callable[[], float]) -> None:
         self._admission = admission
         self._seconds_left = seconds_left
         self._forgotten = False
@@ -145,7 +150,5 @@ class Place:
 
 
 def _took_too_long(error: BaseException) -> bool:
-    """Also if it was the request's own deadline that ended it; a client that leaves tells nothing."""
-    if isinstance(error, asyncio.CancelledError):
-        return deadline.left() == 0
+    """A client that leaves tells nothing."""
     return isinstance(error, TimeoutError) or (isinstance(error, AppError) and error.code is Code.UPSTREAM_TIMEOUT)

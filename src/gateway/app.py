@@ -59,7 +59,8 @@ def create_app(settings: Settings) -> web.Application:
             yield
 
     app.cleanup_ctx.append(services)
-    app.on_response_prepare.append(send_headers)
+    if settings.rate_limit or settings.cors_origins:
+        app.on_response_prepare.append(send_headers)
     app.on_shutdown.append(_let_waiting_go)
     return app
 

@@ -44,7 +44,7 @@ async def forward(request: web.Request) -> web.StreamResponse:
     )
     if route.streamed:
         return await _stream(request, service, call)
-    async with deadline.within(_seconds(request) + call.patience):
+    with deadline.until(_seconds(request) + call.patience):
         reply = await (_wait(request, service, call) if call.patience else service.request(call))
     return _response(reply.status, reply.headers, reply.body)
 

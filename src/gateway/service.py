@@ -60,7 +60,7 @@ class Service:
         if call.patience:
             with self._place_to_wait():
                 return await self._request(call)
-        async with self.admission.enter(deadline.left()) as place:
+        async with self.admission.enter() as place:
             return await self._request(call, place)
 
     @asynccontextmanager
@@ -107,7 +107,7 @@ class Service:
             if _is_worth_repeating(call, outcome) and self._budget.begin_retry():
                 if place is not None:
                     place.forget()  # two tries and a pause are no latency
-                outcome = await self._retry(call)
+                outcome = await self._retry(call, outcome)
         finally:
             self._budget.end()
         if isinstance(outcome, AppError):
@@ -116,10 +116,14 @@ class Service:
             place.forget()  # a failure can be fast because nothing was done
         return outcome
 
-    async def _retry(self, call: Call) -> Reply | AppError:
-        METRICS.retries.labels(self.name).inc()
+    async def _retry(self, call: Call, outcome: Reply | AppError) -> Reply | AppError:
+        """What came of the first try stays if the deadline leaves no time for another."""
         try:
-            await asyncio.sleep(retries.delay())
+            pause = retries.delay()
+            if pause >= deadline.left():
+                return outcome
+            METRICS.retries.labels(self.name).inc()
+            await asyncio.sleep(pause)
             return await self._try(call)
         finally:
             self._budget.end_retry()

@@ -6,6 +6,7 @@ ones are answered at the door: no request object, no task, no handlers.
 
 import asyncio
 import time
+from collections import deque
 from datetime import UTC, datetime
 
 import structlog
@@ -37,6 +38,8 @@ _HEAD = (
     + "".join(f"{name}: {value}\r\n" for name, value in DEFAULTS.items())
     + "X-Request-ID: %s\r\nContent-Length: %d\r\n\r\n"
 )
+# Of the event loop, from a request's arrival until it asks for a place: it is woken, given a task, run.
+_ROUNDS = 4
 
 
 @web.middleware
@@ -56,14 +59,13 @@ def door(app: web.Application) -> Door:
 
     def answer(message: RawRequestMessage) -> bytes | None:
         upstream = _BY_TARGET.get((message.method, message.path))
-        if upstream is None or "Origin" in message.headers or _is_malformed(message):
+        if upstream is None or not (service := app[SERVICES][upstream]).admission.is_busy:
             return None
-        service = app[SERVICES][upstream]
         arrivals = on_their_way.setdefault(upstream, _Arrivals())
-        if service.admission.refuses(arrivals.count):
-            return _refuse(service, message)
-        arrivals.add()
-        return None
+        if not service.admission.refuses(arrivals.count):
+            arrivals.add()
+            return None
+        return None if "Origin" in message.headers or _is_malformed(message) else _refuse(service, message)
 
     return answer
 
@@ -71,22 +73,22 @@ def door(app: web.Application) -> Door:
 class _Arrivals:
     """Requests that were let in but have not asked for a place yet: many come in one round of the event loop."""
 
-    # Woken, given a task, run.
-    _ROUNDS = 3
-
     def __init__(self) -> None:
         self.count = 0
         self._loop = asyncio.get_running_loop()
+        self._rounds = deque([0] * _ROUNDS, _ROUNDS)
 
     def add(self) -> None:
+        if not self.count:
+            self._loop.call_soon(self._pass)
         self.count += 1
-        self._loop.call_soon(self._pass, self._ROUNDS)
+        self._rounds[-1] += 1
 
-    def _pass(self, rounds: int) -> None:
-        if rounds:
-            self._loop.call_soon(self._pass, rounds - 1)
-        else:
-            self.count -= 1
+    def _pass(self) -> None:
+        self.count -= self._rounds[0]
+        self._rounds.append(0)
+        if self.count:
+            self._loop.call_soon(self._pass)
 
 
 def _refuse(service: Service, message: RawRequestMessage) -> bytes:

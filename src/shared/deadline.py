@@ -12,7 +12,9 @@ from shared.errors import AppError, Code
 HEADER = "X-Request-Timeout-Ms"
 
 _MILLISECONDS = re.compile(r"[0-9]{1,6}")
-_current: ContextVar[asyncio.Timeout | None] = ContextVar("deadline", default=None)
+_current: ContextVar[float] = ContextVar("deadline", default=math.inf)
+# uvloop counts in milliseconds, so its timers may fire a fraction of one before their time.
+_TICK = 0.001
 
 
 def parse(milliseconds: str | None) -> float | None:
@@ -22,25 +24,41 @@ def parse(milliseconds: str | None) -> float | None:
 
 def left() -> float:
     """Seconds: infinitely many if there is no deadline, 0 if it has passed."""
-    limit = _current.get()
-    when = limit.when() if limit else None
-    if limit is None or when is None:
+    when = _current.get()
+    if when == math.inf:
         return math.inf
-    # uvloop counts in milliseconds, so its timers may fire a fraction of one before their time.
-    return 0.0 if limit.expired() else max(0.0, when - asyncio.get_running_loop().time())
+    seconds = when - asyncio.get_running_loop().time()
+    return seconds if seconds > _TICK else 0.0
+
+
+class until:  # noqa: N801  # used as a statement, as asyncio.timeout is
+    """Sets a deadline, so many seconds from now; to keep it is left to what waits inside.
+
+    A timer would cost as much as the rest of a request's way through its layers, and whatever waits has one anyway.
+    """
+
+    __slots__ = ("_outer", "when")
+
+    def __init__(self, seconds: float) -> None:
+        self.when = asyncio.get_running_loop().time() + seconds
+
+    def __enter__(self) -> None:
+        self._outer = _current.set(self.when)
+
+    def __exit__(self, *_error: object) -> None:
+        _current.reset(self._outer)
 
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[None]:
     """Cancels what is inside when the time is up, and raises AppError UPSTREAM_TIMEOUT."""
-    limit = asyncio.timeout(seconds)
-    outer = _current.set(limit)
+    limit = until(seconds)
+    timer = asyncio.timeout_at(limit.when)
     try:
-        async with limit:
-            yield
+        with limit:
+            async with timer:
+                yield
     except TimeoutError as error:
-        if not limit.expired():
+        if not timer.expired():
             raise
         raise AppError(Code.UPSTREAM_TIMEOUT, "The request took longer than it may") from error
-    finally:
-        _current.reset(outer)

@@ -27,6 +27,7 @@ listeners.tcp.local = {host}:{port}
 management.tcp.ip = {host}
 management.tcp.port = {ui_port}
 vm_memory_high_watermark.relative = {watermark}
+raft.wal_max_size_bytes = 32000000
 log.file = false
 log.console = true
 log.console.level = info

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +16,9 @@ from shared.errors import AppError, Code
 # Shorter than the server's (shared.web.server), so that the client never sends into a closing connection.
 KEEPALIVE = 30.0
 _CONNECTIONS = 512
+# Others need no `once`, which costs some microseconds.
+_REPEATED_BY_AIOHTTP = frozenset({"GET", "HEAD"})
+_FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,17 @@ class Upstream:
     ) -> Reply:
         """`target` is an encoded path with its query; `patience` are seconds on top of the session's limits.
 
+        It keeps the deadline of the request that it is for.
+
         Raises AppError: UNAVAILABLE if no connection could be made, UPSTREAM_TIMEOUT past a limit,
         UPSTREAM_ERROR if the answer broke off or was no HTTP.
         """
-        timeout = _extended(self._session.timeout, patience)
-        async with self._open(method, target, headers=headers, body=body, timeout=timeout) as response:
-            return Reply(response.status, response.headers, await response.read())
+        timeout = _limits(self._session.timeout, patience)
+        try:
+            async with self._send(method, target, headers, body, timeout) as response:
+                return Reply(response.status, response.headers, await response.read())
+        except _FAILURES as error:
+            raise self._failure(error) from error
 
     @asynccontextmanager
     async def stream(
@@ -97,42 +105,51 @@ class Upstream:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer without an end, with at most `quiet` seconds between its pieces. Raises what `request` raises."""
         timeout = aiohttp.ClientTimeout(total=None, connect=self._session.timeout.connect, sock_read=quiet)
-        async with self._open(method, target, headers=headers, body=None, timeout=timeout) as response:
-            yield response
+        try:
+            async with self._send(method, target, headers, None, timeout) as response:
+                yield response
+        except _FAILURES as error:
+            raise self._failure(error) from error
 
-    @asynccontextmanager
-    async def _open(
+    def _send(
         self,
         method: str,
         target: str,
-        *,
         headers: Mapping[str, str] | None,
         body: bytes | None,
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  # aiohttp's own limits, each with a meaning
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        url = _url(self._base + target)
-        try:
-            async with self._session.request(
-                method, url, headers=_with_context(headers), data=body, allow_redirects=False, timeout=timeout
-            ) as response:
-                yield response
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError) as error:
-            raise AppError(Code.UNAVAILABLE, f"{self.name} cannot be reached") from error
-        except TimeoutError as error:
-            raise AppError(Code.UPSTREAM_TIMEOUT, f"{self.name} did not answer in time") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise AppError(Code.UPSTREAM_ERROR, f"{self.name} gave no usable answer") from error
+        timeout: aiohttp.ClientTimeout,  # aiohttp's own limits, each with a meaning
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self._session.request(
+            method,
+            _url(self._base + target),
+            headers=_with_context(headers),
+            data=body,
+            allow_redirects=False,
+            timeout=timeout,
+            middlewares=None if method in _REPEATED_BY_AIOHTTP else (),
+        )
+
+    def _failure(self, error: Exception) -> AppError:
+        if isinstance(error, (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError)):
+            return AppError(Code.UNAVAILABLE, f"{self.name} cannot be reached")
+        if isinstance(error, TimeoutError):
+            return AppError(Code.UPSTREAM_TIMEOUT, f"{self.name} did not answer in time")
+        return AppError(Code.UPSTREAM_ERROR, f"{self.name} gave no usable answer")
 
     async def is_ready(self) -> bool:
         reply = await self.request("GET", "/health/ready")
         return reply.status == 200  # noqa: PLR2004  # what `shared.web.health.ready` answers
 
 
-def _extended(limits: aiohttp.ClientTimeout, seconds: float) -> aiohttp.ClientTimeout:
-    if not seconds:
+def _limits(limits: aiohttp.ClientTimeout, patience: float) -> aiohttp.ClientTimeout:
+    """With what is left of the request that it is for. Raises AppError UPSTREAM_TIMEOUT if that is nothing."""
+    total, left = (limits.total or math.inf) + patience, deadline.left()
+    if left == 0:
+        raise AppError(Code.UPSTREAM_TIMEOUT, "The request took longer than it may")
+    if left >= total and not patience:
         return limits
     return aiohttp.ClientTimeout(
-        total=(limits.total or 0) + seconds, connect=limits.connect, sock_read=(limits.sock_read or 0) + seconds
+        total=min(total, left), connect=limits.connect, sock_read=(limits.sock_read or 0) + patience
     )
 
 

@@ -56,7 +56,7 @@ class Visit:
     inside: bool = False
 
     async def run(self, admission: Admission, seconds_left: float = LONG) -> None:
-        async with admission.enter(seconds_left):
+        async with admission.enter(lambda: seconds_left):
             self.order.append(self.number)
             self.inside = True
             try:
@@ -73,7 +73,7 @@ async def settle() -> None:
 
 async def refusal(admission: Admission, seconds_left: float = LONG) -> AppError:
     with pytest.raises(AppError) as refused:
-        async with admission.enter(seconds_left):
+        async with admission.enter(lambda: seconds_left):
             pass
     return refused.value
 
@@ -96,7 +96,7 @@ async def test_a_request_beyond_limit_and_queue_is_refused_at_once() -> None:
 @pytest.mark.parametrize(("patience", "seconds_left"), [(0.0, LONG), (LONG, 0.0), (LONG, -1.0)])
 async def test_nobody_waits_longer_than_patience_and_deadline_allow(patience: float, seconds_left: float) -> None:
     admission = Admission("orders", limited(1), patient(seconds=patience))
-    async with admission.enter(LONG):
+    async with admission.enter(lambda: LONG):
         error = await refusal(admission, seconds_left)
         assert error.code is Code.UNAVAILABLE
         assert admission.waiting == 0
@@ -119,7 +119,7 @@ async def test_nobody_overtakes_those_who_wait() -> None:
     limit = limited(1)
     admission, order = Admission("orders", limit, patient()), list[int]()
     visits = [Visit(number, order) for number in range(3)]
-    async with admission.enter(LONG):
+    async with admission.enter(lambda: LONG):
         tasks = [asyncio.create_task(visit.run(admission)) for visit in visits[:2]]
         await settle()
         limit.limit = 2
@@ -134,7 +134,7 @@ async def test_nobody_overtakes_those_who_wait() -> None:
 async def test_a_raised_limit_lets_in_as_many_as_fit() -> None:
     limit = limited(1)
     admission, visits = Admission("orders", limit, patient()), [Visit(number) for number in range(4)]
-    async with admission.enter(LONG):
+    async with admission.enter(lambda: LONG):
         tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
         await settle()
         limit.limit = 3
@@ -161,7 +161,7 @@ async def test_a_lowered_limit_lets_nobody_in_until_enough_have_left() -> None:
 
 async def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
     admission = Admission("orders", limited(1), patient(places=1))
-    async with admission.enter(LONG):
+    async with admission.enter(lambda: LONG):
         waiter = asyncio.create_task(Visit(1).run(admission))
         await settle()
         waiter.cancel()
@@ -172,7 +172,7 @@ async def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
 async def test_a_place_given_to_a_waiter_that_is_cancelled_before_it_runs_is_given_on() -> None:
     admission = Admission("orders", limited(1), patient())
     gone, next_in_line = Visit(1), Visit(2)
-    async with admission.enter(LONG):
+    async with admission.enter(lambda: LONG):
         cancelled, task = (asyncio.create_task(visit.run(admission)) for visit in (gone, next_in_line))
         await settle()
     assert (admission.in_flight, admission.waiting) == (1, 1)
@@ -188,7 +188,7 @@ async def test_a_place_given_to_a_waiter_that_is_cancelled_before_it_runs_is_giv
 async def test_a_waiter_cancelled_as_the_place_comes_free_is_passed_over() -> None:
     admission = Admission("orders", limited(1), patient())
     gone, next_in_line = Visit(1), Visit(2)
-    async with admission.enter(LONG):
+    async with admission.enter(lambda: LONG):
         cancelled, task = (asyncio.create_task(visit.run(admission)) for visit in (gone, next_in_line))
         await settle()
         cancelled.cancel()
@@ -205,7 +205,7 @@ async def test_the_limit_is_told_the_time_inside_but_not_in_the_queue() -> None:
     samples.limit = 1
     admission = Admission("orders", samples, patient(), clock=clock)
     visit = Visit(1)
-    async with admission.enter(LONG):
+    async with admission.enter(lambda: LONG):
         task = asyncio.create_task(visit.run(admission))
         await settle()
         clock.now += 3.0
@@ -220,7 +220,7 @@ async def test_the_limit_is_told_the_time_inside_but_not_in_the_queue() -> None:
 async def test_the_limit_is_told_of_a_time_out(error: Exception) -> None:
     clock, samples = Clock(), Samples()
     admission = Admission("orders", samples, patient(), clock=clock)
-    place = admission.enter(LONG)
+    place = admission.enter(lambda: LONG)
     await place.__aenter__()
     clock.now += 5.0
     await place.__aexit__(type(error), error, None)
@@ -235,7 +235,7 @@ async def test_what_ends_otherwise_tells_nothing_of_the_latency(error: BaseExcep
     samples = Samples()
     admission = Admission("orders", samples, patient())
     with pytest.raises(type(error)):
-        async with admission.enter(LONG):
+        async with admission.enter(lambda: LONG):
             raise error
     assert samples.told == []
     assert admission.in_flight == 0
@@ -244,7 +244,7 @@ async def test_what_ends_otherwise_tells_nothing_of_the_latency(error: BaseExcep
 async def test_a_forgotten_answer_tells_nothing_and_gives_its_place_back() -> None:
     samples = Samples()
     admission = Admission("orders", samples, patient())
-    async with admission.enter(LONG) as place:
+    async with admission.enter(lambda: LONG) as place:
         place.forget()
     assert samples.told == []
     assert admission.in_flight == 0
@@ -252,7 +252,7 @@ async def test_a_forgotten_answer_tells_nothing_and_gives_its_place_back() -> No
 
 async def test_while_there_is_room_entering_does_not_suspend() -> None:
     admission = Admission("orders", limited(1), patient())
-    entering = admission.enter(LONG).__aenter__()
+    entering = admission.enter(lambda: LONG).__aenter__()
     with pytest.raises(StopIteration):
         entering.send(None)
     assert admission.in_flight == 1

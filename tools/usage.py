@@ -1,4 +1,4 @@
-"""CPU time and memory of process trees, from /proc."""
+"""CPU time, memory and open files of process trees, from /proc."""
 
 import os
 import resource
@@ -22,6 +22,7 @@ class Usage:
     """Bytes; a page that several processes share counts once."""
     largest: int
     """Bytes that the largest single process has had resident at its peak."""
+    open_files: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def _usage(pids: list[int], processes: Mapping[int, _Process]) -> Usage:
         cpu_seconds=sum(processes[pid].cpu_seconds for pid in pids if pid in processes),
         memory=sum(_field(pid, "smaps_rollup", "Pss") for pid in pids),
         largest=max(_field(pid, "status", "VmHWM") for pid in pids),
+        open_files=sum(map(_open_files, pids)),
     )
 
 
@@ -103,3 +105,11 @@ def _field(pid: int, file: str, name: str) -> int:
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return 0
     return sum(int(line.split()[1]) * KIB for line in lines if line.startswith(f"{name}:"))
+
+
+def _open_files(pid: int) -> int:
+    """0 if the process is gone or its owner does not let us look."""
+    try:
+        return sum(1 for _ in (PROC / str(pid) / "fd").iterdir())
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools import usage
 from tools.bench import soak, soak_report
 from tools.bench.curves import COLUMNS, HEIGHT, WIDTH, Panel, curves
-from tools.bench.sampler import open_files
 from tools.bench.samples import Kind, Sample, as_line, parse
 from tools.bench.trends import ROOM, SHARE, WARM_UP, Point, trend, trends
 from tools.stack.errors import StackError
@@ -97,6 +97,10 @@ def child() -> Iterator[int]:
         assert process.stdout is not None
         process.stdout.readline()
         yield process.pid
+
+
+def open_files(pid: int) -> int:
+    return usage.of_trees({"it": pid})["it"].open_files
 
 
 def test_open_files_are_those_of_a_whole_tree(child: int) -> None:

@@ -2,9 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -70,9 +69,10 @@ class Sampler:
 
     async def _take(self) -> Sample:
         orders = await newest_order(self._databases["orders-db"]) - self._first_order
+        used = usage.of_trees(self._pids)
         figures: dict[Kind, Mapping[str, float]] = {
-            Kind.MEMORY: {name: used.memory for name, used in usage.of_trees(self._pids).items()},
-            Kind.OPEN_FILES: {name: open_files(pid) for name, pid in self._pids.items()},
+            Kind.MEMORY: {name: part.memory for name, part in used.items()},
+            Kind.OPEN_FILES: {name: part.open_files for name, part in used.items()},
             Kind.CONNECTIONS: await self._of_databases(CONNECTIONS),
             Kind.QUEUE: await self._queues(),
             Kind.OUTBOX_ROWS: await self._of_databases(OUTBOX_ROWS),
@@ -118,32 +118,6 @@ async def opened(stack: RunningStack, management: str) -> AsyncIterator[Sampler]
 async def newest_order(connection: "Connection") -> int:
     """Its id, which counts orders from any moment on: ids are given without gaps while nothing fails."""
     return int(await connection.fetchval(NEWEST_ORDER))
-
-
-def open_files(root: int) -> int:
-    """Of a process and all that descend from it; a process that ends meanwhile has none."""
-    return sum(_count(Path(f"/proc/{pid}/fd")) for pid in _tree(root))
-
-
-def _tree(root: int) -> Iterator[int]:
-    yield root
-    for children in Path(f"/proc/{root}/task").glob("*/children"):
-        for child in _read(children).split():
-            yield from _tree(int(child))
-
-
-def _read(file: Path) -> str:
-    try:
-        return file.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def _count(folder: Path) -> int:
-    try:
-        return sum(1 for _ in folder.iterdir())
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return 0
 
 
 @asynccontextmanager

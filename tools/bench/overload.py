@@ -104,14 +104,14 @@ async def step(stack: RunningStack, tool: Path, capacity: float, times: float, s
 def table(capacity: float, steps: Sequence[Step]) -> Iterator[str]:
     yield f"capacity: {capacity:,.0f} orders/s ({wrk.CONNECTIONS} connections, closed loop)"
     yield ""
-    yield "offered       per s  accepted/s  of capacity  accepted p50  p95 ms  refused p50  p95 ms  broken  gateway MiB"
+    yield "offered       per s  accepted/s  of capacity  accepted p50  p95 ms  refused p50  p95 ms  broken      MiB"
     for row in steps:
         broken = len(row.probe.broken) + row.connection_errors
         yield (
             f"{row.times:>5.1f} times {row.offered:>7,.0f}{row.accepted:>12,.0f}{row.accepted / capacity:>12.0%} "
             f"{percentile(row.probe.accepted, 50):>13.1f}{row.p95:>8.1f}"
             f"{percentile(row.probe.refused, 50):>13.1f}{percentile(row.probe.refused, 95):>8.1f}{broken:>8}"
-            f"{row.gateway_memory / MIB:>13.1f}"
+            f"{row.gateway_memory / MIB:>9.1f}"
         )
 
 

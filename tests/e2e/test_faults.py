@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 
 from tools.faults import scenario
-from tools.faults.__main__ import new_folder, say
 from tools.faults.mutations import MUTATIONS, Mutation
 from tools.faults.plan import Kind
 from tools.faults.report import story
 from tools.faults.round import play
-from tools.faults.system import System
+from tools.faults.system import System, new_folder
 from tools.stack.services import ROOT
 
 SOURCE = ROOT / "src"
@@ -25,7 +24,7 @@ GIVE_UP = 6.0
 @pytest.fixture(scope="module")
 async def system() -> AsyncIterator[System]:
     """On servers of its own, since they are broken."""
-    async with System(new_folder(), say) as system:
+    async with System(new_folder(), print) as system:
         yield system
 
 

@@ -4,15 +4,13 @@ import argparse
 import asyncio
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from tools.faults import report, scenario
 from tools.faults.plan import Kind
 from tools.faults.round import Round, play
-from tools.faults.system import System
+from tools.faults.system import System, new_folder
 from tools.stack.errors import StackError
 from tools.stack.services import ROOT
 
@@ -56,13 +54,6 @@ async def run(options: argparse.Namespace) -> list[Round]:
             rounds.append(await play(system, plan, ROOT / "src"))
             say(report.story(rounds[-1]))
     return rounds
-
-
-def new_folder() -> Path:
-    """That PostgreSQL's user can reach, other than Python's own."""
-    folder = Path(tempfile.mkdtemp(prefix="product-order-system-"))
-    folder.chmod(0o755)
-    return folder
 
 
 def say(text: str) -> None:

@@ -137,8 +137,7 @@ class System:
         await asyncio.to_thread(programs.install_missing, self._say)
         self.can_jump = await asyncio.to_thread(clocks.install, self._say)
         # Not in the folder, which PostgreSQL's user perhaps cannot reach.
-        self._clock_folder = Path(tempfile.mkdtemp(prefix="product-order-system-clocks-"))
-        self._clock_folder.chmod(0o755)
+        self._clock_folder = new_folder()
         self._make_servers()
         try:
             await together(*(server.start() for server in self._servers))
@@ -219,6 +218,13 @@ class System:
         if program == "orders":
             urls["PRODUCTS_URL"] = _http(port[f"products-{name.removeprefix('orders-')}"])
         return urls
+
+
+def new_folder() -> Path:
+    """That PostgreSQL's user can reach, other than Python's own."""
+    folder = Path(tempfile.mkdtemp(prefix="product-order-system-"))
+    folder.chmod(0o755)
+    return folder
 
 
 def _targets(name: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from tests.databases import fetch
 from tests.waiting import eventually
 from tools.faults.injection import LAG_SECONDS, heal, inject
 from tools.faults.plan import Fault, Kind
-from tools.faults.system import System
+from tools.faults.system import System, new_folder
 from tools.stack.ports import LOOPBACK
 from tools.stack.services import SOURCE
 
@@ -26,16 +25,8 @@ HOUR = 3600
 
 
 @pytest.fixture(scope="module")
-def folder() -> Path:
-    """The system removes it itself; unlike pytest's own folders it can be reached by PostgreSQL's user."""
-    folder = Path(tempfile.mkdtemp(prefix="product-order-system-faults-"))
-    folder.chmod(0o755)
-    return folder
-
-
-@pytest.fixture(scope="module")
-async def running(folder: Path) -> AsyncIterator[System]:
-    async with System(folder, print) as system:
+async def running() -> AsyncIterator[System]:
+    async with System(new_folder(), print) as system:
         await system.begin(SOURCE, stuck_order_seconds=600)
         yield system
 

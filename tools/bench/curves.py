@@ -6,6 +6,8 @@ from html import escape
 
 COLUMNS, WIDTH, HEIGHT, TOP = 4, 240, 112, 44
 MARGIN, HEAD = 12, 34
+# Of a title at most so many characters wide; a longer one is written smaller.
+FONT, TITLE = 11, 32
 CURVE_WIDTH, CURVE_HEIGHT = WIDTH - 2 * MARGIN, HEIGHT - HEAD - 14
 INK, FAINT, BLUE, RED = "#1f2933", "#9aa5b1", "#2f6f9f", "#b23b3b"
 
@@ -26,7 +28,7 @@ def curves(title: str, panels: Sequence[Panel], mark: float) -> str:
     width, height = COLUMNS * WIDTH, TOP + HEIGHT * -(-len(panels) // COLUMNS)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
-        'font-family="sans-serif" font-size="11">',
+        f'font-family="sans-serif" font-size="{FONT}">',
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         f'<text x="{MARGIN}" y="28" font-size="16" fill="{INK}">{escape(title)}</text>',
     ]
@@ -40,7 +42,8 @@ def _drawn(panel: Panel, full: float, mark: float) -> Iterator[str]:
     """In a panel's own coordinates."""
     colour, bottom = RED if panel.alarming else BLUE, HEAD + CURVE_HEIGHT
     marked = CURVE_WIDTH * mark / full
-    yield f'<text y="12" font-weight="bold" fill="{INK}">{escape(panel.title)}</text>'
+    size = min(FONT, FONT * TITLE / len(panel.title)) if panel.title else FONT
+    yield f'<text y="12" font-size="{size:.1f}" font-weight="bold" fill="{INK}">{escape(panel.title)}</text>'
     yield f'<text y="26" fill="{RED if panel.alarming else INK}">{escape(panel.text)}</text>'
     yield f'<path d="M0 {bottom}H{CURVE_WIDTH}" stroke="{FAINT}"/>'
     yield f'<path d="M{marked:.1f} {HEAD}V{bottom}" stroke="{FAINT}" stroke-dasharray="4 3"/>'

@@ -6,7 +6,7 @@ ones are answered at the door: no request object, no task, no handlers.
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from datetime import UTC, datetime
 
 import structlog
@@ -55,13 +55,13 @@ async def shedding(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def door(app: web.Application) -> Door:
     """Refuses the same way those whose path has no parameter: most of what there can be thousands a second of."""
-    on_their_way: dict[str, _Arrivals] = {}
+    on_their_way: defaultdict[str, _Arrivals] = defaultdict(_Arrivals)
 
     def answer(message: RawRequestMessage) -> bytes | None:
         upstream = _BY_TARGET.get((message.method, message.path))
         if upstream is None or not (service := app[SERVICES][upstream]).admission.is_busy:
             return None
-        arrivals = on_their_way.setdefault(upstream, _Arrivals())
+        arrivals = on_their_way[upstream]
         if not service.admission.refuses(arrivals.count):
             arrivals.add()
             return None

@@ -2,9 +2,10 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
 
-from tools.faults import injection
+from tools.faults import injection, scenario
 from tools.faults.plan import Fault, Plan
 from tools.faults.system import System
 
@@ -25,6 +26,8 @@ class Outages:
     """What was still not ready when it was given up."""
     lasted: dict[Fault, tuple[float, float]] = field(default_factory=dict)
     """Seconds since the round began."""
+    _one_at_a_time: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """By what is broken: a fault waits for the one before it to be healed, however long a server takes to start."""
     _broken: set[Fault] = field(default_factory=set)
     _healed: list[Fault] = field(default_factory=list)
 
@@ -36,15 +39,16 @@ class Outages:
 
     async def _one(self, system: System, fault: Fault, started: float) -> None:
         await asyncio.sleep(started + fault.at - time.monotonic())
-        began = time.monotonic()
-        self._broken.add(fault)
-        try:
-            await injection.inject(system, fault)
-            await asyncio.sleep(fault.seconds)
-            await injection.heal(system, fault)
-        finally:
-            self._broken.discard(fault)
-            self.lasted[fault] = began - started, time.monotonic() - started
+        async with self._one_at_a_time[scenario.subject(fault)]:
+            began = time.monotonic()
+            self._broken.add(fault)
+            try:
+                await injection.inject(system, fault)
+                await asyncio.sleep(fault.seconds)
+                await injection.heal(system, fault)
+            finally:
+                self._broken.discard(fault)
+                self.lasted[fault] = began - started, time.monotonic() - started
         self._healed.append(fault)
         if not self._broken:
             await self._recover(system)

@@ -93,7 +93,7 @@ def collide(one: Fault, other: Fault) -> bool:
 
     A part and a link of it may well break together.
     """
-    if _subject(one) != _subject(other):
+    if subject(one) != subject(other):
         return False
     return one.at < _over(other) and other.at < _over(one)
 
@@ -110,7 +110,8 @@ def _line(fault: Fault) -> str:
     return f"{fault.at:6.1f} s: {fault}{jump} for {fault.seconds:.1f} s"
 
 
-def _subject(fault: Fault) -> str:
+def subject(fault: Fault) -> str:
+    """The part or link that is broken."""
     return BROKER if fault.kind is Kind.DELETE_QUEUE else fault.target
 
 

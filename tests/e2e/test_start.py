@@ -95,7 +95,9 @@ async def test_migrations_say_what_they_did(owner_url: str) -> None:
     first, second = [await run("shared.migrate", "orders", environment=urls) for _ in range(2)]
 
     assert (first.status, second.status) == (0, 0)
-    assert first.stdout == "migrate orders: 0001_orders.sql, 0002_outbox.sql, 0003_idempotency.sql\n"
+    assert (
+        first.stdout == "migrate orders: 0001_orders.sql, 0002_outbox.sql, 0003_idempotency.sql, 0004_cancelled.sql\n"
+    )
     assert second.stdout == "migrate orders: nothing to do\n"
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from tools.faults import injection, scenario
-from tools.faults.plan import Fault, Plan
+from tools.faults.plan import PARTS, Fault, Plan
 from tools.faults.system import System
 
 # The promise: within this many seconds, and without a restart.
@@ -26,8 +26,8 @@ class Outages:
     """What was still not ready when it was given up."""
     lasted: dict[Fault, tuple[float, float]] = field(default_factory=dict)
     """Seconds since the round began."""
-    _one_at_a_time: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
-    """By what is broken: a fault waits for the one before it to be healed, however long a server takes to start."""
+    _one_at_a_time: defaultdict[object, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """A fault of a part waits for the one before it to be healed, however long that takes to start; links do not."""
     _broken: set[Fault] = field(default_factory=set)
     _healed: list[Fault] = field(default_factory=list)
 
@@ -39,7 +39,8 @@ class Outages:
 
     async def _one(self, system: System, fault: Fault, started: float) -> None:
         await asyncio.sleep(started + fault.at - time.monotonic())
-        async with self._one_at_a_time[scenario.subject(fault)]:
+        subject = scenario.subject(fault)
+        async with self._one_at_a_time[subject if subject in PARTS else fault]:
             began = time.monotonic()
             self._broken.add(fault)
             try:

@@ -9,7 +9,6 @@ import time
 from collections import defaultdict, deque
 from datetime import UTC, datetime
 
-import structlog
 from aiohttp import web
 from aiohttp.http_parser import RawRequestMessage
 
@@ -21,14 +20,11 @@ from gateway.service import Service
 from shared import envelope, tracing
 from shared.envelope import Origin
 from shared.errors import AppError, Code
-from shared.metrics import METRICS as SHARED
 from shared.web.door import Door
 from shared.web.head import problem
-from shared.web.middleware import Handler
+from shared.web.middleware import Handler, record
 from shared.web.requests import MAX_BODY
 from shared.web.security import DEFAULTS
-
-log = structlog.get_logger()
 
 _BY_TARGET: dict[tuple[str, str], str] = {
     (route.method, route.path): route.upstream for route in ROUTES if "{" not in route.path
@@ -98,15 +94,8 @@ def _refuse(service: Service, message: RawRequestMessage) -> bytes:
     error = _overload(service)
     body = envelope.failure(error, Origin(here.trace_id, message.path, datetime.now(UTC)))
     seconds = time.perf_counter() - started
-    SHARED.observe_request(message.method, message.path, error.status, seconds)
     token = tracing.current.set(here)
-    log.info(
-        "request",
-        method=message.method,
-        path=message.path,
-        status=error.status,
-        duration_ms=round(seconds * 1e3, 2),
-    )
+    record(message.method, message.path, error.status, seconds, route=message.path)
     tracing.current.reset(token)
     return (_HEAD % (here.request_id, len(body))).encode() + body
 

@@ -81,7 +81,7 @@ LIMIT $2
 # Whose age since the cancellation has passed $1 seconds, or that times a power of two up to $3, in the last $2
 # seconds: a range of orders_cancelled for each power.
 LIST_CANCELLED = """
-SELECT id, trace_id
+SELECT DISTINCT id, trace_id
 FROM generate_series(0, $3::integer) AS doubling
 JOIN orders ON status = 'cancelled'
     AND updated_at <= now() - $1::float8 * 2 ^ doubling * interval '1 second'

@@ -92,6 +92,11 @@ def error_of(error: web.HTTPException) -> AppError:
 def _record(request: web.Request, status: int, seconds: float) -> None:
     resource = request.match_info.route.resource
     route = resource.canonical if resource else "(none)"
-    METRICS.observe_request(request.method if resource else "(any)", route, status, seconds)
+    record(request.method, request.path, status, seconds, route=route, known=resource is not None)
+
+
+def record(method: str, path: str, status: int, seconds: float, *, route: str, known: bool = True) -> None:
+    """The metrics and the access line of a request; one of no known route counts for no method either."""
+    METRICS.observe_request(method if known else "(any)", route, status, seconds)
     write = log.debug if route in _QUIET else log.info
-    write("request", method=request.method, path=request.path, status=status, duration_ms=round(seconds * 1e3, 2))
+    write("request", method=method, path=path, status=status, duration_ms=round(seconds * 1e3, 2))

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import aiormq
 import structlog
@@ -38,6 +38,7 @@ class SupervisedConnection:
     async def run(self) -> NoReturn:
         """Runs until it is cancelled; the wait between tries grows to 5 s."""
         backoff = Backoff()
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
         while True:
             try:
                 await self._connect_and_hold(backoff)
@@ -48,6 +49,9 @@ class SupervisedConnection:
             except Exception:
                 # Whatever a broken peer or proxy makes the client library raise, a new connection is the answer.
                 log.exception("broker session crashed", connection=self._name)
+            if task.cancelling():
+                # aiormq loses a cancellation that comes while it clears up after a failed connect.
+                raise asyncio.CancelledError
             await asyncio.sleep(backoff.next())
 
     async def _connect_and_hold(self, backoff: Backoff) -> None:

@@ -233,14 +233,20 @@ async def test_a_service_that_ends_by_itself_is_complained_of_and_stays_down(sys
 async def test_a_round_begins_with_nothing_from_before_and_code_of_its_own(
     system: System, api: Api, product_id: int, tmp_path: Path
 ) -> None:
-    await order(api, product_id)  # so that the product is in the cache
-    for name in ("products-1", "products-2"):
-        await system.parts[name].kill()
+    async def is_cached() -> bool:
+        """What an order makes so, unless the event of the new product comes between."""
+        await order(api, product_id)
+        async with Redis.from_url(system.redis_url("orders-redis")) as redis:
+            return bool(await redis.exists(f"product:{product_id}"))
 
     async def is_accepted() -> bool:
         """From the cache, which may be too slow once on a busy machine; its event then waits in the queue."""
         return (await order(api, product_id)).status == 201
 
+    assert await status(api, await order(api, product_id), wait=20) == "done"
+    await eventually(is_cached)
+    for name in ("products-1", "products-2"):
+        await system.parts[name].kill()
     await eventually(is_accepted)
     source = tmp_path / "source"
     source.symlink_to(SOURCE)

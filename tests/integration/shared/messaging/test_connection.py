@@ -1,0 +1,39 @@
+"""A connection to the broker, where its library needs help."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiormq.abc import AbstractConnection
+
+from shared.messaging.connection import SupervisedConnection
+
+
+@asynccontextmanager
+async def no_session(_: AbstractConnection) -> AsyncIterator[asyncio.Future[object]]:
+    yield asyncio.Future()
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_a_cancellation_ends_it_whenever_it_comes(turns: int) -> None:
+    """A broker that closes at once: the cancellation comes so many turns of the event loop after that."""
+    closed = asyncio.Event()
+
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        closed.set()
+
+    async with await asyncio.start_server(close, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        running = asyncio.create_task(SupervisedConnection(f"amqp://127.0.0.1:{port}", "test", no_session).run())
+        await closed.wait()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        running.cancel()
+        done, _ = await asyncio.wait({running}, timeout=5)
+        ended = bool(done)
+        running.cancel()
+        await asyncio.wait({running})
+
+    assert ended

@@ -43,8 +43,8 @@ ops: venv ## the operator's tools: make ops ARGS="reconcile --json"
 	@$(VENV)/python -m tools.ops $(ARGS)
 
 .PHONY: test
-test: venv ## run all tests, on servers of their own
-	@$(VENV)/python -m pytest
+test: venv ## run all tests in two processes, each on servers of its own
+	@$(VENV)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
 check: venv ## run the linters and the type checker

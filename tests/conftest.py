@@ -2,13 +2,25 @@
 
 import tempfile
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.broker import Vhost, Vhosts
 from tests.databases import Databases
+from tools.faults import clocks
+from tools.stack import programs
+from tools.stack.errors import StackError
 from tools.stack.servers import Servers
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Before there are workers: apt-get may take longer than a test may. What cannot be installed a test will say."""
+    if not hasattr(session.config, "workerinput"):
+        with suppress(StackError):
+            programs.install_missing(print)
+            clocks.install(print)
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,12 @@ from tools.stack.errors import StackError
 INSTALL_SECONDS = 900
 
 # policy-rc.d keeps maintainer scripts from starting servers, createcluster.d keeps postgresql from making a
-# default cluster. Both go when the shell ends; one that an administrator made stays as it is.
+# default cluster. Both go when the shell ends; one that an administrator made stays as it is. One such shell at a
+# time: the files of one would be taken away under another.
 SCRIPT = """
 set -eu
+exec 9> /run/product-order-system.lock
+flock -w 600 9
 made=
 trap 'rm -f $made' EXIT
 trap 'exit 130' INT TERM

@@ -91,6 +91,6 @@ lock: venv ## resolve setup.cfg into requirements/*.txt again
 	@$(COMPILE) --extra dev --output-file requirements/dev.txt setup.cfg
 
 .PHONY: clean
-clean: venv ## stop the system, delete its data and .venv
-	@$(STACK) clean
+clean: $(if $(wildcard .local),venv) ## stop the system, delete its data and .venv
+	@[ ! -e .local ] || $(STACK) clean
 	@rm -rf .venv .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build dist

@@ -27,7 +27,9 @@ class RunningStack:
             answer = await call("GET", f"{self.url['gateway']}/health/ready")
         except OSError:
             raise StackError(DOWN) from None
-        checks = answer.body["data"]["checks"]
+        checks = answer.body["data"].get("checks")
+        if checks is None:
+            raise StackError("the system was started with API_KEYS, and this has no key: `make up` without them")
         if failed := [name for name, outcome in checks.items() if outcome != "ok"]:
             raise StackError(f"the system is not wholly up, the gateway misses: {', '.join(failed)}")
 

@@ -36,7 +36,7 @@ class Address:
     def __init__(self, upstream: Upstream) -> None:
         self.upstream = upstream
         self.breaker = Breaker()
-        self.in_flight = 0
+        self.load = 0
 
     async def is_ready(self) -> bool:
         """Not if it cannot be asked either."""
@@ -46,10 +46,10 @@ class Address:
             return False
 
     @contextmanager
-    def attempt(self, permit: Permit) -> Iterator[Attempt]:
-        """Counts a request; one that ends untold has failed, unless its client has left."""
+    def attempt(self, permit: Permit, *, waits: bool) -> Iterator[Attempt]:
+        """One that ends untold has failed, unless its client has left; one that `waits` by intention is no load."""
         attempt = Attempt(self.breaker, permit)
-        self.in_flight += 1
+        self.load += not waits
         try:
             yield attempt
         except AppError:
@@ -57,6 +57,6 @@ class Address:
                 attempt.tell(ok=False)
             raise
         finally:
-            self.in_flight -= 1
+            self.load -= not waits
             if not attempt.told:
                 attempt.forget()

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from gateway.concurrency import ConcurrencyLimit
+from gateway.metrics import METRICS
 from gateway.patience import Patience
 from shared import deadline
 from shared.errors import AppError, Code
@@ -70,6 +71,7 @@ class Admission:
                 return self._clock()
         else:
             self._patience.refused(now)
+        METRICS.refused.labels("overload").inc()
         raise AppError(Code.UNAVAILABLE, f"{self._service} has too much to do", retry_after=1)
 
     async def _wait(self, seconds: float) -> bool:

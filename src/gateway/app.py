@@ -13,7 +13,7 @@ from gateway.cors import cors
 from gateway.docs import DOCS, Docs
 from gateway.forward import SECONDS, SERVICES, WAITING, forward
 from gateway.guard import guard
-from gateway.middleware import one_envelope, validation
+from gateway.middleware import expectation, one_envelope, validation
 from gateway.rate import RateLimiter
 from gateway.routes import ROUTES
 from gateway.service import open_service
@@ -40,9 +40,9 @@ def create_app(settings: Settings) -> web.Application:
     app.add_routes(health.ROUTES)
     app.add_routes(docs.ROUTES)
     app.add_routes(
-        web.get(route.path, forward, allow_head=not route.streamed)
+        web.get(route.path, forward, allow_head=not route.streamed, expect_handler=expectation)
         if route.method == "GET"
-        else web.route(route.method, route.path, forward)
+        else web.route(route.method, route.path, forward, expect_handler=expectation)
         for route in ROUTES
     )
 

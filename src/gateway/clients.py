@@ -17,7 +17,7 @@ _SITE_BITS = 64
 
 
 def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Network]) -> str:
-    """The address to count requests by: an IPv4 address, or an IPv6 network of /64, as a client may have all of one.
+    """In its shortest form, and without a zone, which means nothing elsewhere (RFC 4007 §6).
 
     `forwarded_for` are the values of `X-Forwarded-For`, read from the right only as far as trusted proxies wrote them.
     """
@@ -26,7 +26,16 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
         if not _is_trusted(client, trusted) or _parse(hop) is None:
             break
         client = hop
-    return _counted(client)
+    return _plain(client)
+
+
+@lru_cache(_CACHED)
+def bucket(client: str) -> str:
+    """What requests are counted by: an IPv4 address, or an IPv6 network of /64, as a client may have all of one."""
+    address = _parse(client)
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((int(address) >> _SITE_BITS << _SITE_BITS, _SITE_BITS)))
+    return client
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
@@ -70,12 +79,10 @@ def _parse_short(text: str) -> Address | None:
 
 
 @lru_cache(_CACHED)
-def _counted(text: str) -> str:
+def _plain(text: str) -> str:
     """A peer that has no IP address, as on a Unix socket, is itself."""
     address = _parse(text)
-    if isinstance(address, IPv6Address):
-        return str(IPv6Network((int(address) >> _SITE_BITS << _SITE_BITS, _SITE_BITS)))
-    return text if address is None else str(address)
+    return text if address is None else str(type(address)(int(address)))
 
 
 def _unmapped(network: Network) -> Network:

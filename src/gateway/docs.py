@@ -70,7 +70,8 @@ class Ready:
     def answer(self, request: web.Request) -> web.Response:
         """304 for a client that has it (RFC 9110 §13.1.2)."""
         if _has(request.if_none_match, self.tag):
-            response = web.Response(status=HTTPStatus.NOT_MODIFIED)
+            # A cache replaces the headers that it keeps by these (RFC 9111 §3.2).
+            response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_SAFE)
         else:
             charset = "utf-8" if self.content_type == _HTML else None
             response = web.Response(body=self.body, content_type=self.content_type, charset=charset, headers=_SAFE)

@@ -8,7 +8,7 @@ from aiohttp.typedefs import Middleware
 
 from gateway.access import ApiKey, Keyring, Scope, require
 from gateway.answers import add_headers
-from gateway.clients import Network, client_address
+from gateway.clients import Network, bucket, client_address
 from gateway.metrics import METRICS
 from gateway.middleware import is_forwarded, route_of
 from gateway.rate import RateLimiter
@@ -16,8 +16,9 @@ from shared.errors import AppError, Code
 from shared.web.health import DETAILED
 from shared.web.middleware import Handler
 
-# The address that a request counts for.
+# The address that a request comes from, and the name of its API key if it has one.
 CLIENT = web.RequestKey("client", str)
+KEY_NAME = web.RequestKey("key_name", str)
 
 _FORWARDED_FOR = "X-Forwarded-For"
 _METRICS = "/metrics"
@@ -37,7 +38,9 @@ def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequenc
         finally:
             # A wrong key counts too, for the address that tries it.
             if limiter is not None and is_forwarded(request):
-                _take(request, limiter, f"key {key.name}" if key else client)
+                _take(request, limiter, f"key {key.name}" if key else bucket(client))
+        if key is not None:
+            request[KEY_NAME] = key.name
         if keyring is not None:
             require(key, _scope(request))
             request[DETAILED] = key is not None and Scope.OPS in key.scopes

@@ -4,18 +4,19 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from gateway.routes import BY_PATTERN, Route
 from shared import envelope
 from shared.errors import STATUS, AppError, Code
 from shared.web.middleware import Handler
-from shared.web.requests import read_json, read_path, read_query
+from shared.web.requests import holds_back, read_json, read_path, read_query
 from shared.web.responses import answer
 
 # Of a forwarded request, checked.
 QUERY = web.RequestKey("query", dict[str, Any])
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CODE_OF = {status: code for code, status in reversed(tuple(STATUS.items()))}
 
 
@@ -29,8 +30,17 @@ async def validation(request: web.Request, handler: Handler) -> web.StreamRespon
         if route.header is not None:
             route.header(request)
         if route.body is not None:
+            if holds_back(request):
+                await request.writer.write(_CONTINUE)
+                request.writer.output_size = 0  # it is no part of the answer
             await read_json(request, route.body)
     return await handler(request)
+
+
+async def expectation(request: web.Request) -> None:
+    """Met by `validation`: whoever is refused by the head of a request need not send its body (RFC 9110 §10.1.1)."""
+    if request.version >= HttpVersion11 and request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
 
 
 @web.middleware

@@ -8,6 +8,8 @@ from gateway import examples
 
 Json = dict[str, Any]
 
+_TAG = r'(W/)?"[!#-~\u0080-\u00ff]*"'
+
 # Request headers, by component name.
 PARAMETERS: Mapping[str, Json] = MappingProxyType(
     {
@@ -36,7 +38,7 @@ PARAMETERS: Mapping[str, Json] = MappingProxyType(
             "schema": {
                 "anyOf": [
                     {"type": "string", "const": "*"},
-                    {"type": "string", "pattern": r'^"[0-9]{1,10}"([ \t]*,[ \t]*"[0-9]{1,10}")*$'},
+                    {"type": "string", "pattern": rf"^[ \t,]*({_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)?$"},
                 ],
                 "examples": [examples.ENTITY_TAG],
             },

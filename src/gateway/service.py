@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from operator import attrgetter
 
 import aiohttp
 
@@ -35,17 +34,21 @@ _MOST_WAITING = 256
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it is sent; `patience` are seconds that it may take on top of what any may."""
+    """A request as it is sent; `patience` are seconds that it may take on top of what any may.
+
+    A `hurried` one has so little time, by its client's own wish, that running out of it tells nothing of the service.
+    """
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes | None = None
     patience: float = 0.0
+    hurried: bool = False
 
 
 class Service:
-    """Requests go to the address with the least in flight among those whose breaker lets them through."""
+    """Requests go to the address with the least load among those whose breaker lets them through."""
 
     def __init__(self, name: str, addresses: Sequence[Address], admission: Admission) -> None:
         self.name = name
@@ -68,7 +71,7 @@ class Service:
         """As `Upstream.stream`; tried once."""
         with self._place_to_wait():
             address, permit = self._choose()
-            with address.attempt(permit) as attempt:
+            with address.attempt(permit, waits=True) as attempt:
                 async with address.upstream.stream(
                     call.method, call.target, headers=call.headers, quiet=quiet
                 ) as response:
@@ -103,11 +106,12 @@ class Service:
         """Tries once more where that is safe and may help."""
         self._budget.begin()
         try:
-            outcome = await self._try(call)
+            address, permit = self._choose()
+            outcome = await _try(address, permit, call)
             if _is_worth_repeating(call, outcome) and self._budget.begin_retry():
                 if place is not None:
                     place.forget()  # two tries and a pause are no latency
-                outcome = await self._retry(call, outcome)
+                outcome = await self._retry(call, outcome, address)
         finally:
             self._budget.end()
         if isinstance(outcome, AppError):
@@ -116,41 +120,46 @@ class Service:
             place.forget()  # a failure can be fast because nothing was done
         return outcome
 
-    async def _retry(self, call: Call, outcome: Reply | AppError) -> Reply | AppError:
-        """What came of the first try stays if the deadline leaves no time for another."""
+    async def _retry(self, call: Call, outcome: Reply | AppError, failed: Address) -> Reply | AppError:
+        """What came of the first try, at `failed`, stays if the deadline leaves no time for another."""
         try:
             pause = retries.delay()
             if pause >= deadline.left():
                 return outcome
             METRICS.retries.labels(self.name).inc()
             await asyncio.sleep(pause)
-            return await self._try(call)
+            address, permit = self._choose(failed)
+            return await _try(address, permit, call)
         finally:
             self._budget.end_retry()
 
-    async def _try(self, call: Call) -> Reply | AppError:
-        address, permit = self._choose()
-        with address.attempt(permit) as attempt:
-            try:
-                reply = await address.upstream.request(
-                    call.method, call.target, headers=call.headers, body=call.body, patience=call.patience
-                )
-            except AppError as error:
-                attempt.tell(ok=False)
-                return error
-            attempt.tell(ok=reply.status not in _BROKEN)
-            return reply
-
-    def _choose(self) -> tuple[Address, Permit]:
-        """Equals take turns. Raises AppError UNAVAILABLE if every breaker is open."""
+    def _choose(self, failed: Address | None = None) -> tuple[Address, Permit]:
+        """Equals take turns, `failed` comes last. Raises AppError UNAVAILABLE if every breaker is open."""
         now = time.monotonic()
         self._rotation.rotate()
-        for address in sorted(self._rotation, key=attrgetter("in_flight")):
+        for address in sorted(self._rotation, key=lambda each: (each is failed, each.load)):
             if permit := address.breaker.permit(now):
                 return address, permit
         wait = min(address.breaker.retry_after(now) for address in self.addresses)
+        METRICS.refused.labels("breaker").inc()
         message = f"{self.name} has failed too often and is left alone for a while"
         raise AppError(Code.UNAVAILABLE, message, retry_after=math.ceil(wait) or 1)
+
+
+async def _try(address: Address, permit: Permit, call: Call) -> Reply | AppError:
+    with address.attempt(permit, waits=call.patience > 0) as attempt:
+        outcome: Reply | AppError
+        try:
+            outcome = await address.upstream.request(
+                call.method, call.target, headers=call.headers, body=call.body, patience=call.patience
+            )
+        except AppError as error:
+            outcome = error
+        if call.hurried and outcome.status == HTTPStatus.GATEWAY_TIMEOUT:  # by our clock or, told of it, the service's
+            attempt.forget()
+        else:
+            attempt.tell(ok=isinstance(outcome, Reply) and outcome.status not in _BROKEN)
+        return outcome
 
 
 def _is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:

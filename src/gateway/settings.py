@@ -42,7 +42,7 @@ class Settings:
                 connect=environment.seconds("UPSTREAM_CONNECT_SECONDS", 1.0, low=0.1, high=60.0),
                 read=environment.seconds("UPSTREAM_READ_SECONDS", 4.5, low=0.1, high=60.0),
             ),
-            api_keys=environment.parsed("API_KEYS", parse_keys, []),
+            api_keys=environment.parsed("API_KEYS", _keys, []),
             rate_limit=environment.parsed("RATE_LIMIT", parse_rate_limit, None),
             trusted_proxies=environment.parsed("TRUSTED_PROXIES", parse_networks, ()),
             cors_origins=environment.parsed("CORS_ORIGINS", _origins, ()),
@@ -56,6 +56,14 @@ class Settings:
             )
         environment.check()
         return settings
+
+
+def _keys(text: str) -> list[ApiKey]:
+    """Raises ValueError for none too: `$A;$B` of two empty variables is meant to close the door, not to open it."""
+    keys = parse_keys(text)
+    if not keys:
+        raise ValueError("names no key; leave it empty if that is meant")
+    return keys
 
 
 def _origins(text: str) -> tuple[str, ...]:

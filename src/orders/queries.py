@@ -69,23 +69,25 @@ WITH changed AS (
 SELECT * FROM changed
 """
 
+CLOCK = "SELECT now()"
+
 # Oldest first, by orders_status.
 LIST_PENDING = """
-SELECT id, trace_id, extract(epoch FROM now() - created_at)::float8
+SELECT id, trace_id, extract(epoch FROM $3::timestamptz - created_at)::float8
 FROM orders
 WHERE status = 'pending' AND id > $1
 ORDER BY id
 LIMIT $2
 """
 
-# Whose age since the cancellation has passed $1 seconds, or that times a power of two up to $3, in the last $2
+# Whose age since the cancellation has passed $1 seconds, or that times a power of two up to a day, in the last $2
 # seconds: a range of orders_cancelled for each power.
 LIST_CANCELLED = """
 SELECT DISTINCT id, trace_id
-FROM generate_series(0, $3::integer) AS doubling
+FROM generate_series(0, greatest(0, floor(log(2, (86400 / $1::float8)::numeric)))::integer) AS doubling
 JOIN orders ON status = 'cancelled'
-    AND updated_at <= now() - $1::float8 * 2 ^ doubling * interval '1 second'
-    AND updated_at > now() - ($1::float8 * 2 ^ doubling + $2::float8) * interval '1 second'
+    AND updated_at <= $3::timestamptz - $1::float8 * 2 ^ doubling * interval '1 second'
+    AND updated_at > $3::timestamptz - ($1::float8 * 2 ^ doubling + $2::float8) * interval '1 second'
 ORDER BY id
 LIMIT $4
 """

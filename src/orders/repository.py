@@ -70,16 +70,22 @@ async def final(connection: Connection, order_ids: Sequence[int]) -> list[int]:
     return [row["id"] for row in await connection.fetch(queries.FIND_FINAL, order_ids)]
 
 
-async def pending(connection: Connection, above_id: int, rows: int) -> list[Pending]:
+async def clock(connection: Connection) -> datetime:
+    """That of the database, by which all times in it were set."""
+    now: datetime = await connection.fetchval(queries.CLOCK)
+    return now
+
+
+async def pending(connection: Connection, now: datetime, above_id: int, rows: int) -> list[Pending]:
     """Oldest first."""
-    return [Pending(*row) for row in await connection.fetch(queries.LIST_PENDING, above_id, rows)]
+    return [Pending(*row) for row in await connection.fetch(queries.LIST_PENDING, above_id, rows, now)]
 
 
 async def cancelled(
-    connection: Connection, age: float, since: float, doublings: int, rows: int
+    connection: Connection, now: datetime, age: float, since: float, rows: int
 ) -> list[tuple[int, str]]:
     """Id and trace id where the time since passed that age, or a doubling of it, in the last `since` seconds."""
-    found = await connection.fetch(queries.LIST_CANCELLED, age, since, doublings, rows)
+    found = await connection.fetch(queries.LIST_CANCELLED, age, since, now, rows)
     return [(row["id"], row["trace_id"]) for row in found]
 
 

@@ -7,6 +7,7 @@
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 
 import structlog
 
@@ -21,7 +22,6 @@ log = structlog.get_logger()
 _PAGE = 1_000
 # The oldest; a backlog longer than this is no accident that sending again would mend.
 _MOST = 10_000
-_DAY = 86_400.0
 
 
 class Sweeper:
@@ -39,31 +39,32 @@ class Sweeper:
         self._stuck_after = stuck_after
         self._is_up = is_up
         self._started_at = time.monotonic()
-        self._swept_at: float | None = None
+        self._swept_at: datetime | None = None
         self.interval = min(15.0, stuck_after / 4)
 
     async def sweep(self) -> None:
         if not await self._is_up():
             return
-        now = time.monotonic()
-        since = math.inf if self._swept_at is None else now - self._swept_at
+        async with self._database.connection() as connection:
+            # The clock that the ages are of, read once: however late a query comes, no age falls between two sweeps.
+            now = await repository.clock(connection)
+        since = math.inf if self._swept_at is None else (now - self._swept_at).total_seconds()
         seen, last_id = 0, 0
         while seen < _MOST:
             async with self._database.connection() as connection:
-                pending = await repository.pending(connection, last_id, _PAGE)
+                pending = await repository.pending(connection, now, last_id, _PAGE)
             await self._announce([order for order in pending if is_due(order.age, since, self._stuck_after)])
             seen += len(pending)
             if len(pending) < _PAGE:
                 break
             last_id = pending[-1].id
         # After a start only what has come due just before: what did earlier comes due again.
-        await self._sweep_cancelled(min(since, now - self._started_at + self.interval))
+        await self._sweep_cancelled(now, min(since, time.monotonic() - self._started_at + self.interval))
         self._swept_at = now
 
-    async def _sweep_cancelled(self, since: float) -> None:
-        doublings = max(0, math.floor(math.log2(_DAY / self._stuck_after)))
+    async def _sweep_cancelled(self, now: datetime, since: float) -> None:
         async with self._database.connection() as connection:
-            orders = await repository.cancelled(connection, self._stuck_after, since, doublings, _MOST)
+            orders = await repository.cancelled(connection, now, self._stuck_after, since, _MOST)
         if orders:
             await self._write(orders)
             log.info(

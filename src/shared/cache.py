@@ -18,6 +18,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from shared import deadline
 from shared.backoff import Backoff
 from shared.batching import Batcher
 from shared.metrics import METRICS
@@ -99,8 +100,13 @@ class Cache:
 
     async def drop(self, keys: Collection[str]) -> None:
         """After the commit, before the answer: no later `get` returns what was true before the write."""
-        if keys:
+        if not keys:
+            return
+        try:
             await self._drops.submit(keys)
+        except BaseException:
+            self._owe(keys)  # who gives up while it waits for its turn has written all the same
+            raise
 
     @asynccontextmanager
     async def dropping(self, keys: Collection[str]) -> AsyncIterator[None]:
@@ -146,8 +152,10 @@ class Cache:
             task.exception()  # its readers may all have left; their limits are not this task's failure
 
     async def _load(self, key: str, lease: bytes, load: Load) -> bytes | None:
-        async with asyncio.timeout(_LEASE / 2):
-            value = await load()
+        # Not the deadline of the reader that came first: others wait for this too.
+        with deadline.until(_LEASE / 2):
+            async with asyncio.timeout(_LEASE / 2):
+                value = await load()
         ttl = (_TTL_OF_NONE if value is None else _TTL) * random.uniform(0.8, 1.0)  # noqa: S311  # jitter
         try:
             async with asyncio.timeout(_LIMIT):

@@ -31,6 +31,9 @@ _OUTAGES = (
     asyncpg.TransactionRollbackError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
+    # The schema is not there yet, or was changed under a statement: nothing that was asked for is at fault.
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.SyntaxOrAccessError,
 )
 
 
@@ -46,7 +49,7 @@ class Database:
         try:
             connection = await self._pool.acquire(timeout=min(_ACQUIRE, limit))
         except _OUTAGES as error:
-            raise AppError(Code.UNAVAILABLE, "The database cannot be reached") from error
+            raise AppError(Code.UNAVAILABLE, "The database cannot be reached, or all connections are taken") from error
         try:
             async with _outage_is_unavailable(limit):
                 yield connection

@@ -51,6 +51,9 @@ class MigrationError(Exception):
     """Names the file that is missing, changed or out of sequence."""
 
 
+_FAILURES = (MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
 def read(folder: Path) -> list[Migration]:
     """The files in order. Raises MigrationError for a name of another form or a gap in the numbers."""
     migrations = []
@@ -147,7 +150,10 @@ def main(arguments: Sequence[str]) -> int:
     except SettingsError as error:
         sys.stderr.write(f"migrate: the settings are wrong\n{error}\n")
         return 2
-    except (MigrationError, asyncpg.PostgresError, OSError, TimeoutError) as error:
+    except asyncpg.ClientConfigurationError as error:
+        sys.stderr.write(f"migrate: the settings are wrong\nDATABASE_OWNER_URL: {error.args[0]}\n")
+        return 2
+    except _FAILURES as error:
         sys.stderr.write(f"migrate {arguments[0]}: {error or 'the server does not answer'}\n")
         return 1
     sys.stdout.write(f"migrate {arguments[0]}: {', '.join(applied) or 'nothing to do'}\n")

@@ -40,10 +40,11 @@ class BackgroundTasks:
 
     def _on_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
-        if self._stopping or task.cancelled():
+        if self._stopping:
             return
         self.failed.add(task.get_name())
-        log.error("background task ended", task=task.get_name(), exc_info=task.exception())
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        log.error("background task ended", task=task.get_name(), exc_info=error)
 
 
 async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> NoReturn:

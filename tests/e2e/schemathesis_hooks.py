@@ -6,6 +6,7 @@ import schemathesis
 from hypothesis import strategies
 
 from gateway import examples
+from shared.contracts.fields import MAX_PRICE
 from shared.pagination import MAX_ID, encode_cursor
 
 # A cursor is opaque to clients: its pattern does not tell one that an answer gave from any other.
@@ -14,9 +15,11 @@ schemathesis.openapi.format("cursor", strategies.integers(1, MAX_ID).map(encode_
 
 @schemathesis.hook
 def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
-    """Writes 1.0 as 1: to JSON Schema they are the same, and the API, which refuses the first, says so in words."""
+    """What the API says in words: 1.0 is written as 1, the same to JSON Schema, and a price has two places."""
     if not isinstance(body, dict):
         return body
+    if isinstance(price := body.get("price"), float) and 0 <= price <= MAX_PRICE:
+        body = {**body, "price": round(price, 2)}
     return {name: int(value) if _is_whole(value) else value for name, value in body.items()}
 
 

@@ -13,6 +13,8 @@ from tools.faults.round import play
 from tools.faults.system import System, new_folder
 from tools.stack.services import ROOT
 
+pytestmark = pytest.mark.timeout(120)
+
 SOURCE = ROOT / "src"
 # Together they break every sort of part, in nine ways out of thirteen.
 SEEDS = (1, 2, 3)

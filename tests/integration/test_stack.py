@@ -1,7 +1,10 @@
 """The processes of the local stack: found again, told apart from strangers, ended for certain."""
 
+import contextlib
+import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -11,12 +14,15 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientTimeout
 
-from tools.stack import assignment, logs, passwords, ports
+from shared.settings import SettingsError
+from tools.stack import assignment, http, logs, passwords, ports
 from tools.stack.cluster import Cluster
 from tools.stack.errors import StackError
 from tools.stack.processes import Command, Daemon, identity
-from tools.stack.services import ROOT
+from tools.stack.servers import PORT_NAMES, Servers
+from tools.stack.services import NAMES, ROOT, SETTINGS, environments
 
 WAITS = "import signal; signal.pause()"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
@@ -215,6 +221,68 @@ def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Pat
         ["00:00:01.250", "gateway", "error: request  status=500\n    Traceback:\n      it broke"],
         ["00:00:02.500", "orders", "batch"],
     ]
+
+
+def test_a_log_that_made_room_is_searched_too(tmp_path: Path) -> None:
+    folder = tmp_path / "log"
+    folder.mkdir()
+    line = {"level": "info", "service": "orders", "event": "request", "trace_id": "aa"}
+    (folder / "orders.log.1").write_text(json.dumps({**line, "timestamp": "2026-01-01T00:00:01Z"}))
+    (folder / "orders.log").write_text(json.dumps({**line, "timestamp": "2026-01-01T00:00:02Z"}))
+
+    assert [f"{found.time:%S}" for found in logs.find(tmp_path, "aa")] == ["01", "02"]
+    assert [f"{found.time:%S}" for found in logs.latest(tmp_path, "aa")] == ["02"]
+
+
+async def test_a_server_that_hangs_is_named_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "LIMIT", ClientTimeout(total=0.1))
+    with socket.create_server((ports.LOOPBACK, 0)) as silent:
+        url = f"http://{ports.LOOPBACK}:{silent.getsockname()[1]}/products"
+        with pytest.raises(OSError, match=f"^GET {url}: no answer within 0.1 s$"):
+            await http.call("GET", url)
+
+
+async def test_one_that_hangs_since_before_is_not_ended_but_named(start: Start, tmp_path: Path) -> None:
+    start("sleeper", WAITS)
+
+    with pytest.raises(StackError, match=r"within 0.1 s; it was running already: .*make down"):
+        await Daemon("sleeper", tmp_path).ready(never, limit=0.1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_of_a_service_can_be_given(tmp_path: Path, name: str) -> None:
+    """Whatever it reads is told to it, here and in its container; one that is empty is none."""
+    servers = Servers(tmp_path, dict.fromkeys(PORT_NAMES, 1))
+    port, passwords = dict.fromkeys(NAMES, 1), dict.fromkeys(NAMES, "")
+    read = Read()
+    with contextlib.suppress(SettingsError):
+        importlib.import_module(f"{name}.settings").Settings.load(read)
+
+    told = environments(servers, passwords, port, dict.fromkeys(read.names, "given"))[name]
+    assert set(told) == read.names
+    given = {setting for setting, value in told.items() if value == "given"}
+    assert given == set(SETTINGS[name])
+    assert not set(SETTINGS[name]) & set(environments(servers, passwords, port, dict.fromkeys(read.names, ""))[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_container_takes_the_same_settings(name: str) -> None:
+    compose = (ROOT / "docker-compose.yml").read_text()
+    section = compose.partition(f"\n  {name}:\n")[2].partition("\n\n")[0]
+
+    assert set(re.findall(r"^      ([A-Z_]+): \$\{\1:-", section, re.MULTILINE)) == set(SETTINGS[name])
+
+
+class Read(dict[str, str]):
+    """Nothing is set; remembers what was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # of two texts
+        self.names.add(name)
+        return default
 
 
 async def has_printed(daemon: Daemon, text: str) -> bool:

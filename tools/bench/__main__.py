@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tools import running
+from tools.arguments import whole
 from tools.bench import benchmark, machine, report
 from tools.bench.benchmark import Load
 from tools.running import RunningStack
@@ -18,6 +19,9 @@ from tools.stack.errors import StackError
 SECONDS = 20
 # With a number of orders as the end, the time only guards against a system that hangs.
 ORDERS_SECONDS = 600
+LONGEST = 86_400
+MOST_ORDERS = 1_000_000_000
+MOST_PRODUCTS = 10_000
 
 
 def say(text: str) -> None:
@@ -28,10 +32,15 @@ def main(arguments: Sequence[str]) -> int:
     """The exit status: 1 if anything failed or was lost, with the reason in the output."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     parser.add_argument(
-        "--seconds", type=int, default=os.environ.get("SECONDS"), help=f"how long to order ({SECONDS})"
+        "--seconds",
+        type=whole(1, LONGEST),
+        default=os.environ.get("SECONDS"),
+        help=f"how long to order (SECONDS of the environment, {SECONDS})",
     )
-    parser.add_argument("--orders", type=int, help="stop after so many orders instead")
-    parser.add_argument("--products", type=int, default=10, help="over how many products they go (10)")
+    parser.add_argument("--orders", type=whole(1, MOST_ORDERS), help="stop after so many orders instead")
+    parser.add_argument(
+        "--products", type=whole(1, MOST_PRODUCTS), default=10, help="over how many products they go (10)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--stack", type=Path, default=running.FILE, help="the description of a running stack")
     options = parser.parse_args(arguments)

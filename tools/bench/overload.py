@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools import running, usage
+from tools.arguments import whole
 from tools.bench import machine, wrk
 from tools.bench.__main__ import program
 from tools.bench.benchmark import SETTLE_SECONDS, STOCK, WARM_UP_SECONDS, create_products
@@ -51,7 +52,7 @@ class Step:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.bench.overload", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=int, default=SECONDS, help=f"of each step ({SECONDS})")
+    parser.add_argument("--seconds", type=whole(2, 3600), default=SECONDS, help=f"of each step ({SECONDS})")
     parser.add_argument("--chart", type=Path, help="write an SVG chart there")
     parser.add_argument("--stack", type=Path, default=running.FILE, help="the description of a running stack")
     options = parser.parse_args(arguments)

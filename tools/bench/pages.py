@@ -21,6 +21,7 @@ import aiohttp
 import asyncpg
 
 from shared.pagination import encode_cursor
+from tools.arguments import whole
 from tools.bench import machine
 from tools.stack import migrations, ports, services
 from tools.stack.errors import StackError
@@ -31,6 +32,7 @@ STATEMENT_SECONDS = 600.0
 LIMIT = aiohttp.ClientTimeout(total=10)
 # Few enough that a product's part of a thousand orders fills its pages.
 PRODUCTS = 5
+MOST = 100_000_000
 
 # The same mix at each size: a hundredth is pending, a twentieth rejected, and each product has its share.
 FILL = """
@@ -54,9 +56,11 @@ class Measured:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.bench.pages", description=__doc__.partition("\n")[0])
-    parser.add_argument("--few", type=int, default=1_000)
-    parser.add_argument("--many", type=int, default=1_000_000)
-    parser.add_argument("--requests", type=int, default=300, help="for each page, of each service (300)")
+    parser.add_argument("--few", type=whole(100, MOST), default=1_000)
+    parser.add_argument("--many", type=whole(100, MOST), default=1_000_000)
+    parser.add_argument(
+        "--requests", type=whole(1, 1_000_000), default=300, help="for each page, of each service (300)"
+    )
     options = parser.parse_args(arguments)
     about = machine.now()
     try:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools import costs, running, usage
+from tools.arguments import number, whole
 from tools.bench import machine, report, sampler, samples, soak_report, trends, wrk
-from tools.bench.__main__ import program, say
+from tools.bench.__main__ import MOST_ORDERS, MOST_PRODUCTS, program, say
 from tools.bench.benchmark import SETTLE_SECONDS, STOCK, Load, Result, create_products
 from tools.bench.ledger import Ledger
 from tools.bench.sampler import Sampler
@@ -67,9 +68,16 @@ def main(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.bench.soak", description=__doc__.partition(": ")[2])
-    parser.add_argument("--orders", type=int, default=ORDERS, help=f"how many ({ORDERS:,})")
-    parser.add_argument("--products", type=int, default=PRODUCTS, help=f"over how many products they go ({PRODUCTS})")
-    parser.add_argument("--every", type=float, default=EVERY_SECONDS, help=f"seconds to a sample ({EVERY_SECONDS:g})")
+    parser.add_argument("--orders", type=whole(1, MOST_ORDERS), default=ORDERS, help=f"how many ({ORDERS:,})")
+    parser.add_argument(
+        "--products",
+        type=whole(1, MOST_PRODUCTS),
+        default=PRODUCTS,
+        help=f"over how many products they go ({PRODUCTS})",
+    )
+    parser.add_argument(
+        "--every", type=number(0.1, 3600), default=EVERY_SECONDS, help=f"seconds to a sample ({EVERY_SECONDS:g})"
+    )
     parser.add_argument("--samples", type=Path, help="write them there (soak.jsonl beside the stack's description)")
     parser.add_argument("--again", type=Path, metavar="SAMPLES", help="judge those of an earlier run, order nothing")
     parser.add_argument("--chart", type=Path, help="write an SVG chart there")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from tools.arguments import number, whole
 from tools.faults import report, scenario
 from tools.faults.plan import Kind
 from tools.faults.round import Round, play
@@ -29,25 +30,34 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     say(report.table(rounds))
-    return 1 if any(played.differences for played in rounds) else 0
+    return status(rounds)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.faults", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=MINUTES, help=f"begin rounds for so long ({MINUTES:g})")
-    parser.add_argument("--seed", type=int, default=1, help="of the first round, the next ones count on (1)")
-    parser.add_argument("--rounds", type=int, help="play so many, however long it takes")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of a round ({SECONDS:g})")
-    parser.add_argument("--rate", type=float, default=RATE, help=f"operations a second ({RATE:g})")
+    parser.add_argument(
+        "--minutes", type=number(0.01, 10_080), default=MINUTES, help=f"begin rounds for so long ({MINUTES:g})"
+    )
+    parser.add_argument(
+        "--seed", type=whole(0, 10**12), default=1, help="of the first round, the next ones count on (1)"
+    )
+    parser.add_argument("--rounds", type=whole(1, 100_000), help="play so many, however long it takes")
+    parser.add_argument("--seconds", type=number(1, 3600), default=SECONDS, help=f"of a round ({SECONDS:g})")
+    parser.add_argument("--rate", type=number(0.1, 10_000), default=RATE, help=f"operations a second ({RATE:g})")
     parser.add_argument("--kinds", nargs="+", type=Kind, default=list(Kind), help="break only these ways (all)")
     return parser.parse_args(arguments)
+
+
+def status(rounds: Sequence[Round]) -> int:
+    """1 if a promise was not kept, or none was put to the test."""
+    return 0 if rounds and not any(played.differences for played in rounds) else 1
 
 
 async def run(options: argparse.Namespace) -> list[Round]:
     """Round after round, each told of as soon as it is over. Raises StackError."""
     rounds: list[Round] = []
-    until = time.monotonic() + options.minutes * 60
     async with System(new_folder(), say) as system:
+        until = time.monotonic() + options.minutes * 60
         kinds = [kind for kind in options.kinds if kind is not Kind.CLOCK or system.can_jump]
         while len(rounds) < options.rounds if options.rounds else time.monotonic() < until:
             plan = scenario.draw(options.seed + len(rounds), options.seconds, kinds, rate=options.rate)

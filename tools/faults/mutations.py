@@ -203,6 +203,24 @@ DELETE_BEFORE_CONFIRM = Mutation(
     _on_both(Kind.STALL, "orders", "rabbitmq", 1.0, 4.0) + _on_both(Kind.RESET, "orders", "rabbitmq", 2.0, 2.0),
 )
 
+SILENCE_ENDS_TASKS = Mutation(
+    "a silent broker ends what waits for it",
+    (
+        Edit(
+            "shared/messaging/connection.py",
+            """\
+        if _is_cancelled():
+            raise
+        raise aiormq.AMQPConnectionError""",
+            """\
+        raise
+        raise aiormq.AMQPConnectionError""",
+        ),
+    ),
+    # Until its heartbeats are missed.
+    (Fault(1.0, 8.5, Kind.FREEZE, "rabbitmq"),),
+)
+
 MUTATIONS = (
     PUBLISH_BEFORE_COMMIT,
     ACK_BEFORE_COMMIT,
@@ -210,4 +228,5 @@ MUTATIONS = (
     NO_LEASE,
     STOCK_BY_FORCE,
     DELETE_BEFORE_CONFIRM,
+    SILENCE_ENDS_TASKS,
 )

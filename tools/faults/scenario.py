@@ -48,6 +48,9 @@ _HABITS: Mapping[Kind, _Habit] = MappingProxyType(
 )
 ALL = frozenset(Kind)
 
+# A broker that is silent for long enough has missed its heartbeats: system.HEARTBEAT.
+_SILENT = frozenset({Kind.FREEZE, Kind.STALL, Kind.MUTE})
+_SILENCE = (1.0, 10.0)
 _JUMP = (600, 7200)
 # How many faults come together, within what time, and the seconds of peace before and after.
 _BURSTS: Mapping[int, int] = MappingProxyType({1: 60, 2: 25, 3: 15})
@@ -137,11 +140,13 @@ def _burst(rng: random.Random, begin: float, kinds: Sequence[Kind]) -> Iterator[
     [size] = rng.choices([*_BURSTS], [*_BURSTS.values()])
     for number in range(size):
         [kind] = rng.choices(kinds, [_HABITS[kind].weight for kind in kinds])
+        target = rng.choice(_HABITS[kind].targets)
+        seconds = _SILENCE if kind in _SILENT and target.endswith(BROKER) else _HABITS[kind].seconds
         yield Fault(
             at=round(begin + (rng.uniform(0, _SPREAD) if number else 0.0), 2),
-            seconds=round(rng.uniform(*_HABITS[kind].seconds), 2),
+            seconds=round(rng.uniform(*seconds), 2),
             kind=kind,
-            target=rng.choice(_HABITS[kind].targets),
+            target=target,
             size=rng.choice((-1, 1)) * rng.randint(*_JUMP) if kind is Kind.CLOCK else 0.0,
         )
 

@@ -23,6 +23,10 @@ from tools.stack.redis import Redis
 from tools.stack.services import Service
 from tools.stack.tasks import together
 
+# Of the services with the broker, in seconds: aiormq gives a connection up after six of silence, and not after half a
+# minute as by default, so that a round can be that long.
+HEARTBEAT = 1
+
 
 class Part(Protocol):
     """A service or server; one that is stopped or killed can be started again, at the same port."""
@@ -213,7 +217,7 @@ class System:
         urls = {
             "DATABASE_URL": self.databases[f"{program}-db"].service_url(port[f"{program}-db"]),
             "REDIS_URL": f"redis://{LOOPBACK}:{port[f'{program}-redis']}/0",
-            "AMQP_URL": f"amqp://guest:guest@{LOOPBACK}:{port[BROKER]}/",
+            "AMQP_URL": f"amqp://guest:guest@{LOOPBACK}:{port[BROKER]}/?heartbeat={HEARTBEAT}",
         }
         if program == "orders":
             urls["PRODUCTS_URL"] = _http(port[f"products-{name.removeprefix('orders-')}"])

@@ -1,8 +1,8 @@
 """Whether a round kept every promise: what clients saw against what is in the databases, queues and caches."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
-from tools.faults.difference import Breach, Difference
+from tools.faults.difference import Difference
 from tools.faults.evidence import Evidence
 from tools.faults.plan import Plan
 from tools.faults.record import Record
@@ -41,7 +41,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def judge(plan: Plan, record: Record, state: State, *, excused: Collection[Breach] = ()) -> list[Difference]:
-    """Every promise that was not kept, but for the kinds that a round of these faults is excused from."""
+def judge(plan: Plan, record: Record, state: State) -> list[Difference]:
+    """Every promise that was not kept."""
     evidence = Evidence(plan, record, state)
-    return [difference for rule in RULES for difference in rule(evidence) if difference.kind not in excused]
+    return [difference for rule in RULES for difference in rule(evidence)]

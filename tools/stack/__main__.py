@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     """The exit status: 0, 1 with a line on stderr if it cannot be done, 2 for wrong usage."""
     options = parse(arguments)
     try:
-        asyncio.run(COMMANDS[options.command](Stack(FOLDER, say), options))
+        asyncio.run(COMMANDS[options.command](Stack(FOLDER, say, environ=os.environ), options))
     except StackError as error:
         sys.stderr.write(f"{error.log}\n\n" * bool(error.log) + f"{error}\n")
         return 1

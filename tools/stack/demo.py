@@ -57,7 +57,7 @@ async def _story(folder: Path, trace_id: str, done: datetime) -> list[logs.Line]
     try:
         async with asyncio.timeout(LOG_SECONDS):
             while True:
-                lines = logs.find(folder, trace_id)
+                lines = logs.latest(folder, trace_id)
                 told = {line.service for line in lines if line.service != "orders" or line.time >= done}
                 if told == set(NAMES):
                     return lines

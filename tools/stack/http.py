@@ -23,5 +23,7 @@ async def call(method: str, url: str, body: Mapping[str, object] | None = None) 
             session.request(method, url, json=body) as response,
         ):
             return Answer(response.status, await response.json())
+    except TimeoutError:
+        raise OSError(f"{method} {url}: no answer within {LIMIT.total:g} s") from None
     except (aiohttp.ClientError, ValueError) as error:
         raise OSError(f"{method} {url}: {error}") from error

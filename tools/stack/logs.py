@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from textwrap import indent
 
+from tools.stack.processes import kept
 from tools.stack.services import NAMES
 
 # In a column of their own, or the same on every line of a trace.
@@ -46,7 +47,12 @@ class Line:
 
 def find(folder: Path, identifier: str) -> list[Line]:
     """In time order; `identifier` is a trace id or a request id."""
-    return search((folder / "log" / f"{name}.log" for name in NAMES), {identifier})
+    return search((path for log in _current(folder) for path in (kept(log), log)), {identifier})
+
+
+def latest(folder: Path, identifier: str) -> list[Line]:
+    """As `find`, of what has just happened: the logs that made room, which may be large, are not read."""
+    return search(_current(folder), {identifier})
 
 
 def search(paths: Iterable[Path], identifiers: Collection[str]) -> list[Line]:
@@ -59,6 +65,10 @@ def search(paths: Iterable[Path], identifiers: Collection[str]) -> list[Line]:
 def tells_of(paths: Iterable[Path], event: str) -> bool:
     """Whether a line of one of the logs has that event."""
     return any(line.fields["event"] == event for path in paths for line in _read(path, {event}))
+
+
+def _current(folder: Path) -> Iterator[Path]:
+    return (folder / "log" / f"{name}.log" for name in NAMES)
 
 
 def _read(path: Path, wanted: Collection[str]) -> Iterator[Line]:

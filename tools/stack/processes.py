@@ -65,6 +65,11 @@ def identity(pid: int) -> str | None:
     return None if gone else f"{boot}/{start_time}"
 
 
+def kept(log: Path) -> Path:
+    """Where a log goes when it makes room."""
+    return log.with_suffix(".log.1")
+
+
 def _send(pid: int, number: signal.Signals) -> bool:
     try:
         os.kill(pid, number)
@@ -191,7 +196,8 @@ class Daemon:
                         return
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
-            raise StackError(f"{self.name} did not get ready within {limit:g} s", self.tail()) from None
+            hint = "" if self.started_here else "; it was running already: see `make status`, `make down` ends it"
+            raise StackError(f"{self.name} did not get ready within {limit:g} s{hint}", self.tail()) from None
 
     def tail(self, lines: int = 15) -> str:
         """Its log's path and last lines, long ones cut."""
@@ -220,4 +226,4 @@ class Daemon:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
-            self.log.replace(self.log.with_suffix(".log.1"))
+            self.log.replace(kept(self.log))

@@ -3,7 +3,9 @@
 import os
 import sys
 from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 
 from tools.stack.http import call
 from tools.stack.ports import LOOPBACK
@@ -13,6 +15,26 @@ from tools.stack.servers import Servers
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 NAMES = ("products", "orders", "gateway")
+# What each reads beside its address and the URLs of the others.
+SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "products": ("LOG_LEVEL", "MAX_IN_FLIGHT"),
+        "orders": ("LOG_LEVEL", "MAX_IN_FLIGHT", "STUCK_ORDER_SECONDS"),
+        "gateway": (
+            "LOG_LEVEL",
+            "REQUEST_SECONDS",
+            "UPSTREAM_TOTAL_SECONDS",
+            "UPSTREAM_CONNECT_SECONDS",
+            "UPSTREAM_READ_SECONDS",
+            "API_KEYS",
+            "GATEWAY_ALLOW_ANONYMOUS",
+            "RATE_LIMIT",
+            "TRUSTED_PROXIES",
+            "CORS_ORIGINS",
+        ),
+    }
+)
+NOTHING: Mapping[str, str] = MappingProxyType({})
 START_SECONDS = 60.0
 # They promise to end within 20 s of SIGTERM.
 STOP_SECONDS = 25.0
@@ -66,8 +88,10 @@ class Service:
         """What it says of each part that it needs; None if it does not answer."""
         try:
             answer = await call("GET", f"{self.url}/health/ready")
-            return dict(answer.body["data"]["checks"])
-        except (OSError, KeyError, TypeError):
+            # With API keys a gateway shows a stranger its own state alone.
+            itself = {"itself": "ok" if answer.status == HTTPStatus.OK else "down"}
+            return dict(answer.body["data"].get("checks", itself))
+        except (OSError, KeyError, TypeError, AttributeError):
             return None
 
     def _command(self) -> Command:
@@ -86,9 +110,10 @@ def start(name: str, environment: Mapping[str, str], folder: Path) -> Service:
     return service
 
 
-def environments(servers: Servers, passwords: Mapping[str, str], port: Mapping[str, int]) -> dict[str, dict[str, str]]:
-    """What each service is told."""
-    shared = {"HOST": LOOPBACK, "LOG_LEVEL": os.environ.get("LOG_LEVEL", "info")}
+def environments(
+    servers: Servers, passwords: Mapping[str, str], port: Mapping[str, int], environ: Mapping[str, str] = NOTHING
+) -> dict[str, dict[str, str]]:
+    """What each service is told: of `environ` the SETTINGS that are its own, and where the others are."""
     products_url, orders_url = (f"http://{LOOPBACK}:{port[name]}" for name in ("products", "orders"))
     told = {
         "products": {"REDIS_URL": servers.products_redis.url},
@@ -98,4 +123,9 @@ def environments(servers: Servers, passwords: Mapping[str, str], port: Mapping[s
     for name in ("products", "orders"):
         told[name]["DATABASE_URL"] = servers.postgres.database_url(name, passwords[name], name)
         told[name]["AMQP_URL"] = servers.rabbitmq.url
-    return {name: {**shared, "PORT": str(port[name]), **told[name]} for name in NAMES}
+    return {name: {"HOST": LOOPBACK, "PORT": str(port[name]), **_own(name, environ), **told[name]} for name in NAMES}
+
+
+def _own(name: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """An empty one is as good as none, and no reason to start a service again."""
+    return {setting: environ[setting] for setting in SETTINGS[name] if environ.get(setting)}

@@ -12,7 +12,7 @@ from tools.stack import assignment, migrations, passwords
 from tools.stack.errors import StackError
 from tools.stack.parts import Part, Server, parts
 from tools.stack.servers import Servers
-from tools.stack.services import NAMES, ROOT, Service, environments
+from tools.stack.services import NAMES, NOTHING, ROOT, Service, environments
 from tools.stack.tasks import together
 
 DATABASES = ("products", "orders")
@@ -24,15 +24,20 @@ class Stack:
         folder: Path,
         say: Callable[[str], None],
         preferred_ports: Mapping[str, int] = assignment.PREFERRED,
+        environ: Mapping[str, str] = NOTHING,
     ) -> None:
-        """All it leaves on disk is under `folder`; `say` gets what a user should know."""
+        """All it leaves on disk is under `folder`; `say` gets what a user should know.
+
+        The services are told those of their settings that `environ` has.
+        """
         self.folder = folder
         self._say = say
         self._preferred_ports = preferred_ports
+        self._environ = environ
         self._file = folder / "stack.json"
 
     async def up(self) -> list[Part]:
-        """Starts what does not run; a failure ends what this call has started, and nothing else."""
+        """Starts what does not run, and again what runs with other settings; a failure ends both, and nothing else."""
         with self._locked():
             try:
                 system = await self._start()
@@ -76,13 +81,13 @@ class Stack:
 
     async def _start(self) -> "System":
         port = assignment.assign(self.folder, self._preferred_ports, self._say)
-        system = System(self.folder, port, self._say)
+        system = System(self.folder, port, self._say, self._environ)
         await system.start()
         return system
 
     def _last_system(self) -> "System | None":
         port = assignment.load(self.folder)
-        return System(self.folder, port, self._say) if port else None
+        return System(self.folder, port, self._say, self._environ) if port else None
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -99,11 +104,13 @@ class Stack:
 class System:
     """Servers and services with their ports and passwords, wherever they run or not."""
 
-    def __init__(self, folder: Path, port: Mapping[str, int], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, folder: Path, port: Mapping[str, int], say: Callable[[str], None], environ: Mapping[str, str]
+    ) -> None:
         owners = [f"{name}_owner" for name in DATABASES]
         self._passwords = passwords.load(folder / "passwords.json", [*DATABASES, *owners])
         self.servers = Servers(folder, port, say=say)
-        told = environments(self.servers, self._passwords, port)
+        told = environments(self.servers, self._passwords, port, environ)
         self._services = [Service(name, told[name], folder) for name in NAMES]
         self.parts = parts(self.servers, self._services, {name: told[name]["DATABASE_URL"] for name in DATABASES})
 

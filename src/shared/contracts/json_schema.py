@@ -17,11 +17,13 @@ from shared.pagination import encode_cursor
 
 JsonSchema = dict[str, Any]
 
-# Money as the API takes it. The pattern gives a string the range of the number.
+# Money as the API takes it. The pattern gives a string the range of the number. Its two places are told in words only:
+# validators divide in binary fractions, in which 19.9 is no multiple of 0.01.
 PRICE: Mapping[str, Any] = MappingProxyType(
     {
+        "description": "With at most two decimal places, as a number too.",
         "anyOf": [
-            {"type": "number", "minimum": 0, "maximum": float(MAX_PRICE), "multipleOf": 0.01},
+            {"type": "number", "minimum": 0, "maximum": float(MAX_PRICE)},
             {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"},
         ],
         "examples": ["19.90", 19.9],

@@ -4,7 +4,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,10 @@ _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`id` is unique within `source`; `data` is a JSON object, or ready JSON (`orjson.Fragment`) on the way out."""
+    """`id` is unique within `source`; `data` is a JSON object, or ready JSON (`orjson.Fragment`) on the way out.
+
+    `content` is what was read, as a batch of its own, with the attributes that have no name here; None if it was made.
+    """
 
     id: str
     source: str
@@ -25,6 +28,7 @@ class Event:
     time: datetime | str
     traceparent: str | None
     data: Any
+    content: bytes | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,21 +37,32 @@ class Unreadable:
 
     content: bytes
     reason: str
+    traceparent: str | None = None
 
 
 def encode(events: Sequence[Event]) -> bytes:
     return orjson.dumps([_attributes(event) for event in events], option=_OPTIONS)
 
 
+def batch_of(event: Event) -> bytes:
+    """Of this one alone, with all that it came with."""
+    return encode([event]) if event.content is None else event.content
+
+
 def decode(body: bytes) -> list[Event | Unreadable]:
-    """Each element of a batch for itself: one that cannot be read does not hide its neighbours."""
+    """Each element of a batch for itself: one that cannot be read does not hide its neighbours.
+
+    Elements too deep to be written again have one Unreadable in their place, which holds the whole body.
+    """
     try:
         batch = orjson.loads(body)
     except orjson.JSONDecodeError:
         return [Unreadable(body, "not JSON")]
     if not isinstance(batch, list):
         return [Unreadable(body, "not a CloudEvents batch")]
-    return [_event(element, body) for element in batch]
+    elements = [_event(element) for element in batch]
+    found = [element for element in elements if element is not None]
+    return found if len(found) == len(batch) else [Unreadable(body, "nested too deeply"), *found]
 
 
 def now() -> datetime:
@@ -68,11 +83,11 @@ def _attributes(event: Event) -> dict[str, Any]:
     return attributes
 
 
-def _event(element: Any, body: bytes) -> Event | Unreadable:
+def _event(element: Any) -> Event | Unreadable | None:
     try:
         content = orjson.dumps([element])
     except orjson.JSONEncodeError:  # it reads four times as deep as it writes, and a dead letter has to be written
-        return Unreadable(body, "nested too deeply")
+        return None
     reason = _fault(element)
     if reason is not None:
         return Unreadable(content, reason)
@@ -84,6 +99,7 @@ def _event(element: Any, body: bytes) -> Event | Unreadable:
         time=str(element.get("time", "")),
         traceparent=traceparent if isinstance(traceparent, str) else None,
         data=element["data"],
+        content=content,
     )
 
 

@@ -1,9 +1,9 @@
 """A connection to RabbitMQ that comes back: aiormq itself does not reconnect."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any, NoReturn, cast
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import NoReturn
 
 import aiormq
 import structlog
@@ -26,11 +26,11 @@ class SupervisedConnection:
     """Connects, declares the topology, opens a `session`, and does so again whenever the session is lost.
 
     A session yields a future that is done when the session is of no more use (its channel closed, its consumer
-    cancelled). `name` is what the broker's UI shows.
+    cancelled). `name` is what the broker's UI shows. A `heartbeat` in the URL, in seconds, replaces that of 10.
     """
 
     def __init__(self, url: str, name: str, session: Session) -> None:
-        self._url = URL(url).update_query(name=name, heartbeat=_HEARTBEAT)
+        self._url = URL(url).update_query({"heartbeat": str(_HEARTBEAT), **URL(url).query, "name": name})
         self._name = name
         self._session = session
         self.connected = False
@@ -38,10 +38,10 @@ class SupervisedConnection:
     async def run(self) -> NoReturn:
         """Runs until it is cancelled; the wait between tries grows to 5 s."""
         backoff = Backoff()
-        task = cast("asyncio.Task[Any]", asyncio.current_task())
         while True:
             try:
-                await self._connect_and_hold(backoff)
+                with silence_as_error():
+                    await self._connect_and_hold(backoff)
                 log.warning("broker session ended", connection=self._name)
             except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
                 # RuntimeError: aiormq's word for a channel or connection that closed under a call.
@@ -49,7 +49,7 @@ class SupervisedConnection:
             except Exception:
                 # Whatever a broken peer or proxy makes the client library raise, a new connection is the answer.
                 log.exception("broker session crashed", connection=self._name)
-            if task.cancelling():
+            if _is_cancelled():
                 # aiormq loses a cancellation that comes while it clears up after a failed connect.
                 raise asyncio.CancelledError
             await asyncio.sleep(backoff.next())
@@ -68,6 +68,22 @@ class SupervisedConnection:
         finally:
             self.connected = False
             await close(connection)
+
+
+@contextmanager
+def silence_as_error() -> Iterator[None]:
+    """AMQPConnectionError where aiormq cancels: whoever waits on a connection that has missed its heartbeats."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if _is_cancelled():
+            raise
+        raise aiormq.AMQPConnectionError("the broker does not answer") from error
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def close(connection: AbstractConnection) -> None:

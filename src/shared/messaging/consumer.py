@@ -92,7 +92,6 @@ class Consumer:
 
     @asynccontextmanager
     async def _session(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
-        self.stalled = False  # a batch that was held went back to the broker with the last session
         channel = await connection.channel(publisher_confirms=False)
         await channel.basic_qos(prefetch_count=_PREFETCH)
         inbox: asyncio.Queue[DeliveredMessage] = asyncio.Queue()  # bounded by the prefetch count
@@ -110,6 +109,7 @@ class Consumer:
         finally:
             worker.cancel()
             await asyncio.wait({worker})
+            self.stalled = False  # a batch that was held goes back to the broker with its session
             if not worker.cancelled() and (error := worker.exception()):
                 log.error("consumer failed", queue=self._queue.name, exc_info=error)
 
@@ -151,7 +151,13 @@ class Consumer:
                 if not (isinstance(error, AppError) and error.code is Code.UNAVAILABLE):
                     return await self._isolate(events, error)
                 self.stalled = True
-                log.warning("batch held", queue=self._queue.name, events=len(events), error=str(error))
+                log.warning(
+                    "batch held",
+                    queue=self._queue.name,
+                    events=len(events),
+                    error=str(error),
+                    trace_ids=_traces(events),
+                )
                 await asyncio.sleep(backoff.next())
             else:
                 self.stalled = False
@@ -175,7 +181,7 @@ class Consumer:
             events=len(events),
             duration_ms=round(seconds * 1e3, 2),
             **told,
-            trace_ids=[tracing.trace_id_of(received.event.traceparent) for received in events],
+            trace_ids=_traces(events),
         )
 
 
@@ -194,11 +200,19 @@ def _check(element: Event | Unreadable) -> Received | Unreadable:
         return element
     schema = DATA.get(element.type)
     if schema is None:
-        return Unreadable(cloudevents.encode([element]), f"unknown type {element.type}")
+        return _unreadable(element, f"unknown type {element.type}")
     try:
         return Received(element, schema.load(element.data))
     except ValidationError as error:
-        return Unreadable(cloudevents.encode([element]), f"data: {error.messages}")
+        return _unreadable(element, f"data: {error.messages}")
+
+
+def _unreadable(event: Event, reason: str) -> Unreadable:
+    return Unreadable(cloudevents.batch_of(event), reason, event.traceparent)
+
+
+def _traces(events: Sequence[Received]) -> list[str | None]:
+    return [tracing.trace_id_of(received.event.traceparent) for received in events]
 
 
 def _tag(message: DeliveredMessage) -> int:

@@ -15,7 +15,8 @@ from shared.metrics import METRICS
 log = structlog.get_logger()
 
 _DEFAULT_EXCHANGE = ""  # routes by queue name, AMQP 0-9-1 §3.1.3.1
-_MOST_ERROR = 1_000
+# Characters. A frame of headers that is larger than the broker takes costs the connection, again at each try.
+_MOST_HEADER = 1_000
 
 
 class DeadLetters:
@@ -30,26 +31,33 @@ class DeadLetters:
             queue=queue.name,
             event_id=event.id,
             event_type=event.type,
-            event_trace_id=tracing.trace_id_of(event.traceparent),
+            trace_ids=[tracing.trace_id_of(event.traceparent)],
             exc_info=error,
         )
         headers = {
             "x-reason": "failed",
-            "x-error": f"{type(error).__name__}: {error}"[:_MOST_ERROR],
+            "x-error": f"{type(error).__name__}: {error}",
             "traceparent": event.traceparent or "",
         }
-        await self._publish(queue, cloudevents.encode([event]), headers)
+        await self._publish(queue, cloudevents.batch_of(event), headers)
 
     async def bury_unreadable(self, queue: Queue, element: Unreadable) -> None:
-        log.error("event buried", queue=queue.name, reason=element.reason, size=len(element.content))
+        log.error(
+            "event buried",
+            queue=queue.name,
+            reason=element.reason[:_MOST_HEADER],
+            size=len(element.content),
+            trace_ids=[tracing.trace_id_of(element.traceparent)],
+        )
         await self._publish(queue, element.content, {"x-reason": "unreadable", "x-error": element.reason})
 
     async def _publish(self, queue: Queue, body: bytes, headers: dict[str, str]) -> None:
         METRICS.events.labels(queue.name, "buried").inc()
+        short = {name: value[:_MOST_HEADER] for name, value in headers.items()}
         backoff = Backoff()
         while True:
             try:
-                return await self._publisher.publish(_DEFAULT_EXCHANGE, queue.dead, body, headers)
+                return await self._publisher.publish(_DEFAULT_EXCHANGE, queue.dead, body, short)
             except PublishError as error:
                 log.warning("dead letter waits", queue=queue.name, error=str(error))
                 await asyncio.sleep(backoff.next())

@@ -58,6 +58,7 @@ class Relay:
         self._publisher = publisher
         self._source = source
         self._woken = asyncio.Event()
+        self._draining = asyncio.Lock()
         self.full = False
 
     def wake(self) -> None:
@@ -101,8 +102,9 @@ class Relay:
         if not self._publisher.connected:
             return False
         try:
-            while await self._relay() == _CLAIM_ROWS:
-                pass
+            async with self._draining:  # a flush must not pass over what the round before it has claimed
+                while await self._relay() == _CLAIM_ROWS:
+                    pass
         except (PublishError, AppError) as error:
             log.warning("outbox waits", error=str(error))
             return False

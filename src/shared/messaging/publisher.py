@@ -10,7 +10,7 @@ from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
 from shared.messaging import cloudevents
-from shared.messaging.connection import SupervisedConnection
+from shared.messaging.connection import SupervisedConnection, silence_as_error
 
 _CONFIRM = 5.0
 _IN_FLIGHT = 256
@@ -52,11 +52,12 @@ class Publisher:
             headers=dict(headers or {}),
         )
         try:
-            async with self._in_flight, asyncio.timeout(_CONFIRM):
-                await connection.ready()  # waits while the broker blocks publishers (memory or disk alarm)
-                await channel.basic_publish(
-                    body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True
-                )
+            with silence_as_error():
+                async with asyncio.timeout(_CONFIRM), self._in_flight:
+                    await connection.ready()  # waits while the broker blocks publishers (memory or disk alarm)
+                    await channel.basic_publish(
+                        body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True
+                    )
         except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
             raise PublishError(repr(error)) from error
 

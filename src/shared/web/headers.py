@@ -19,7 +19,11 @@ REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
 # https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ leaves the form to the server.
 _KEY = re.compile(r"[!-~]{1,255}")
 _ANY = "*"
-_VERSIONS = re.compile(r'"[0-9]{1,10}"(?:[ \t]*,[ \t]*"[0-9]{1,10}")*')
+_TAG = r'(?:W/)?"[!#-~\x80-\U0010ffff]*"'  # RFC 9110 §8.8.3
+_EACH_TAG = re.compile(_TAG)
+# As a recipient takes a list, with empty elements in it: RFC 9110 §5.6.1.2.
+_TAGS = re.compile(rf"[ \t,]*(?:{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*)?")
+_VERSION = re.compile(r'"[1-9][0-9]{0,9}"')
 _POSITION = re.compile(r"[0-9]{1,9}")
 
 
@@ -37,13 +41,17 @@ def read_key(request: web.Request, content: Mapping[str, Any]) -> Key | None:
 
 
 def read_if_match(request: web.Request) -> frozenset[int] | None:
-    """The versions that the client allows, None for any (RFC 9110 §13.1.1). Raises AppError for a tag not of ours."""
-    tags = _only(request, IF_MATCH)
-    if tags is None or tags == _ANY:
+    """The versions that the client allows, None for any; a weak tag or one not of ours allows none (RFC 9110 §13.1.1).
+
+    Raises AppError for what is no list of tags.
+    """
+    lines = request.headers.getall(IF_MATCH, ())
+    tags = ", ".join(lines).strip(" \t")  # RFC 9110 §5.3
+    if not lines or tags == _ANY:
         return None
-    if not _VERSIONS.fullmatch(tags):
-        raise invalid_field(IF_MATCH, 'Must be "*" or an ETag that this API gave.')
-    return frozenset(int(tag.strip(' \t"')) for tag in tags.split(","))
+    if not _TAGS.fullmatch(tags):
+        raise invalid_field(IF_MATCH, 'Must be "*" or a list of ETags, each in double quotes.')
+    return frozenset(int(tag.strip('"')) for tag in _EACH_TAG.findall(tags) if _VERSION.fullmatch(tag))
 
 
 def entity_tag(version: int) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 
 from aiohttp import web
 
@@ -10,6 +11,7 @@ from shared.tasks import BackgroundTasks
 from shared.web.responses import answer
 
 Check = Callable[[], Awaitable[bool]]
+Report = tuple[bool, Mapping[str, object]]
 
 _LIMIT = 1.0
 
@@ -25,11 +27,25 @@ class Health:
         self.draining = False
         self._tasks = tasks
         self._checks: dict[str, tuple[Check, bool]] = {}
+        self._under_way: asyncio.Task[Report] | None = None
 
     def add(self, name: str, check: Check, *, required: bool) -> None:
         self._checks[name] = (check, required)
 
-    async def report(self) -> tuple[bool, Mapping[str, object]]:
+    async def report(self) -> Report:
+        """Shared by all who ask meanwhile, however many: anybody may ask, and each part is asked once."""
+        if self._under_way is None:
+            # An empty context: it belongs to no single request.
+            self._under_way = asyncio.create_task(self._ask(), name="readiness", context=Context())
+            self._under_way.add_done_callback(self._reported)
+        return await asyncio.shield(self._under_way)
+
+    def _reported(self, task: asyncio.Task[Report]) -> None:
+        self._under_way = None
+        if not task.cancelled():
+            task.exception()  # told to those who asked, if they are still there
+
+    async def _ask(self) -> Report:
         passed = await asyncio.gather(*(_passes(check) for check, _ in self._checks.values()))
         checks = dict(zip(self._checks, passed, strict=True))
         required = all(checks[name] for name, (_, needed) in self._checks.items() if needed)

@@ -19,6 +19,7 @@ from shared.web.door import Door
 from shared.web.middleware import SAFE, error_of
 from shared.web.peers import Limits
 from shared.web.refusals import RefusedError, bad_body, error_from, excerpt, late_body, refuse
+from shared.web.requests import holds_back
 
 log = structlog.get_logger()
 
@@ -139,6 +140,10 @@ class Connection(web.RequestHandler):
     ) -> Coroutine[Any, Any, _Finished]:
         if isinstance(resp, web.HTTPException):  # raised before any middleware was asked
             resp = refuse(error_of(resp), request.method, request.path)
+        if self._body is not None and holds_back(request):
+            self._break_off(self._body)  # nobody has asked for it
+        if self._close:
+            resp.force_close()  # the client is told that this is the last one, RFC 9112 §9.6
         answer = super().finish_response(request, resp, start_time)
         return self._linger(answer) if self._refused and not self._messages else answer
 
@@ -234,12 +239,12 @@ class Connection(web.RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _break_off(self, body: StreamReader, error: AppError) -> None:
+    def _break_off(self, body: StreamReader, error: AppError | None = None) -> None:
         """Nothing more is read; whoever reads the body gets the error, and the answer is the last one."""
         self._refused = True
         self._body = None
         self._due = _NEVER
-        if body.exception() is None:
+        if error is not None and body.exception() is None:
             body.set_exception(error)
         body.feed_eof()
         self.close()

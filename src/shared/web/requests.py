@@ -5,14 +5,16 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from marshmallow import Schema, ValidationError
+from multidict import istr
 
 from shared.contracts.requests import ResourcePath
 from shared.errors import AppError, Code, Detail
 
 MAX_BODY = 64 * 1024
 _PATH = ResourcePath()
+_EXPECT = istr("Expect")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -32,6 +34,11 @@ async def read_json(request: web.Request, schema: Schema) -> dict[str, Any]:
     except web.RequestPayloadError as error:
         raise AppError(Code.INVALID_JSON, "The body breaks off or is not encoded as it says") from error
     return load(schema, decode(body))
+
+
+def holds_back(request: web.BaseRequest) -> bool:
+    """Whether the client keeps its body, or some of it, until it is asked for it (RFC 9110 §10.1.1)."""
+    return _EXPECT in request.headers and request.version >= HttpVersion11 and not request.content.is_eof()
 
 
 def decode(body: bytes) -> Any:

@@ -7,11 +7,12 @@ import pytest
 
 from gateway.breaker import BreakerParameters
 from tests.api import Api
-from tests.integration.gateway.behaviour import DONE, ORDER, Gate, ok
+from tests.integration.gateway.behaviour import DONE, ORDER, Gate, ok, turns
 from tests.integration.gateway.opening import breaking, opened, sample
 from tests.integration.line import Line, line_to
 from tests.integration.upstream import FakeService, fake_service, hang, respond_with
 from tests.waiting import eventually
+from tools.stack import ports
 
 QUICK = BreakerParameters(least_requests=4, first_open=0.2, ramp_seconds=0.2)
 
@@ -60,6 +61,38 @@ async def test_the_one_with_less_to_do_is_asked(gateway: Api, orders: FakeServic
 
     assert [answer.raw for answer in answers] == [DONE] * 10
     assert (len(orders.seen), len(second.seen)) == (1, 9)
+
+
+@pytest.mark.parametrize("path", ["/orders/1/events", "/orders/1?wait=20"])
+async def test_one_that_waits_by_intention_is_nothing_to_do(
+    gateway: Api, orders: FakeService, second: FakeService, path: str
+) -> None:
+    orders.respond = second.respond = turns(hang, ok)
+    patient = [asyncio.create_task(gateway.get(path))]
+    await eventually(lambda: orders.seen or second.seen)
+    busy, idle = (orders, second) if orders.seen else (second, orders)
+    idle.respond = ok
+    for _ in range(10):
+        await gateway.post("/orders", ORDER)
+    patient[0].cancel()
+
+    assert (len(busy.seen), len(idle.seen)) == (1 + 5, 5)
+
+
+async def test_a_second_try_goes_to_another_however_much_that_has_to_do(
+    products: FakeService, orders: FakeService
+) -> None:
+    gate = Gate()
+    orders.respond = turns(gate.respond, ok)
+    nobody = f"http://127.0.0.1:{ports.choose()}"
+    async with opened(products, f"{nobody},{orders.url}") as gateway:
+        held = asyncio.create_task(gateway.get("/orders/1"))
+        await eventually(lambda: gate.waiting)
+        answers = [await gateway.get("/orders/1"), await gateway.post("/orders", ORDER)]
+        gate.open()
+        await held
+
+    assert [answer.raw for answer in answers] == [DONE] * 2
 
 
 async def test_one_that_dies_is_noticed_by_no_reader_and_left_alone_until_it_is_back(

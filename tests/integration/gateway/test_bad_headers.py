@@ -14,7 +14,7 @@ ORDER = {"productId": 7, "quantity": 1}
 KEYED = {"/products": PRODUCT, "/products/7/stock": ADJUSTMENT, "/orders": ORDER}
 
 WRONG_KEYS = ["", " ", "k" * 256, "two words", "tab\tinside", "schlüssel"]
-WRONG_TAGS = ["", "1", 'W/"1"', '"one"', '""', '"-1"', '"1" "2"', '"1",', '"1", *', '"1", W/"2"', f'"{"1" * 11}"']
+WRONG_TAGS = ["1", "'1'", '"', '"1', 'w/"1"', "W/1", '"1" "2"', '"1";', '"1", *', '*, "1"', '"tab\t"']
 WRONG_POSITIONS = ["-1", "+1", "1.0", "one", "1 2", "１", "1" * 10]  # noqa: RUF001  # a digit, but not ours
 
 
@@ -35,7 +35,7 @@ CASES = {
     **of_values("POST", "/products", PRODUCT, "Idempotency-Key", valid="key", wrong=WRONG_KEYS),
     **of_values("POST", "/products/7/stock", ADJUSTMENT, "Idempotency-Key", valid="key", wrong=WRONG_KEYS),
     **of_values("POST", "/orders", ORDER, "Idempotency-Key", valid="key", wrong=WRONG_KEYS),
-    **of_values("PATCH", "/products/7", {"name": "Lamp"}, "If-Match", valid='"1"', wrong=WRONG_TAGS),
+    **of_values("PATCH", "/products/7", {"name": "Lamp"}, "If-Match", valid="*", wrong=WRONG_TAGS),
     **of_values("GET", "/orders/7/events", None, "Last-Event-ID", valid="1", wrong=WRONG_POSITIONS),
 }
 

@@ -9,12 +9,15 @@ from tests.api import Answer, Api
 from tests.integration.gateway.behaviour import DONE, ORDER, Gate, bad_gateway, busy, crash, half, ok
 from tests.integration.gateway.opening import breaking, listening, opened, sample
 from tests.integration.shared.web.raw import connected
-from tests.integration.upstream import FakeService, Respond, hang, reset
+from tests.integration.upstream import FakeService, Respond, envelope, hang, reset, respond_with
 from tests.waiting import eventually
 
 LEAST = 20
 # As by default, but for times that a test can wait for.
 QUICK = BreakerParameters(first_open=0.3, probe_lost_after=1.0, ramp_seconds=0.2)
+REFUSED = 'gateway_refused_total{reason="breaker"}'
+TIME = "X-Request-Timeout-Ms"
+too_late = respond_with(504, envelope(504, None, error={"code": "upstream_timeout", "message": "too late"}))
 STATES = ("closed", "open", "half_open", "recovering")
 
 
@@ -42,11 +45,13 @@ async def test_a_service_that_keeps_failing_is_left_alone(
     async with opened(products, orders, UPSTREAM_TOTAL_SECONDS="0.2") as gateway:
         before = await state(gateway)
         failures = await place(gateway)
+        uncounted = await sample(gateway, REFUSED)
         refused = [await gateway.get("/orders/1"), await gateway.post("/orders", ORDER)]
+        counted = await sample(gateway, REFUSED) - uncounted
         after = await state(gateway)
         other = await gateway.get("/products/1")
 
-    assert (before, after) == (["closed"], ["open"])
+    assert (before, after, counted) == (["closed"], ["open"], 2)
     assert {answer.status for answer in failures} <= {502, 504}
     assert [(answer.status, answer.code, answer.headers["Retry-After"]) for answer in refused] == [
         (503, "unavailable", "1")
@@ -62,6 +67,40 @@ async def test_a_service_whose_requests_run_out_of_time_is_left_alone(
     orders.respond = hang
     async with opened(products, orders, REQUEST_SECONDS="0.2") as gateway:
         await place(gateway)
+        assert await state(gateway) == ["open"]
+
+
+@pytest.mark.parametrize(
+    ("respond", "milliseconds"),
+    [(ok, "0"), (hang, "50"), (too_late, "999")],
+    ids=["never sent", "cut here", "cut by the service"],
+)
+async def test_clients_in_a_hurry_say_nothing_of_the_service(
+    products: FakeService, orders: FakeService, respond: Respond, milliseconds: str
+) -> None:
+    """Or one of them could have it left alone by everybody."""
+    orders.respond = respond
+    async with opened(products, orders) as gateway:
+        answers = [
+            asyncio.create_task(gateway.post("/orders", ORDER, headers={TIME: milliseconds})) for _ in range(2 * LEAST)
+        ]
+        hurried = {(answer.status, answer.code) for answer in await asyncio.gather(*answers)}
+        assert await state(gateway) == ["closed"]
+
+    assert hurried == {(504, "upstream_timeout")}
+
+
+@pytest.mark.parametrize(
+    ("respond", "milliseconds", "seconds"),
+    [(hang, "500", "0.2"), (too_late, "1000", "5")],
+    ids=["more than it may", "a second"],
+)
+async def test_those_that_leave_it_time_do(
+    products: FakeService, orders: FakeService, respond: Respond, milliseconds: str, seconds: str
+) -> None:
+    orders.respond = respond
+    async with opened(products, orders, REQUEST_SECONDS=seconds) as gateway:
+        await asyncio.gather(*(gateway.post("/orders", ORDER, headers={TIME: milliseconds}) for _ in range(LEAST)))
         assert await state(gateway) == ["open"]
 
 

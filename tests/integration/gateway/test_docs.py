@@ -33,6 +33,9 @@ async def test_a_client_that_has_it_gets_304_and_any_other_gets_it(gateway: Api,
     assert re.fullmatch(r'"[0-9a-f]{32}"', tag)
     assert [answer.status for answer in answers] == [304, 304, 304, 304, 200, 200]
     assert {(answer.headers["ETag"], answer.headers["Cache-Control"]) for answer in answers} == {(tag, "no-cache")}
+    assert {answer.headers["Content-Security-Policy"] for answer in answers} == {
+        first.headers["Content-Security-Policy"]
+    }
     assert {answer.raw for answer in answers} == {b"", first.raw}
 
 

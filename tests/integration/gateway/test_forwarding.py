@@ -254,3 +254,12 @@ async def test_a_request_target_in_absolute_form_is_served_like_any_other(
 
     assert status == b"HTTP/1.1 200 OK\r\n"
     assert [seen.target for seen in orders.seen] == ["/orders?limit=1"]
+
+
+async def test_a_condition_of_several_lines_is_forwarded_whole(gateway: Api, products: FakeService) -> None:
+    lines = [("If-Match", '"1"'), ("If-Match", '"22"')]
+
+    await gateway.request("PATCH", "/products/7", json={"price": 1}, headers=lines)
+
+    [seen] = products.seen
+    assert [value for name, value in seen.headers.items() if name == "If-Match"] == ['"1"', '"22"']

@@ -86,13 +86,14 @@ async def test_where_a_request_comes_from_is_what_the_gateway_saw(products: Fake
     assert seen.headers["Host"] == orders.url.removeprefix("http://")
 
 
-async def test_or_what_a_trusted_proxy_saw(products: FakeService, orders: FakeService) -> None:
+@pytest.mark.parametrize("client", ["192.0.2.1", "2001:db8:1:2::3"])
+async def test_or_what_a_trusted_proxy_saw(products: FakeService, orders: FakeService, client: str) -> None:
     orders.respond = ok
     async with opened(products, orders, TRUSTED_PROXIES="127.0.0.1") as gateway:
-        await gateway.get("/orders/1", headers={"X-Forwarded-For": "198.51.100.1, 192.0.2.1"})
+        await gateway.get("/orders/1", headers={"X-Forwarded-For": f"198.51.100.1, {client}"})
 
     [seen] = orders.seen
-    assert seen.headers["X-Forwarded-For"] == "192.0.2.1"
+    assert seen.headers["X-Forwarded-For"] == client
 
 
 @pytest.mark.parametrize("path", ["/orders/1", "/orders/1/history"])

@@ -1,5 +1,6 @@
 """Who is let in to what, on every route of the table."""
 
+import hashlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +12,8 @@ from gateway.keys import entry_of, make_key
 from gateway.routes import ROUTES, Route
 from tests.api import Answer, Api
 from tests.integration.gateway.behaviour import DONE, ORDER, ok
-from tests.integration.gateway.opening import opened
+from tests.integration.gateway.opening import listening, opened
+from tests.integration.shared.web.raw import connected
 from tests.integration.upstream import FakeService
 
 KEYS = {scope: make_key() for scope in Scope}
@@ -121,6 +123,44 @@ async def test_the_right_key_is_let_in_and_stays_here(
     assert len(seen) == len(keys)
     assert not any(key in str(request) for request in seen for key in keys)
     assert not any("Authorization" in request.headers for request in seen)
+
+
+async def test_clients_that_choose_the_same_idempotency_key_do_not_share_it(
+    products: FakeService, orders: FakeService
+) -> None:
+    """A client is a name: with a new secret it is the same one."""
+    orders.respond = ok
+    for names in (("shop", "kiosk"), ("shop",)):
+        secrets = {name: make_key() for name in names}
+        keys = ";".join(entry_of(name, secret, [Scope.ORDERS_WRITE]) for name, secret in secrets.items())
+        async with opened(products, orders, API_KEYS=keys) as gateway:
+            for secret in secrets.values():
+                await gateway.post("/orders", ORDER, headers={**bearer(secret), "Idempotency-Key": "basket-7"})
+
+    of_shop, of_kiosk = (hashlib.sha256(f"{name} basket-7".encode()).hexdigest() for name in ("shop", "kiosk"))
+    assert [seen.headers["Idempotency-Key"] for seen in orders.seen] == [of_shop, of_kiosk, of_shop]
+
+
+@pytest.mark.parametrize("wrong", [["two words"], ["k" * 256], ["schlüssel"], [""], ["key", "key"]])
+async def test_the_idempotency_key_of_a_client_is_checked_as_it_was_sent(
+    gateway: Api, orders: FakeService, wrong: list[str]
+) -> None:
+    headers = [*bearer(KEYS[Scope.ORDERS_WRITE]).items(), *(("Idempotency-Key", value) for value in wrong)]
+    answer = await gateway.post("/orders", ORDER, headers=headers)
+
+    assert answer.refusal == (400, "validation_error", ["Idempotency-Key"])
+    assert orders.seen == []
+
+
+async def test_one_that_nobody_looks_at_may_be_anything(products: FakeService, orders: FakeService) -> None:
+    orders.respond = ok
+    key = KEYS[Scope.ORDERS_WRITE].encode()
+    async with listening(products, orders, API_KEYS=API_KEYS) as port, connected(port) as peer:
+        peer.send(b"POST /orders/7/cancel HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n" % key)
+        peer.send(b"Content-Length: 0\r\nIdempotency-Key: \xfc\r\n\r\n")
+        answer = await peer.reply()
+
+    assert (answer.status, answer.raw) == (200, DONE)
 
 
 async def test_products_are_read_by_everybody(gateway: Api, products: FakeService) -> None:

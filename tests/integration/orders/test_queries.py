@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from orders import queries
@@ -54,7 +56,7 @@ async def test_every_page_walks_its_index(twenty_thousand: str, below: int) -> N
 
 
 async def test_what_looks_for_a_few_orders_walks_an_index(twenty_thousand: str) -> None:
-    pending = await plans(twenty_thousand, queries.LIST_PENDING, 0, 1000)
+    pending = await plans(twenty_thousand, queries.LIST_PENDING, 0, 1000, datetime.now(UTC))
     keyed = await plans(twenty_thousand, queries.FIND_BY_KEY, "key 70")
     history = await plans(twenty_thousand, queries.GET_HISTORY, 70)
 

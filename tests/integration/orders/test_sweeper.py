@@ -1,4 +1,7 @@
+import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -14,6 +17,8 @@ from tests.integration.orders.conftest import start_orders
 from tests.waiting import eventually
 
 STUCK = 60.0
+# Of a pool.
+CONNECTIONS = 8
 
 
 class Broker:
@@ -157,6 +162,28 @@ async def test_the_next_sweep_announces_no_cancellation_twice(sweeper: Sweeper, 
     assert await announced(orders_database_url) == [first, later]
 
 
+async def test_however_late_a_sweep_gets_a_connection_it_announces_what_came_due_since_the_last(
+    sweeper: Sweeper, orders_database: Database, orders_database_url: str
+) -> None:
+    stuck = await order(orders_database_url, "pending", STUCK - 0.2)
+    [(due, late)] = await fetch(orders_database_url, "SELECT now() + interval '0.3 s', now() + interval '0.8 s'")
+
+    async def is_past(moment: datetime) -> bool:
+        [(now,)] = await fetch(orders_database_url, "SELECT now()")
+        return bool(now > moment)
+
+    await sweeper.sweep()
+    await eventually(lambda: is_past(due))
+    async with AsyncExitStack() as others:
+        for _ in range(CONNECTIONS):
+            await others.enter_async_context(orders_database.connection())
+        sweep = asyncio.create_task(sweeper.sweep())
+        await eventually(lambda: is_past(late))
+    await sweep
+
+    assert await announced(orders_database_url) == [stuck]
+
+
 async def test_cancellations_are_found_by_their_index(orders_database_url: str) -> None:
     await fetch(
         orders_database_url,
@@ -168,7 +195,9 @@ async def test_cancellations_are_found_by_their_index(orders_database_url: str) 
         """,
     )
     await fetch(orders_database_url, "ANALYZE orders")
-    statement = queries.LIST_CANCELLED.replace("$1", "60").replace("$2", "15").replace("$3", "10").replace("$4", "100")
+    statement = queries.LIST_CANCELLED
+    for parameter, value in {"$1": "60", "$2": "15", "$3": "now()", "$4": "100"}.items():
+        statement = statement.replace(parameter, value)
     plan = "\n".join(line for (line,) in await fetch(orders_database_url, f"EXPLAIN {statement}"))
     assert "orders_cancelled" in plan
     assert "Seq Scan on orders" not in plan

@@ -200,6 +200,50 @@ async def test_the_same_order_created_delivered_twice_is_answered_twice_and_rese
     assert await left(products_database_url, product_id) == 6
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("ALTER TABLE reservations RENAME TO not_yet", "ALTER TABLE not_yet RENAME TO reservations"),
+        ("REVOKE UPDATE ON products FROM products", "GRANT UPDATE ON products TO products"),
+    ],
+)
+async def test_orders_wait_for_a_schema_that_is_not_there_yet(
+    products_api: Api, products_database_url: str, vhost: Vhost, before: str, after: str
+) -> None:
+    owner_url = products_database_url.replace("//products:", "//products_owner:")
+    product_id = await product(products_database_url, qty=10)
+    await fetch(owner_url, before)
+    await vhost.publish_batch(*orders_created(product_id, [1, 2], quantity=1))
+
+    async def is_unready() -> bool:
+        return (await products_api.get("/health/ready")).status == 503
+
+    async def both_are_served() -> bool:
+        return await left(products_database_url, product_id) == 8
+
+    await eventually(is_unready)
+    await fetch(owner_url, after)
+    await eventually(both_are_served)
+    assert await vhost.depth("products.orders.dead") == 0
+
+
+async def test_a_schema_that_changes_under_its_statements_costs_no_order(
+    products_api: Api, products_database_url: str, vhost: Vhost
+) -> None:
+    owner_url = products_database_url.replace("//products:", "//products_owner:")
+    product_id = await product(products_database_url, qty=10)
+
+    async def is_left(qty: int) -> bool:
+        return await left(products_database_url, product_id) == qty
+
+    await vhost.publish_batch(*orders_created(product_id, [1], quantity=1))
+    await eventually(lambda: is_left(9))
+    await fetch(owner_url, "ALTER TABLE products ALTER COLUMN qty TYPE numeric(20, 0)")
+    await vhost.publish_batch(*orders_created(product_id, [2], quantity=1))
+    await eventually(lambda: is_left(8))
+    assert await vhost.depth("products.orders.dead") == 0
+
+
 async def test_stock_that_an_order_took_is_seen_at_once(
     products_api: Api, products_database_url: str, vhost: Vhost
 ) -> None:

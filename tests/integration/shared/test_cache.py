@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from shared import deadline
 from shared.cache import Cache, Load, open_cache
 from shared.tasks import BackgroundTasks
 from tests.integration.line import Line
@@ -217,6 +218,32 @@ async def test_a_key_whose_drop_is_owed_is_read_from_its_source_although_redis_i
     assert await redis.get(KEY) == b'"old"'
     assert values == (b'"new"', b'"other"')
     assert (owed.loads, other.loads) == (2, 1)
+
+
+async def test_a_drop_is_made_although_its_writer_gave_up(cache: Cache, redis: Redis, redis_line: Line) -> None:
+    await cache.get(KEY, Source(b'"old"').load)
+    redis_line.hold_answers()
+    before = asyncio.create_task(cache.drop(["product:2"]))
+    await asyncio.sleep(0)
+    writer = asyncio.create_task(cache.drop([KEY]))  # its turn comes after the one before
+    await asyncio.sleep(0)
+    writer.cancel()
+    await asyncio.wait({before, writer})
+    redis_line.restore()
+
+    async def is_dropped() -> bool:
+        return await redis.get(KEY) is None
+
+    assert writer.cancelled()
+    await eventually(is_dropped)
+
+
+async def test_a_load_that_others_share_is_not_bound_to_its_first_readers_deadline(cache: Cache) -> None:
+    async def load() -> bytes:
+        return b"%d" % deadline.left()
+
+    with deadline.until(0.5):
+        assert int(await cache.get(KEY, load) or b"") > 1
 
 
 async def test_more_owed_drops_than_can_be_kept_empty_the_cache(cache: Cache, redis: Redis, redis_line: Line) -> None:

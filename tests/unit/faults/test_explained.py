@@ -8,7 +8,6 @@ import pytest
 from tests.unit.faults.breaking import (
     AMPLE,
     CANCELLED_ORDER,
-    LETTER,
     LIST,
     OPEN_REPRICE,
     READ,
@@ -27,7 +26,6 @@ from tests.unit.faults.world import FIRST_ID, World
 from tools.faults.difference import Breach
 from tools.faults.plan import Fault, Kind
 from tools.faults.state import State
-from tools.faults.verdict import judge
 
 KILLED = Fault(1.0, 1.0, Kind.KILL, "products-2")
 FROZEN = Fault(1.0, 1.0, Kind.FREEZE, "orders-redis")
@@ -108,13 +106,6 @@ def test_a_gateway_that_is_long_back() -> None:
     world.faults.append(Fault(1.0, 1.0, Kind.KILL, "gateway"))
 
     assert judged(world) == {Breach.NO_ANSWER}
-
-
-def test_what_is_excused_is_not_told() -> None:
-    world = good()
-    state = replace(world.state, dead_letters=[LETTER])
-
-    assert judge(world.plan, world.record, state, excused={Breach.DEAD_LETTER}) == []
 
 
 def test_a_cancellation_that_was_lost_with_its_queue_and_never_announced_again() -> None:

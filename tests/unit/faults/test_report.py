@@ -1,4 +1,5 @@
 from tests.unit.faults.breaking import good
+from tools.faults.__main__ import status
 from tools.faults.difference import Breach, Difference
 from tools.faults.outage import Outages
 from tools.faults.plan import Fault, Kind
@@ -49,3 +50,8 @@ def test_a_fault_counts_the_requests_that_it_met() -> None:
     clean.record.broken[CUT] = last.began, last.ended
 
     assert f"| cut | orders → orders-db | 1 | 1 | {0 if last.is_certain else 1} |" in table([clean])
+
+
+def test_only_rounds_that_were_played_and_found_nothing_are_a_success() -> None:
+    found = played(Difference(Breach.LOST, "an order"))
+    assert [status([]), status([played()]), status([played(), found])] == [1, 0, 1]

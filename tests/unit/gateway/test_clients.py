@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.clients import Network, client_address, parse_networks
+from gateway.clients import Network, bucket, client_address, parse_networks
 
 TRUSTED = parse_networks("10.0.0.0/8, 192.0.2.7, fd00::/8")
 ADDRESSES = st.ip_addresses().map(str)
@@ -29,8 +29,9 @@ GARBAGE = st.sampled_from(["", "unknown", "_hidden", "203.0.113.1:443", "[2001:d
         ("10.0.0.1", ["203.0.113.9, unknown, 10.0.0.2"], "10.0.0.2"),
         ("10.0.0.1", ["203.0.113.9, "], "10.0.0.1"),
         ("::ffff:10.0.0.1", ["::ffff:203.0.113.9"], "203.0.113.9"),
-        ("fd00::1", ["2001:db8:1:2:3:4:5:6"], "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", ["203.0.113.9"], "fe80::/64"),
+        ("fd00::1", ["2001:db8:1:2:3:4:5:6"], "2001:db8:1:2:3:4:5:6"),
+        ("fd00::1", ["2001:0DB8::0:1"], "2001:db8::1"),
+        ("fe80::1%eth0", ["203.0.113.9"], "fe80::1"),
         ("", ["203.0.113.9"], ""),  # a Unix socket
     ],
 )
@@ -74,10 +75,15 @@ def test_a_long_chain_of_trusted_addresses_is_not_followed_for_ever() -> None:
 @given(st.integers(0, 2**128 - 1), st.integers(0, 2**64 - 1))
 def test_ipv6_clients_are_counted_by_64_bits(address: int, host: int) -> None:
     neighbour = IPv6Address(address >> 64 << 64 | host)
-    counted = client_address(str(IPv6Address(address)), (), ())
+    counted = bucket(str(IPv6Address(address)))
     if address >> 64:  # what is below is mapped or unspecified
-        assert counted == client_address(str(neighbour), (), ())
+        assert counted == bucket(str(neighbour))
         assert neighbour in ip_network(counted)
+
+
+@pytest.mark.parametrize("client", ["192.0.2.1", ""])
+def test_others_are_counted_one_by_one(client: str) -> None:
+    assert client == bucket(client)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -87,7 +93,7 @@ def test_a_mapped_address_is_the_ipv4_address(address: int) -> None:
 
 
 def test_an_address_is_short() -> None:
-    assert client_address("fd00::1", ["203.0.113.9, fe80::1%" + "a" * 80], TRUSTED) == "fd00::/64"
+    assert client_address("fd00::1", ["203.0.113.9, fe80::1%" + "a" * 80], TRUSTED) == "fd00::1"
 
 
 @pytest.mark.parametrize(

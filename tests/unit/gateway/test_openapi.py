@@ -1,7 +1,6 @@
 import configparser
 import json
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from shared.errors import STATUS
 from shared.web import health
 from shared.web.headers import read_idempotency_key, read_if_match
 
-# As JSON is read here: no fraction becomes a float, in which 19.9 is no multiple of 0.01.
-DOCUMENT = json.loads(json.dumps(document(ROUTES)), parse_float=Decimal)
+DOCUMENT = json.loads(json.dumps(document(ROUTES)))
 ASSETS = "/docs/assets/{name}"
 WITHOUT_EXAMPLE = {"/docs", "/openapi.json"}
 

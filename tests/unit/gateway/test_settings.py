@@ -49,6 +49,15 @@ def test_without_keys_it_starts_on_a_loopback_address_only(host: str, more: dict
     assert [problem.partition(" ")[0] for problem in problems] == ([] if starts else ["API_KEYS"])
 
 
+@pytest.mark.parametrize("keys", [";", " ; ", ";\n;"])
+@pytest.mark.parametrize("more", [{}, {"HOST": "10.0.0.1"}, {"GATEWAY_ALLOW_ANONYMOUS": "true"}])
+def test_separators_without_a_key_are_refused_wherever_it_listens(keys: str, more: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as refusal:
+        Settings.load(ENVIRONMENT | more | {"API_KEYS": keys})
+    expected = ["API_KEYS: names no key; leave it empty if that is meant"]
+    assert expected == refusal.value.problems
+
+
 def test_no_digest_is_in_the_repr() -> None:
     assert "aaaa" not in repr(Settings.load(ENVIRONMENT | {"API_KEYS": f"shop {'a' * 64} orders:read"}))
 

@@ -97,3 +97,14 @@ def test_wrong_settings_are_told_all_at_once(
     assert "DATABASE_OWNER_URL is not set" in told
     assert "DATABASE_URL must be a URL that starts with postgresql://" in told
     assert "hunter2" not in told
+
+
+def test_a_setting_inside_the_url_that_is_wrong_is_told_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_OWNER_URL", "postgresql://owner:hunter2@localhost/orders?sslmode=bogus")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://orders@localhost/orders")
+    assert main(["orders"]) == 2
+    headline, problem = capsys.readouterr().err.splitlines()
+    assert headline == "migrate: the settings are wrong"
+    assert problem.startswith("DATABASE_OWNER_URL: `sslmode` parameter must be one of: disable, ")

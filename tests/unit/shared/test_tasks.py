@@ -21,6 +21,14 @@ async def test_a_task_that_fails_or_ends_unasked_is_seen_for_ever() -> None:
     assert tasks.failed == {"relay", "publisher"}
 
 
+async def test_one_that_is_cancelled_before_the_end_has_failed() -> None:
+    async with BackgroundTasks() as tasks:
+        task = tasks.start("forever", asyncio.Event().wait())
+        task.cancel()
+        await asyncio.wait({task})
+        assert tasks.failed == {"forever"}
+
+
 async def test_what_still_runs_at_the_end_is_cancelled_and_did_not_fail() -> None:
     async with BackgroundTasks() as tasks:
         task = tasks.start("relay", asyncio.Event().wait())

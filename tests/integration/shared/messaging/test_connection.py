@@ -8,6 +8,9 @@ import pytest
 from aiormq.abc import AbstractConnection
 
 from shared.messaging.connection import SupervisedConnection
+from shared.tasks import BackgroundTasks
+from tests.broker import Vhost
+from tests.waiting import eventually
 
 
 @asynccontextmanager
@@ -37,3 +40,22 @@ async def test_a_cancellation_ends_it_whenever_it_comes(turns: int) -> None:
         await asyncio.wait({running})
 
     assert ended
+
+
+async def test_a_cancellation_that_is_not_its_own_is_a_lost_connection(vhost: Vhost) -> None:
+    """As aiormq does to who waits on a connection that has missed its heartbeats."""
+    sessions = 0
+
+    @asynccontextmanager
+    async def cancelled_once(_: AbstractConnection) -> AsyncIterator[asyncio.Future[object]]:
+        nonlocal sessions
+        sessions += 1
+        if sessions == 1:
+            raise asyncio.CancelledError
+        yield asyncio.Future()
+
+    supervised = SupervisedConnection(vhost.url, "test", cancelled_once)
+    async with BackgroundTasks() as tasks:
+        tasks.start("connection", supervised.run())
+        await eventually(lambda: supervised.connected)
+        assert tasks.failed == set()

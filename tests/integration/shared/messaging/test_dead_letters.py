@@ -3,6 +3,7 @@ from typing import Any
 import orjson
 import pytest
 from aiormq.abc import DeliveredMessage
+from structlog.testing import capture_logs
 
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher
@@ -71,6 +72,22 @@ async def test_an_event_nested_too_deeply_becomes_a_dead_letter(
     assert await vhost.depth(DEAD) == 1
 
 
+async def test_what_is_too_long_for_a_header_is_cut(
+    consumer: Consumer, handler: Handler, vhost: Vhost, publisher: Publisher
+) -> None:
+    """A frame of headers may have 128 KiB: more costs the connection."""
+    handler.poison = 1
+    endless = "x" * 200_000
+    await vhost.publish("order.created", orjson.dumps([event(endless, {})]))
+    await vhost.publish_batch({**orders_created(7, [1])[0], "traceparent": endless}, *orders_created(7, [2]))
+
+    await eventually(lambda: handler.applied == [2])
+    unreadable, failed = await vhost.take(DEAD)
+    assert headers(unreadable)["x-error"] == f"unknown type {endless}"[:1000]
+    assert headers(failed)["traceparent"] == endless[:1000]
+    assert publisher.connected
+
+
 async def test_of_a_failing_batch_only_the_culprit_is_buried(
     consumer: Consumer, handler: Handler, vhost: Vhost
 ) -> None:
@@ -101,3 +118,32 @@ async def test_a_dead_letter_waits_for_the_publisher(
 
     await eventually(lambda: handler.applied == [1])
     assert await vhost.depth(DEAD) == 1
+
+
+async def test_a_dead_letter_keeps_what_nobody_here_knows(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
+    handler.poison = 13
+    [failing] = orders_created(7, [13])
+    unknown = event("order.forgotten", {}, tenant="north")
+    invalid = event("order.created", {}, subject="lamps")
+    del failing["time"]
+
+    await vhost.publish_batch({**failing, "tenant": "south"}, unknown, invalid)
+    await vhost.publish_batch(*orders_created(7, [1]))
+
+    await eventually(lambda: handler.applied == [1])
+    dead = [element_of(message) for message in await vhost.take(DEAD)]
+    assert sorted(dead, key=str) == sorted([{**failing, "tenant": "south"}, unknown, invalid], key=str)
+
+
+@pytest.mark.parametrize("quantity", [1, 0], ids=["failed", "unreadable"])
+async def test_the_log_line_of_a_dead_letter_is_found_by_the_trace_of_its_order(
+    consumer: Consumer, handler: Handler, vhost: Vhost, quantity: int
+) -> None:
+    handler.poison = 13
+    [event] = orders_created(7, [13], quantity)
+    with capture_logs() as lines:
+        await vhost.publish_batch({**event, "traceparent": TRACEPARENT})
+        await eventually(lambda: "event buried" in [line["event"] for line in lines])
+
+    [line] = [line for line in lines if line["event"] == "event buried"]
+    assert line["trace_ids"] == ["0af7651916cd43dd8448eb211c80319c"]

@@ -116,6 +116,51 @@ async def test_a_row_is_there_until_the_broker_has_confirmed_it(
     assert [event["id"] for event in await vhost.take_events("products.orders")] == ["1", "1"]
 
 
+async def test_the_relay_goes_on_after_a_broker_that_missed_its_heartbeats(
+    products_database: Database, vhost: Vhost, broker_line: Line, tasks: BackgroundTasks
+) -> None:
+    """It is frozen, say, for half a minute with the heartbeat of 10 s."""
+    url = f"amqp://guest:guest@127.0.0.1:{broker_line.port}/{vhost.name}?heartbeat=1"
+    publisher = Publisher(url, "test")
+    relay = Relay(products_database, publisher, "/products")
+    tasks.start("publisher", publisher.run())
+    tasks.start("relay", relay.run())
+    await eventually(lambda: publisher.connected)
+    broker_line.hold_answers()
+    await write(products_database, rows=1)
+    relay.wake()
+    await eventually(lambda: not publisher.connected, within=30)
+    broker_line.restore()
+
+    async def is_published() -> bool:
+        return await left(products_database) == 0
+
+    await eventually(is_published)
+    assert tasks.failed == set()
+
+
+async def test_a_flush_waits_for_the_round_that_is_under_way(
+    products_database: Database, publisher: Publisher, vhost: Vhost, broker_line: Line, tasks: BackgroundTasks
+) -> None:
+    relay = Relay(products_database, publisher, "/products")
+    tasks.start("relay", relay.run())
+    broker_line.hold_answers()
+    await write(products_database, rows=1)
+    relay.wake()
+
+    async def has_arrived() -> bool:
+        return await vhost.depth("products.orders") == 1
+
+    await eventually(has_arrived)
+    flush = asyncio.create_task(relay.flush(limit=4))
+    ended, _ = await asyncio.wait({flush}, timeout=0.2)
+    broker_line.restore()
+    await flush
+
+    assert not ended
+    assert await left(products_database) == 0
+
+
 async def test_an_unroutable_row_stays(products_database: Database, publisher: Publisher) -> None:
     await write(products_database, rows=1, event_type="nobody.listens")
 

@@ -94,6 +94,28 @@ async def test_a_check_that_does_not_answer_has_failed(check: health.Check) -> N
     assert await process.readiness() == (503, "not_ready", {"this": "down", "that": "ok"})
 
 
+async def test_those_who_ask_at_once_share_one_report_whoever_of_them_leaves() -> None:
+    process, go, asked = Process(), asyncio.Event(), list[str]()
+
+    async def check() -> bool:
+        asked.append("database")
+        return await go.wait()
+
+    process.health.add("database", check, required=True)
+    asking = [asyncio.create_task(process.health.report()) for _ in range(20)]
+    await eventually(lambda: asked)
+    asking[0].cancel()
+    await asyncio.wait(asking[:1])
+    go.set()
+    reports = await asyncio.gather(*asking[1:])
+    once = len(asked)
+    later = await process.health.report()
+
+    assert asking[0].cancelled()
+    assert reports == [(True, {"status": "ready", "checks": {"database": "ok"}})] * 19
+    assert (once, len(asked), later) == (1, 2, reports[0])
+
+
 async def test_a_process_whose_background_task_ended_is_not_ready() -> None:
     process = Process()
     async with process.tasks:

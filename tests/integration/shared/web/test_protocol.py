@@ -3,6 +3,7 @@
 import asyncio
 import resource
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -168,6 +169,23 @@ async def test_every_answer_has_the_security_headers_and_no_server(patient: Site
             headers = (await peer.reply()).headers
         assert {name: headers.get(name) for name in expected} == expected
         assert "server" not in headers
+
+
+async def test_the_last_answer_of_a_process_that_stops_says_so() -> None:
+    async with AsyncExitStack() as process, AsyncExitStack() as peers:
+        here = await process.enter_async_context(site(replace(SHORT, head=10.0, idle=10.0)))
+        idle, busy = [await peers.enter_async_context(connected(here.port)) for _ in "12"]
+        idle.send(GOOD)
+        await idle.reply()
+        busy.send(get(HOST, b"/wait"))
+        await eventually(lambda: "GET /wait" in here.seen)
+        stopping = asyncio.create_task(process.aclose())
+        assert await idle.rest() == b""
+        here.go.set()
+        last = await busy.reply()
+        await stopping
+
+    assert (last.status, last.headers["connection"]) == (200, "close")
 
 
 # Slow peers.

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messaging.cloudevents import Event, Unreadable, decode, encode, now
+from shared.messaging.cloudevents import Event, Unreadable, batch_of, decode, encode, now
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False),
@@ -84,6 +84,14 @@ def test_a_deeply_nested_element_does_not_hide_its_neighbours(depth: int, in_dat
     assert [type(found) for found in decoded] == [Unreadable, Event]
 
 
+def test_a_message_with_deeply_nested_elements_is_kept_whole_once() -> None:
+    deep = b'{"deep":' * 255 + b"1" + b"}" * 255
+    body = b"[" + b",".join([deep, orjson.dumps(ATTRIBUTES), deep, b"17", deep]) + b"]"
+    kept, *others = decode(body)
+    assert kept == Unreadable(body, "nested too deeply")
+    assert others == [Event("1", "/orders", "order.created", "", None, {}), Unreadable(b"[17]", "not an object")]
+
+
 @pytest.mark.parametrize("depth", range(245, 260))
 def test_what_was_read_as_an_event_can_be_written_as_one(depth: int) -> None:
     deep = b'{"deep":' * depth + b"1" + b"}" * depth
@@ -95,6 +103,18 @@ def test_what_was_read_as_an_event_can_be_written_as_one(depth: int) -> None:
 def test_optional_attributes_may_be_absent_and_unknown_ones_present() -> None:
     (event,) = decode(orjson.dumps([ATTRIBUTES | {"traceparent": 1, "subject": "unknown here"}]))
     assert event == Event("1", "/orders", "order.created", "", None, {})
+
+
+@given(st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=4))
+def test_an_event_that_was_read_is_written_alone_as_it_came(extensions: list[dict[str, Any]]) -> None:
+    elements = [extension | ATTRIBUTES for extension in extensions]
+    events = [found for found in decode(orjson.dumps(elements)) if isinstance(found, Event)]
+    assert [[element] for element in elements] == [orjson.loads(batch_of(event)) for event in events]
+
+
+def test_an_event_that_was_made_is_written_alone_as_in_any_batch() -> None:
+    event = Event("1", "/orders", "order.created", now(), None, {})
+    assert encode([event]) == batch_of(event)
 
 
 def test_an_event_is_written_as_cloudevents_says() -> None:

@@ -22,6 +22,8 @@ from shared.web.headers import (
 VISIBLE = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=255)
 # What RFC 9110 §5.6.3 allows around a value and in a list.
 SPACE = st.text(" \t", max_size=3)
+# And §5.6.1.2 between the elements of a list that a recipient takes.
+EMPTY = st.text(" \t,", max_size=4)
 READERS = {
     IDEMPOTENCY_KEY: read_idempotency_key,
     IF_MATCH: read_if_match,
@@ -43,7 +45,7 @@ def is_refused(read: Callable[[web.Request], object], name: str, *values: str) -
     return False
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", [IDEMPOTENCY_KEY, LAST_EVENT_ID])
 def test_a_header_that_is_given_twice_is_refused(name: str) -> None:
     assert not is_refused(READERS[name], name, VALID[name])
     assert is_refused(READERS[name], name, VALID[name], VALID[name])
@@ -98,12 +100,32 @@ def test_a_key_belongs_to_the_method_the_path_and_the_content() -> None:
     assert {key.value for key in keys if key} == {"k"}
 
 
-@given(st.lists(st.integers(0, 9_999_999_999), min_size=1), st.data())
-def test_any_of_the_listed_versions_is_allowed(versions: list[int], data: st.DataObject) -> None:
-    listed = entity_tag(versions[0])
-    for version in versions[1:]:
-        listed += data.draw(SPACE) + "," + data.draw(SPACE) + entity_tag(version)
-    assert read_if_match(request(IF_MATCH, listed)) == frozenset(versions)
+@given(st.lists(st.lists(st.integers(1, 9_999_999_999), min_size=1), min_size=1), st.data())
+def test_any_of_the_versions_listed_in_any_line_is_allowed(lines: list[list[int]], data: st.DataObject) -> None:
+    def listed(versions: list[int]) -> str:
+        tags = [entity_tag(version) for version in versions]
+        return "".join(data.draw(EMPTY) + tag + data.draw(SPACE) + "," for tag in tags) + data.draw(EMPTY)
+
+    expected = frozenset(version for versions in lines for version in versions)
+    assert expected == read_if_match(request(IF_MATCH, *map(listed, lines)))
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        *('W/"1"', '""', '"a"', '"-1"', '"1.0"', '"01"', '"0"', '"12345678901"', '"*"', '"W/"', '"\\"', '"\'"'),
+        *('"a,b"', '",1,"', '"\xe9"', '"\N{ARABIC-INDIC DIGIT ONE}"'),
+    ],
+    ids=ascii,
+)
+def test_a_tag_that_is_not_ours_matches_no_version(tag: str) -> None:
+    assert read_if_match(request(IF_MATCH, tag)) == frozenset()
+    assert read_if_match(request(IF_MATCH, f'"1", {tag}, "2"')) == frozenset({1, 2})
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", " ,\t, "], ids=ascii)
+def test_an_empty_list_allows_no_version(value: str) -> None:
+    assert read_if_match(request(IF_MATCH, value)) == frozenset()
 
 
 def test_a_star_allows_any_version() -> None:
@@ -113,24 +135,18 @@ def test_a_star_allows_any_version() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *("", " ", "1", '"', '""', '"1', '1"', "'1'", '"a"', '"-1"', '"1.0"', '" 1"', '"12345678901"'),
-        *(
-            'W/"1"',
-            '"1" "2"',
-            '"1",',
-            ',"1"',
-            '"1",,"2"',
-            '*, "1"',
-            '"1", *',
-            "**",
-            '"1";"2"',
-            '"\N{ARABIC-INDIC DIGIT ONE}"',
-        ),
+        *("1", '"', '"1', '1"', "'1'", '" 1"', '"a\tb"', '"1" "2"', '"1""2"', '"1"2"', '"1";"2"', '"1", 2'),
+        *('w/"1"', 'W"1"', 'W/ "1"', "W/1", '*, "1"', '"1", *', "**", "*,", '"\x7f"'),
     ],
     ids=ascii,
 )
-def test_no_version_of_ours(value: str) -> None:
+def test_what_is_no_list_of_tags_is_refused(value: str) -> None:
     assert is_refused(read_if_match, IF_MATCH, value)
+
+
+def test_a_star_stands_alone() -> None:
+    assert is_refused(read_if_match, IF_MATCH, "*", "*")
+    assert is_refused(read_if_match, IF_MATCH, "*", '"1"')
 
 
 @given(st.text(st.sampled_from('"0123456789,* W/')))

@@ -1,11 +1,13 @@
 """The command line. Wrong usage ends the program with exit status 2."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from ops.bounds import number, whole
 from shared.messaging.topology import QUEUES
 
 _MOST_LISTED = 10_000
+# Seconds.
 _LONGEST = 86_400.0
 
 
@@ -26,7 +28,7 @@ def _add_dead_letters(commands: "argparse._SubParsersAction[argparse.ArgumentPar
     command = commands.add_parser("dead-letters", help="events that could not be read or applied")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     listed = _add(actions, "list", "what there is, and why")
-    listed.add_argument("--limit", type=_whole(1, _MOST_LISTED), default=100, help="at most so many (%(default)s)")
+    listed.add_argument("--limit", type=whole(1, _MOST_LISTED), default=100, help="at most so many (%(default)s)")
     shown = _add(actions, "show", "all of one")
     shown.add_argument("ids", metavar="ID", nargs=1, help="as list names it")
     replayed = _add(actions, "replay", "send them to the queue that they came from")
@@ -42,19 +44,19 @@ def _add_reconcile(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     command = _add(commands, "reconcile", "compare stock, movements, reservations, orders and their history")
     command.add_argument(
         "--older-than",
-        type=_seconds,
+        type=number(0, _LONGEST),
         default=60.0,
         metavar="SECONDS",
         help="how long an order may be on its way (%(default)g)",
     )
     command.add_argument(
         "--settle",
-        type=_seconds,
+        type=number(0, _LONGEST),
         default=5.0,
         metavar="SECONDS",
         help="pause before differences are looked at again; those that have gone were work in flight (%(default)g)",
     )
-    command.add_argument("--limit", type=_whole(1, _MOST_LISTED), default=100, help="print so many (%(default)s)")
+    command.add_argument("--limit", type=whole(1, _MOST_LISTED), default=100, help="print so many (%(default)s)")
 
 
 def _add(
@@ -63,22 +65,3 @@ def _add(
     parser = parsers.add_parser(name, help=description, description=description)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise argparse.ArgumentTypeError(f"must be an integer from {low} to {high}")
-        return int(text)
-
-    return read
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= _LONGEST:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0 to {_LONGEST:g}")
-    return number

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ops.bounds import whole
 from tools import running
-from tools.arguments import whole
 from tools.bench import benchmark, machine, report
 from tools.bench.benchmark import Load
 from tools.running import RunningStack

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops.bounds import whole
 from tools import running, usage
-from tools.arguments import whole
 from tools.bench import machine, wrk
 from tools.bench.__main__ import program
 from tools.bench.benchmark import SETTLE_SECONDS, STOCK, WARM_UP_SECONDS, create_products

@@ -20,8 +20,8 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 
+from ops.bounds import whole
 from shared.pagination import encode_cursor
-from tools.arguments import whole
 from tools.bench import machine
 from tools.stack import migrations, ports, services
 from tools.stack.errors import StackError

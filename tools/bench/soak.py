@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops.bounds import number, whole
 from tools import costs, running, usage
-from tools.arguments import number, whole
 from tools.bench import machine, report, sampler, samples, soak_report, trends, wrk
 from tools.bench.__main__ import MOST_ORDERS, MOST_PRODUCTS, program, say
 from tools.bench.benchmark import SETTLE_SECONDS, STOCK, Load, Result, create_products

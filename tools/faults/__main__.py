@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from tools.arguments import number, whole
+from ops.bounds import number, whole
 from tools.faults import report, scenario
 from tools.faults.plan import Kind
 from tools.faults.round import Round, play

@@ -154,7 +154,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"migrate: the settings are wrong\nDATABASE_OWNER_URL: {error.args[0]}\n")
         return 2
     except _FAILURES as error:
-        sys.stderr.write(f"migrate {arguments[0]}: {error or 'the server does not answer'}\n")
+        sys.stderr.write(f"migrate {arguments[0]}: {str(error) or 'the server does not answer'}\n")
         return 1
     sys.stdout.write(f"migrate {arguments[0]}: {', '.join(applied) or 'nothing to do'}\n")
     return 0

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import asyncpg
 
-from shared.migrate import MIGRATIONS, migrate
+from ops.migrate import MIGRATIONS, migrate
 from tools.stack.postgres import Postgres
 
 Service = Literal["products", "orders"]

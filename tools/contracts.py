@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway import openapi
+from gateway.openapi import document as openapi
 from gateway.routes import ROUTES
-from shared.messaging import asyncapi
+from tools import asyncapi
 
 FOLDER = Path(__file__).parents[1] / "docs"
 

@@ -7,18 +7,18 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from gateway import docs
-from gateway.access import Keyring
+from gateway.access.cors import cors
+from gateway.access.guard import guard
+from gateway.access.keyring import Keyring
+from gateway.access.rate import RateLimiter
 from gateway.answers import send_headers
-from gateway.cors import cors
 from gateway.docs import DOCS, Docs
 from gateway.forward import SECONDS, SERVICES, WAITING, forward
-from gateway.guard import guard
 from gateway.middleware import expectation, one_envelope, validation
-from gateway.rate import RateLimiter
 from gateway.routes import ROUTES
-from gateway.service import open_service
 from gateway.settings import Settings
-from gateway.shedding import door, shedding
+from gateway.upstream.pool import open_service
+from gateway.upstream.shedding import door, shedding
 from gateway.waiting import Waiting
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware

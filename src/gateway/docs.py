@@ -12,7 +12,7 @@ import orjson
 from aiohttp import ETag, web
 from aiohttp.helpers import ETAG_ANY
 
-from gateway.openapi import document
+from gateway.openapi.document import document
 from gateway.routes import Route
 from shared.errors import AppError, Code
 

@@ -9,9 +9,9 @@ import structlog
 from aiohttp import web
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.guard import CLIENT, KEY_NAME
+from gateway.access.guard import CLIENT, KEY_NAME
 from gateway.middleware import QUERY, route_of
-from gateway.service import Call, Service
+from gateway.upstream.pool import Call, Service
 from gateway.waiting import Waiting
 from shared import deadline
 from shared.web import sse

@@ -6,7 +6,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from gateway.access import Scope, check_key
+from gateway.access.keyring import Scope, check_key
 
 # Keys that are recognised by their beginning are found by secret scanners.
 _PREFIX = "shop_"

@@ -4,7 +4,7 @@ from functools import partial
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
-from gateway.breaker import Breaker, State
+from gateway.upstream.breaker import Breaker, State
 
 
 class Metrics:

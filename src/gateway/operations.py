@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.contracts.responses import (
+from gateway.openapi.responses import (
     Envelope,
     HistoryAnswer,
     MovementsPage,

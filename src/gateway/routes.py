@@ -8,7 +8,7 @@ from typing import Literal
 from aiohttp import web
 from marshmallow import Schema
 
-from gateway.access import Scope
+from gateway.access.keyring import Scope
 from gateway.operations import (
     ADJUST_STOCK,
     CANCEL_ORDER,

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-from gateway.access import ApiKey, parse_keys
-from gateway.clients import Network, parse_networks
-from gateway.rate import Policy, parse_rate_limit
+from gateway.access.clients import Network, parse_networks
+from gateway.access.keyring import ApiKey, parse_keys
+from gateway.access.rate import Policy, parse_rate_limit
 from shared.settings import Environment, Listen
 from shared.web.client import Limits
 

@@ -5,7 +5,7 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies
 
-from gateway import examples
+from gateway.openapi import examples
 from shared.contracts.fields import MAX_PRICE
 from shared.pagination import MAX_ID, encode_cursor
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-from shared.messaging.asyncapi import document
+from tools.asyncapi import document
 from tools.newman.newman import install_node
 
 PACKAGE = "@asyncapi/specs@6.11.1"

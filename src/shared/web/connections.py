@@ -9,9 +9,9 @@ from typing import cast
 import structlog
 from aiohttp import web
 
+from shared.web.connection import Connection
 from shared.web.door import DOOR, Door
 from shared.web.peers import Limits
-from shared.web.protocol import Connection
 
 log = structlog.get_logger()
 

@@ -6,12 +6,12 @@ from functools import partial
 
 import pytest
 
-from gateway import address, service
 from gateway.app import create_app
-from gateway.breaker import Breaker, BreakerParameters
-from gateway.concurrency import LimitParameters
-from gateway.patience import Bounds, Patience
 from gateway.settings import Settings
+from gateway.upstream import address
+from gateway.upstream.breaker import Breaker, BreakerParameters
+from gateway.upstream.concurrency import LimitParameters
+from gateway.upstream.patience import Bounds, Patience
 from shared.web.connections import serving
 from shared.web.peers import Limits
 from tests.api import Api, connect
@@ -35,9 +35,9 @@ async def opened(products: FakeService | str, orders: FakeService | str, **setti
 
 def narrow(monkeypatch: pytest.MonkeyPatch, *, limit: int, places: int = 1, patience: float = 5.0) -> None:
     """Each service of a gateway that is opened after this has so many requests at once, and such a queue."""
-    monkeypatch.setattr(service, "_LIMIT", LimitParameters(start=limit, least=limit, most=limit))
+    monkeypatch.setattr(pool, "_LIMIT", LimitParameters(start=limit, least=limit, most=limit))
     bounds = Bounds(places, patience)
-    monkeypatch.setattr(service, "Patience", partial(Patience, bounds, bounds))
+    monkeypatch.setattr(pool, "Patience", partial(Patience, bounds, bounds))
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, parameters: BreakerParameters) -> None:

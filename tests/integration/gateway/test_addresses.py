@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.breaker import BreakerParameters
+from gateway.upstream.breaker import BreakerParameters
 from tests.api import Api
 from tests.integration.gateway.behaviour import DONE, ORDER, Gate, ok, turns
 from tests.integration.gateway.opening import breaking, opened, sample

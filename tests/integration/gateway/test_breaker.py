@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.breaker import BreakerParameters
+from gateway.upstream.breaker import BreakerParameters
 from tests.api import Answer, Api
 from tests.integration.gateway.behaviour import DONE, ORDER, Gate, bad_gateway, busy, crash, half, ok
 from tests.integration.gateway.opening import breaking, listening, opened, sample

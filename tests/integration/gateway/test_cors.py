@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.access import Scope
+from gateway.access.keyring import Scope
 from gateway.keys import entry_of, make_key
 from tests.api import Answer
 from tests.integration.gateway.behaviour import ORDER, ok

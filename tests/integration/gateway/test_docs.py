@@ -4,7 +4,7 @@ import re
 import orjson
 import pytest
 
-from gateway.openapi import document
+from gateway.openapi.document import document
 from gateway.routes import ROUTES
 from tests.api import Answer, Api
 from tests.integration.upstream import FakeService

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gateway.access import Scope
+from gateway.access.keyring import Scope
 from gateway.keys import entry_of, make_key
 from tests.integration.gateway.behaviour import DONE, ORDER, ok
 from tests.integration.gateway.opening import listening

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import hdrs
 from structlog.testing import capture_logs
 
-from gateway.access import Scope
+from gateway.access.keyring import Scope
 from gateway.keys import entry_of, make_key
 from gateway.routes import ROUTES, Route
 from tests.api import Answer, Api

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.breaker import BreakerParameters
+from gateway.upstream.breaker import BreakerParameters
 from tests.integration.gateway.behaviour import DONE, ORDER, Gate, bad_gateway, busy, crash, half, ok, turns
 from tests.integration.gateway.opening import breaking, opened, sample
 from tests.integration.upstream import FakeService, Respond, hang, reset

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from shared.migrate import MIGRATIONS, MigrationError, migrate
+from ops.migrate import MIGRATIONS, MigrationError, migrate
 from tests.databases import Databases, fetch
 from tests.integration.outages import stopped
 from tools.stack.servers import Servers

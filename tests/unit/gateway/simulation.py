@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gateway.concurrency import ConcurrencyLimit
+from gateway.upstream.concurrency import ConcurrencyLimit
 
 # As `gateway.admission` has them.
 PLACES, PATIENCE = 32, 0.05

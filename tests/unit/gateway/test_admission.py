@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission import Admission
-from gateway.concurrency import ConcurrencyLimit, LimitParameters
-from gateway.patience import Bounds, Patience
+from gateway.upstream.admission import Admission
+from gateway.upstream.concurrency import ConcurrencyLimit, LimitParameters
+from gateway.upstream.patience import Bounds, Patience
 from shared.errors import AppError, Code
 
 LONG = 60.0

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.breaker import DEFAULTS, REFUSED, Breaker, BreakerParameters, FailureWindow, Permit, State
+from gateway.upstream.breaker import DEFAULTS, REFUSED, Breaker, BreakerParameters, FailureWindow, Permit, State
 
 ALLOWED = {
     (State.CLOSED, State.OPEN),

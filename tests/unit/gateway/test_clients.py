@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.clients import Network, bucket, client_address, parse_networks
+from gateway.access.clients import Network, bucket, client_address, parse_networks
 
 TRUSTED = parse_networks("10.0.0.0/8, 192.0.2.7, fd00::/8")
 ADDRESSES = st.ip_addresses().map(str)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.concurrency import DEFAULTS, ConcurrencyLimit, LimitParameters
+from gateway.upstream.concurrency import DEFAULTS, ConcurrencyLimit, LimitParameters
 from tests.unit.gateway.simulation import Service, Simulation
 
 CAPACITY = Service().capacity

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from gateway import keys
-from gateway.access import Keyring, Scope, parse_keys
+from gateway.access.keyring import Keyring, Scope, parse_keys
 
 
 def test_the_key_is_shown_once_and_its_entry_opens_with_it(capsys: pytest.CaptureFixture[str]) -> None:

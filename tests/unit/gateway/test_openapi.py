@@ -10,7 +10,7 @@ from jsonschema.validators import validator_for
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway import docs
-from gateway.openapi import document
+from gateway.openapi.document import document
 from gateway.routes import ROUTES
 from shared.errors import STATUS
 from shared.web import health

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.patience import Bounds, Patience
+from gateway.upstream.patience import Bounds, Patience
 
 BURST = Bounds(places=100, seconds=1.0)
 STANDING = Bounds(places=3, seconds=0.01)

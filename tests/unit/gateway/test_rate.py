@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rate import Decision, Policy, RateLimiter, parse_rate_limit
+from gateway.access.rate import Decision, Policy, RateLimiter, parse_rate_limit
 
 # Monotonic clocks count from the start of the machine.
 STARTS = st.floats(0, 3e7)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from gateway.retries import RetryBudget, delay, may_repeat, worth_repeating
+from gateway.upstream.retries import RetryBudget, delay, may_repeat, worth_repeating
 
 
 def taken(budget: RetryBudget) -> int:

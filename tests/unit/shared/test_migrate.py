@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.migrate import MIGRATIONS, Migration, MigrationError, main, pending, read
+from ops.migrate import MIGRATIONS, Migration, MigrationError, main, pending, read
 
 FIRST = Migration(1, "0001_orders.sql", "CREATE TABLE orders ()")
 SECOND = Migration(2, "0002_outbox.sql", "CREATE TABLE outbox ()")

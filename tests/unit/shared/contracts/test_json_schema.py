@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from marshmallow import Schema, ValidationError
 
+from gateway.openapi.json_schema import AMOUNT, specification
 from shared.contracts.events import DATA
-from shared.contracts.json_schema import AMOUNT, specification
 from shared.contracts.requests import AdjustStock, ChangeProduct, CreateOrder, CreateProduct
 from shared.pagination import MAX_ID
 

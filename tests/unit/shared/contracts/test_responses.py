@@ -10,8 +10,8 @@ from marshmallow import Schema, ValidationError
 
 import orders.domain
 import products.domain
+from gateway.openapi import responses
 from shared import envelope
-from shared.contracts import responses
 from shared.contracts.requests import OrderStatus
 from shared.envelope import Origin, Page
 from shared.errors import AppError, Code, invalid_field

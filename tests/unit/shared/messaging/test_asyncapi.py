@@ -6,9 +6,9 @@ from jsonschema import Draft202012Validator
 
 from shared.contracts.events import DATA, EventType
 from shared.messaging import outbox
-from shared.messaging.asyncapi import document
 from shared.messaging.cloudevents import Event, decode, encode
 from shared.messaging.topology import EXCHANGE, QUEUES
+from tools.asyncapi import document
 
 DOCUMENT = document()
 MESSAGES = DOCUMENT["components"]["messages"]

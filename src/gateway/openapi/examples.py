@@ -7,8 +7,7 @@ from typing import Any
 import orjson
 from marshmallow import Schema
 
-from shared.contracts import requests
-from shared.contracts.responses import (
+from gateway.openapi.responses import (
     Envelope,
     HistoryAnswer,
     LivenessAnswer,
@@ -20,6 +19,7 @@ from shared.contracts.responses import (
     ProductsPage,
     ReadinessAnswer,
 )
+from shared.contracts import requests
 from shared.errors import STATUS, Code
 from shared.pagination import encode_cursor
 

@@ -1,6 +1,6 @@
 """Applies the numbered SQL files of one database: forward only, each in one transaction, each once.
 
-`python -m shared.migrate products|orders` reads DATABASE_OWNER_URL, whose role owns the schema, and DATABASE_URL,
+`python -m ops.migrate products|orders` reads DATABASE_OWNER_URL, whose role owns the schema, and DATABASE_URL,
 whose role is the service's own: it is made if it is missing and may read and write rows, nothing else.
 """
 
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
     """The exit status: 0, 1 if a migration failed, 2 for wrong usage or settings."""
     names = sorted(path.name for path in MIGRATIONS.iterdir() if path.is_dir())
     if len(arguments) != 1 or arguments[0] not in names:
-        sys.stderr.write(f"usage: python -m shared.migrate {'|'.join(names)}\n")
+        sys.stderr.write(f"usage: python -m ops.migrate {'|'.join(names)}\n")
         return 2
     environment = Environment(os.environ)
     owner_url = environment.url("DATABASE_OWNER_URL", "postgresql", "postgres")

@@ -7,13 +7,13 @@ from types import MappingProxyType
 
 from marshmallow import Schema
 
-from gateway import examples
-from gateway.openapi_components import HEADERS, PARAMETERS, Json, header
-from gateway.openapi_responses import Responses, any_headers, text
+from gateway.openapi import examples
+from gateway.openapi.components import Responses, any_headers, text
+from gateway.openapi.headers import HEADERS, PARAMETERS, Json, header
+from gateway.openapi.json_schema import Converter, specification
+from gateway.openapi.responses import HistoryEntry, LivenessAnswer, Paged, ProductAnswer, ReadinessAnswer
 from gateway.routes import ReadHeader, Route
 from shared.contracts.fields import MAX_WAIT
-from shared.contracts.json_schema import Converter, specification
-from shared.contracts.responses import HistoryEntry, LivenessAnswer, Paged, ProductAnswer, ReadinessAnswer
 from shared.errors import Code
 from shared.pagination import MAX_ID
 from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id

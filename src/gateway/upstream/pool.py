@@ -11,14 +11,14 @@ from http import HTTPStatus
 
 import aiohttp
 
-from gateway import retries
-from gateway.address import Address
-from gateway.admission import Admission, Place
-from gateway.breaker import Permit
-from gateway.concurrency import ConcurrencyLimit, LimitParameters
 from gateway.metrics import METRICS
-from gateway.patience import Patience
-from gateway.retries import RetryBudget
+from gateway.upstream import retries
+from gateway.upstream.address import Address
+from gateway.upstream.admission import Admission, Place
+from gateway.upstream.breaker import Permit
+from gateway.upstream.concurrency import ConcurrencyLimit, LimitParameters
+from gateway.upstream.patience import Patience
+from gateway.upstream.retries import RetryBudget
 from shared import deadline
 from shared.errors import AppError, Code
 from shared.web.client import Reply, Upstream

@@ -16,7 +16,7 @@ from gateway.forward import SERVICES
 from gateway.metrics import METRICS
 from gateway.middleware import is_forwarded, route_of
 from gateway.routes import ROUTES
-from gateway.service import Service
+from gateway.upstream.pool import Service
 from shared import envelope, tracing
 from shared.envelope import Origin
 from shared.errors import AppError, Code

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from gateway.access import ApiKey, Keyring, Scope, require
+from gateway.access.clients import Network, bucket, client_address
+from gateway.access.keyring import ApiKey, Keyring, Scope, require
+from gateway.access.rate import RateLimiter
 from gateway.answers import add_headers
-from gateway.clients import Network, bucket, client_address
 from gateway.metrics import METRICS
 from gateway.middleware import is_forwarded, route_of
-from gateway.rate import RateLimiter
 from shared.errors import AppError, Code
 from shared.web.health import DETAILED
 from shared.web.middleware import Handler

@@ -7,10 +7,10 @@ from http import HTTPStatus
 from apispec import APISpec
 from marshmallow import Schema
 
-from gateway import examples
-from gateway.openapi_components import Json, header
-from shared.contracts.json_schema import Converter
-from shared.contracts.responses import Envelope, Failure
+from gateway.openapi import examples
+from gateway.openapi.headers import Json, header
+from gateway.openapi.json_schema import Converter
+from gateway.openapi.responses import Envelope, Failure
 from shared.errors import STATUS, Code
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from gateway import examples
+from gateway.openapi import examples
 
 Json = dict[str, Any]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from gateway.concurrency import ConcurrencyLimit
 from gateway.metrics import METRICS
-from gateway.patience import Patience
+from gateway.upstream.concurrency import ConcurrencyLimit
+from gateway.upstream.patience import Patience
 from shared import deadline
 from shared.errors import AppError, Code
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from apispec import APISpec
 
+from gateway.openapi.json_schema import AMOUNT, Converter, specification
 from shared.contracts.events import DATA, EventType
-from shared.contracts.json_schema import AMOUNT, Converter, specification
 from shared.contracts.version import VERSION
 from shared.messaging.cloudevents import CONTENT_TYPE
 from shared.messaging.topology import EXCHANGE, QUEUES, Queue

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateway.breaker import Breaker, Permit
+from gateway.upstream.breaker import Breaker, Permit
 from shared.errors import AppError
 from shared.web.client import Upstream
 

@@ -11,7 +11,7 @@ from multidict import CIMultiDict, MultiMapping
 
 from gateway.access.guard import CLIENT, KEY_NAME
 from gateway.middleware import QUERY, route_of
-from gateway.upstream.pool import Call, Service
+from gateway.upstream.pool import Call, ServicePool
 from gateway.waiting import Waiting
 from shared import deadline
 from shared.web import sse
@@ -20,7 +20,7 @@ from shared.web.headers import IDEMPOTENCY_KEY
 
 log = structlog.get_logger()
 
-SERVICES = web.AppKey("services", Mapping[str, Service])
+SERVICES = web.AppKey("services", Mapping[str, ServicePool])
 # That a request may take.
 SECONDS = web.AppKey("seconds", float)
 WAITING = web.AppKey("waiting", Waiting)
@@ -55,7 +55,7 @@ async def forward(request: web.Request) -> web.StreamResponse:
     return _response(reply.status, reply.headers, reply.body)
 
 
-async def _wait(request: web.Request, service: Service, call: Call) -> Reply:
+async def _wait(request: web.Request, service: ServicePool, call: Call) -> Reply:
     """If this process stops meanwhile, with what is known by then."""
     try:
         async with request.app[WAITING].request():
@@ -65,7 +65,7 @@ async def _wait(request: web.Request, service: Service, call: Call) -> Reply:
         return await service.request(replace(call, target=target, patience=0))
 
 
-async def _stream(request: web.Request, service: Service, call: Call) -> web.StreamResponse:
+async def _stream(request: web.Request, service: ServicePool, call: Call) -> web.StreamResponse:
     """Passes events on as they come; an answer that is no stream is passed on whole."""
     async with service.stream(call, _QUIET) as reply:
         if reply.content_type != sse.CONTENT_TYPE:

@@ -7,8 +7,8 @@ import orjson
 from aiohttp import HttpVersion11, web
 
 from gateway.routes import BY_PATTERN, Route
-from shared import envelope
-from shared.errors import STATUS, AppError, Code
+from shared.errors import AppError, Code
+from shared.web import responses
 from shared.web.middleware import Handler
 from shared.web.requests import holds_back, read_json, read_path, read_query
 from shared.web.responses import answer
@@ -17,7 +17,7 @@ from shared.web.responses import answer
 QUERY = web.RequestKey("query", dict[str, Any])
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CODE_OF = {status: code for code, status in reversed(tuple(STATUS.items()))}
+_CODE_OF = {code.status: code for code in reversed(Code)}
 
 
 @web.middleware
@@ -50,7 +50,7 @@ async def one_envelope(request: web.Request, handler: Handler) -> web.StreamResp
     if not is_forwarded(request) or not isinstance(response, web.Response) or _has_no_body(request, response):
         return response
     content = _parse(response.body)
-    if envelope.is_envelope(response.status, content):
+    if responses.is_envelope(response.status, content):
         return response
     if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise AppError(Code.UPSTREAM_ERROR, "The service failed")

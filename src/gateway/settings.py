@@ -9,7 +9,7 @@ from gateway.access.clients import Network, parse_networks
 from gateway.access.keyring import ApiKey, parse_keys
 from gateway.access.rate import Policy, parse_rate_limit
 from shared.settings import Environment, Listen
-from shared.web.client import Limits
+from shared.web.client import ClientTimeouts
 
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
@@ -22,7 +22,7 @@ class Settings:
     products_urls: tuple[str, ...]
     orders_urls: tuple[str, ...]
     request_seconds: float
-    limits: Limits
+    limits: ClientTimeouts
     api_keys: list[ApiKey] = field(repr=False)
     rate_limit: Policy | None
     trusted_proxies: tuple[Network, ...]
@@ -37,7 +37,7 @@ class Settings:
             products_urls=environment.urls("PRODUCTS_URL", "http", "https"),
             orders_urls=environment.urls("ORDERS_URL", "http", "https"),
             request_seconds=environment.seconds("REQUEST_SECONDS", 5.0, low=0.1, high=60.0),
-            limits=Limits(
+            limits=ClientTimeouts(
                 total=environment.seconds("UPSTREAM_TOTAL_SECONDS", 4.5, low=0.1, high=60.0),
                 connect=environment.seconds("UPSTREAM_CONNECT_SECONDS", 1.0, low=0.1, high=60.0),
                 read=environment.seconds("UPSTREAM_READ_SECONDS", 4.5, low=0.1, high=60.0),

@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from shared.backoff import Backoff
 from shared.settings import Environment, SettingsError
+from shared.tasks import Backoff
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 

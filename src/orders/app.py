@@ -15,19 +15,18 @@ from orders.settings import Settings
 from orders.sweeper import Sweeper
 from orders.watch import Watch
 from shared.cache import open_cache
-from shared.db import open_database
-from shared.expiry import PURGE_SECONDS, purge
+from shared.db import PURGE_SECONDS, open_database, purge
 from shared.messaging.bus import open_bus
 from shared.messaging.topology import ORDERS_PRODUCTS, ORDERS_STOCK
 from shared.tasks import BackgroundTasks, repeat
 from shared.web import middleware
-from shared.web.client import Limits, Upstream, client_session
+from shared.web.client import ClientTimeouts, ServiceClient, client_session
 from shared.web.health import HEALTH, Health
-from shared.web.limits import limits
+from shared.web.middleware import request_limits
 from shared.web.server import application
 
 # Less than what a client of `POST /orders` waits for, the write behind it included.
-_PRODUCT_LIMITS = Limits(total=2.0, connect=0.5, read=2.0)
+_PRODUCT_LIMITS = ClientTimeouts(total=2.0, connect=0.5, read=2.0)
 
 _POLL = 1.0
 
@@ -36,7 +35,7 @@ WATCH = web.AppKey("watch", Watch)
 
 def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
-    app = application(middleware.trace, middleware.errors, limits(settings.most_in_flight))
+    app = application(middleware.trace, middleware.errors, request_limits(settings.most_in_flight))
     app[HEALTH] = Health(tasks)
     app.add_routes(ROUTES)
 
@@ -50,7 +49,7 @@ def create_app(settings: Settings) -> web.Application:
             tasks,
             open_bus(settings.amqp_url, "orders", database, tasks) as bus,
         ):
-            products = Products(cache, Upstream("products", settings.products_url, session))
+            products = Products(cache, ServiceClient("products", settings.products_url, session))
             watch = app[WATCH] = Watch(database)
             orders = app[ORDERS] = Orders(database, cache, bus.relay, products, watch)
             sweeper = Sweeper(database, bus.relay, settings.stuck_order_seconds, bus.is_up)

@@ -8,7 +8,7 @@ import orjson
 from orders.domain import Product
 from shared.cache import Cache
 from shared.errors import AppError, Code
-from shared.web.client import Reply, Upstream
+from shared.web.client import Reply, ServiceClient
 
 _OK = 200
 _NOT_FOUND = 404
@@ -17,7 +17,7 @@ _NOT_FOUND = 404
 class Products:
     """Read through orders-redis; an event of the product drops it there."""
 
-    def __init__(self, cache: Cache, upstream: Upstream) -> None:
+    def __init__(self, cache: Cache, upstream: ServiceClient) -> None:
         self._cache = cache
         self._upstream = upstream
 

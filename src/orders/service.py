@@ -17,11 +17,10 @@ from shared.cache import Cache
 from shared.contracts.fields import DEFAULT_PAGE
 from shared.contracts.requests import OrderStatus
 from shared.db import Database
-from shared.envelope import Page
 from shared.errors import AppError, Code, Detail
 from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
-from shared.pagination import MAX_ID
+from shared.pagination import MAX_ID, Page
 from shared.tracing import Trace
 
 _BATCH_LIMIT = 10.0

@@ -12,20 +12,19 @@ from products.routes import ROUTES
 from products.service import Catalogue, Stock
 from products.settings import Settings
 from shared.cache import open_cache
-from shared.db import open_database
-from shared.expiry import PURGE_SECONDS, purge
+from shared.db import PURGE_SECONDS, open_database, purge
 from shared.messaging.bus import open_bus
 from shared.messaging.topology import PRODUCTS_ORDERS
 from shared.tasks import BackgroundTasks, repeat
 from shared.web import middleware
 from shared.web.health import HEALTH, Health
-from shared.web.limits import limits
+from shared.web.middleware import request_limits
 from shared.web.server import application
 
 
 def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
-    app = application(middleware.trace, middleware.errors, limits(settings.most_in_flight))
+    app = application(middleware.trace, middleware.errors, request_limits(settings.most_in_flight))
     app[HEALTH] = Health(tasks)
     app.add_routes(ROUTES)
 

@@ -13,10 +13,10 @@ from products.settlement import Claim, Release, Settlement, settle
 from shared import pagination, tracing
 from shared.cache import Cache
 from shared.db import Connection, Database
-from shared.envelope import Page
 from shared.errors import AppError, Code, Detail
 from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
+from shared.pagination import Page
 
 _BATCH_LIMIT = 10.0
 

@@ -19,10 +19,9 @@ from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from shared import deadline
-from shared.backoff import Backoff
 from shared.batching import Batcher
 from shared.metrics import METRICS
-from shared.tasks import BackgroundTasks
+from shared.tasks import BackgroundTasks, Backoff
 
 log = structlog.get_logger()
 

@@ -7,54 +7,37 @@ from types import MappingProxyType
 
 
 class Code(StrEnum):
-    """What went wrong, as a client may rely on it; `STATUS` gives the HTTP status."""
+    """A code that clients may rely on, and the HTTP status of its answers. Several codes may share a status."""
 
-    INVALID_JSON = "invalid_json"
-    VALIDATION_ERROR = "validation_error"
-    UNAUTHORIZED = "unauthorized"
-    FORBIDDEN = "forbidden"
-    NOT_FOUND = "not_found"
-    METHOD_NOT_ALLOWED = "method_not_allowed"
-    REQUEST_TIMEOUT = "request_timeout"
-    CONFLICT = "conflict"
-    PRECONDITION_FAILED = "precondition_failed"
-    PAYLOAD_TOO_LARGE = "payload_too_large"
-    URI_TOO_LONG = "uri_too_long"
-    UNSUPPORTED_MEDIA_TYPE = "unsupported_media_type"
-    IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
-    RATE_LIMITED = "rate_limited"
-    HEADERS_TOO_LARGE = "headers_too_large"
-    INTERNAL_ERROR = "internal_error"
-    UPSTREAM_ERROR = "upstream_error"
-    UNAVAILABLE = "unavailable"
-    UPSTREAM_TIMEOUT = "upstream_timeout"
-    HTTP_VERSION_NOT_SUPPORTED = "http_version_not_supported"
+    status: int
 
+    def __new__(cls, value: str, status: int = 500) -> "Code":
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.status = status
+        return member
 
-STATUS: Mapping[Code, int] = MappingProxyType(
-    {
-        Code.INVALID_JSON: 400,
-        Code.VALIDATION_ERROR: 400,
-        Code.UNAUTHORIZED: 401,
-        Code.FORBIDDEN: 403,
-        Code.NOT_FOUND: 404,
-        Code.METHOD_NOT_ALLOWED: 405,
-        Code.REQUEST_TIMEOUT: 408,
-        Code.CONFLICT: 409,
-        Code.PRECONDITION_FAILED: 412,
-        Code.PAYLOAD_TOO_LARGE: 413,
-        Code.URI_TOO_LONG: 414,
-        Code.UNSUPPORTED_MEDIA_TYPE: 415,
-        Code.IDEMPOTENCY_MISMATCH: 422,
-        Code.RATE_LIMITED: 429,
-        Code.HEADERS_TOO_LARGE: 431,
-        Code.INTERNAL_ERROR: 500,
-        Code.UPSTREAM_ERROR: 502,
-        Code.UNAVAILABLE: 503,
-        Code.UPSTREAM_TIMEOUT: 504,
-        Code.HTTP_VERSION_NOT_SUPPORTED: 505,
-    }
-)
+    INVALID_JSON = ("invalid_json", 400)
+    VALIDATION_ERROR = ("validation_error", 400)
+    UNAUTHORIZED = ("unauthorized", 401)
+    FORBIDDEN = ("forbidden", 403)
+    NOT_FOUND = ("not_found", 404)
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
+    REQUEST_TIMEOUT = ("request_timeout", 408)
+    CONFLICT = ("conflict", 409)
+    PRECONDITION_FAILED = ("precondition_failed", 412)
+    PAYLOAD_TOO_LARGE = ("payload_too_large", 413)
+    URI_TOO_LONG = ("uri_too_long", 414)
+    UNSUPPORTED_MEDIA_TYPE = ("unsupported_media_type", 415)
+    IDEMPOTENCY_MISMATCH = ("idempotency_mismatch", 422)
+    RATE_LIMITED = ("rate_limited", 429)
+    HEADERS_TOO_LARGE = ("headers_too_large", 431)
+    INTERNAL_ERROR = ("internal_error", 500)
+    UPSTREAM_ERROR = ("upstream_error", 502)
+    UNAVAILABLE = ("unavailable", 503)
+    UPSTREAM_TIMEOUT = ("upstream_timeout", 504)
+    HTTP_VERSION_NOT_SUPPORTED = ("http_version_not_supported", 505)
+
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
@@ -91,7 +74,7 @@ class AppError(Exception):
 
     @property
     def status(self) -> int:
-        return STATUS[self.code]
+        return self.code.status
 
 
 def invalid_field(field: str, message: str) -> AppError:

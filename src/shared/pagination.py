@@ -4,13 +4,20 @@ import base64
 import binascii
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
-
-from shared.envelope import Page
 
 _LAYOUT = struct.Struct(">BqH")
 _VERSION = 1
 MAX_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Where a list answer stands; `next` is the cursor of the next page, None on the last."""
+
+    limit: int
+    next: str | None
 
 
 class Keyed(Protocol):

@@ -12,14 +12,14 @@ import aiohttp
 import orjson
 
 from shared import tracing
-from shared.backoff import Backoff
-from shared.web.client import Limits, client_session, once
+from shared.tasks import Backoff
+from shared.web.client import ClientTimeouts, client_session, once
 from shared.web.headers import IDEMPOTENCY_KEY
 from tools.faults.plan import Operation, Plan
 from tools.faults.record import Attempt, Outcome, Record
 
 # The gateway answers within 5 s whatever is broken behind it.
-LIMITS = Limits(total=8.0, connect=8.0, read=8.0)
+LIMITS = ClientTimeouts(total=8.0, connect=8.0, read=8.0)
 # Seconds after the end of the round in which what is uncertain is still repeated.
 PATIENCE = 30.0
 _MOST_IN_FLIGHT = 200
@@ -37,7 +37,7 @@ class Request:
     key: str | None = None
 
 
-async def create_products(plan: Plan, url: str, record: Record, limits: Limits = LIMITS) -> None:
+async def create_products(plan: Plan, url: str, record: Record, limits: ClientTimeouts = LIMITS) -> None:
     """Nothing must be broken yet: raises RuntimeError for the first that is not accepted."""
     async with _gateway(url, limits) as gateway:
         for index, product in enumerate(plan.products):
@@ -49,7 +49,7 @@ async def create_products(plan: Plan, url: str, record: Record, limits: Limits =
 
 
 async def drive(
-    plan: Plan, url: str, record: Record, *, started: float | None = None, limits: Limits = LIMITS
+    plan: Plan, url: str, record: Record, *, started: float | None = None, limits: ClientTimeouts = LIMITS
 ) -> None:
     """Ends when every operation has a certain answer, at most PATIENCE and one request after the end of the round.
 
@@ -90,7 +90,7 @@ class _Gateway:
 
 
 @asynccontextmanager
-async def _gateway(url: str, limits: Limits) -> AsyncIterator[_Gateway]:
+async def _gateway(url: str, limits: ClientTimeouts) -> AsyncIterator[_Gateway]:
     async with client_session(limits, connections=_MOST_IN_FLIGHT, middlewares=(once,)) as session:
         yield _Gateway(url, session)
 

@@ -11,7 +11,7 @@ from gateway.openapi import examples
 from gateway.openapi.headers import Json, header
 from gateway.openapi.json_schema import Converter
 from gateway.openapi.responses import Envelope, Failure
-from shared.errors import STATUS, Code
+from shared.errors import Code
 
 
 class Responses:
@@ -87,7 +87,7 @@ def _by_status(codes: Iterable[Code]) -> dict[int, list[Code]]:
     """In the order of the error table."""
     wanted = set(codes)
     statuses: dict[int, list[Code]] = {}
-    for code, status in STATUS.items():
+    for code in Code:
         if code in wanted:
-            statuses.setdefault(status, []).append(code)
+            statuses.setdefault(code.status, []).append(code)
     return statuses

@@ -20,7 +20,7 @@ from gateway.openapi.responses import (
     ReadinessAnswer,
 )
 from shared.contracts import requests
-from shared.errors import STATUS, Code
+from shared.errors import Code
 from shared.pagination import encode_cursor
 
 ID = 42
@@ -117,7 +117,7 @@ def failure(code: Code) -> dict[str, Any]:
     error: dict[str, Any] = {"code": code, "message": _MESSAGES[code]}
     if code is Code.VALIDATION_ERROR:
         error["details"] = [{"field": "id", "message": "Must be an integer from 1 to 9223372036854775807."}]
-    return {"statusCode": STATUS[code], "data": None, "error": error, **_origin(f"/products/{ID}")}
+    return {"statusCode": code.status, "data": None, "error": error, **_origin(f"/products/{ID}")}
 
 
 def _origin(path: str) -> dict[str, str]:

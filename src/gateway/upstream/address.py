@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from gateway.upstream.breaker import Breaker, Permit
 from shared.errors import AppError
-from shared.web.client import Upstream
+from shared.web.client import ServiceClient
 
 
 class Attempt:
@@ -33,7 +33,7 @@ class Attempt:
 class Address:
     """A process of the service, or several behind one name."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: ServiceClient) -> None:
         self.upstream = upstream
         self.breaker = Breaker()
         self.load = 0

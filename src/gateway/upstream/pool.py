@@ -21,7 +21,7 @@ from gateway.upstream.patience import Patience
 from gateway.upstream.retries import RetryBudget
 from shared import deadline
 from shared.errors import AppError, Code
-from shared.web.client import Reply, Upstream
+from shared.web.client import Reply, ServiceClient
 from shared.web.headers import IDEMPOTENCY_KEY
 
 # Answers that are a failure of the address, not of the request: its own proxy's, or none that is an answer.
@@ -47,7 +47,7 @@ class Call:
     hurried: bool = False
 
 
-class Service:
+class ServicePool:
     """Requests go to the address with the least load among those whose breaker lets them through."""
 
     def __init__(self, name: str, addresses: Sequence[Address], admission: Admission) -> None:
@@ -59,7 +59,7 @@ class Service:
         self._waiting = 0
 
     async def request(self, call: Call) -> Reply:
-        """Raises AppError: UNAVAILABLE if it has too much to do, and what `Upstream.request` raises."""
+        """Raises AppError: UNAVAILABLE if it has too much to do, and what `ServiceClient.request` raises."""
         if call.patience:
             with self._place_to_wait():
                 return await self._request(call)
@@ -68,7 +68,7 @@ class Service:
 
     @asynccontextmanager
     async def stream(self, call: Call, quiet: float) -> AsyncIterator[aiohttp.ClientResponse]:
-        """As `Upstream.stream`; tried once."""
+        """As `ServiceClient.stream`; tried once."""
         with self._place_to_wait():
             address, permit = self._choose()
             with address.attempt(permit, waits=True) as attempt:
@@ -170,9 +170,9 @@ def _is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:
     return transient and retries.may_repeat(call.method, keyed=IDEMPOTENCY_KEY in call.headers, connected=connected)
 
 
-def open_service(name: str, urls: Sequence[str], session: aiohttp.ClientSession) -> Service:
+def open_service(name: str, urls: Sequence[str], session: aiohttp.ClientSession) -> ServicePool:
     """One address for each URL; it is seen in the metrics from then on."""
-    addresses = [Address(Upstream(name, url, session)) for url in urls]
+    addresses = [Address(ServiceClient(name, url, session)) for url in urls]
     limit = ConcurrencyLimit(_LIMIT)
     admission = Admission(name, limit, Patience())
     METRICS.in_flight.labels(name).set_function(lambda: admission.in_flight)
@@ -180,4 +180,4 @@ def open_service(name: str, urls: Sequence[str], session: aiohttp.ClientSession)
     METRICS.limit.labels(name).set_function(lambda: limit.limit)
     for number, address in enumerate(addresses):
         METRICS.watch_breaker(name, number, address.breaker)
-    return Service(name, addresses, admission)
+    return ServicePool(name, addresses, admission)

@@ -16,15 +16,15 @@ from gateway.forward import SERVICES
 from gateway.metrics import METRICS
 from gateway.middleware import is_forwarded, route_of
 from gateway.routes import ROUTES
-from gateway.upstream.pool import Service
-from shared import envelope, tracing
-from shared.envelope import Origin
+from gateway.upstream.pool import ServicePool
+from shared import tracing
 from shared.errors import AppError, Code
+from shared.web import responses
 from shared.web.door import Door
 from shared.web.head import problem
 from shared.web.middleware import Handler, record
 from shared.web.requests import MAX_BODY
-from shared.web.security import DEFAULTS
+from shared.web.responses import DEFAULTS, Origin
 
 _BY_TARGET: dict[tuple[str, str], str] = {
     (route.method, route.path): route.upstream for route in ROUTES if "{" not in route.path
@@ -87,12 +87,12 @@ class _Arrivals:
             self._loop.call_soon(self._pass)
 
 
-def _refuse(service: Service, message: RawRequestMessage) -> bytes:
+def _refuse(service: ServicePool, message: RawRequestMessage) -> bytes:
     started = time.perf_counter()
     METRICS.refused.labels("overload").inc()
     here = tracing.begin(message.headers.get("traceparent"), message.headers.get("X-Request-ID"))
     error = _overload(service)
-    body = envelope.failure(error, Origin(here.trace_id, message.path, datetime.now(UTC)))
+    body = responses.failure(error, Origin(here.trace_id, message.path, datetime.now(UTC)))
     seconds = time.perf_counter() - started
     token = tracing.current.set(here)
     record(message.method, message.path, error.status, seconds, route=message.path)
@@ -104,5 +104,5 @@ def _is_malformed(message: RawRequestMessage) -> bool:
     return problem(message.method, message.path, message.version, message.headers, MAX_BODY) is not None
 
 
-def _overload(service: Service) -> AppError:
+def _overload(service: ServicePool) -> AppError:
     return AppError(Code.UNAVAILABLE, f"{service.name} has too much to do", retry_after=1)

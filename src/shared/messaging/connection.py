@@ -10,8 +10,8 @@ import structlog
 from aiormq.abc import AbstractConnection
 from yarl import URL
 
-from shared.backoff import Backoff
 from shared.messaging import topology
+from shared.tasks import Backoff
 
 log = structlog.get_logger()
 

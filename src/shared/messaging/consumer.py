@@ -13,7 +13,6 @@ from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from marshmallow import ValidationError
 
 from shared import tracing
-from shared.backoff import Backoff
 from shared.contracts.events import DATA
 from shared.errors import AppError, Code
 from shared.messaging import cloudevents
@@ -22,6 +21,7 @@ from shared.messaging.connection import SupervisedConnection
 from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.topology import Queue
 from shared.metrics import METRICS
+from shared.tasks import Backoff
 
 log = structlog.get_logger()
 

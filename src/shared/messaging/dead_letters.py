@@ -5,12 +5,12 @@ import asyncio
 import structlog
 
 from shared import tracing
-from shared.backoff import Backoff
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.publisher import Publisher, PublishError
 from shared.messaging.topology import Queue
 from shared.metrics import METRICS
+from shared.tasks import Backoff
 
 log = structlog.get_logger()
 

@@ -15,13 +15,13 @@ import asyncpg
 import orjson
 import structlog
 
-from shared.backoff import Backoff
 from shared.db import Database
 from shared.errors import AppError
 from shared.messaging import cloudevents, topology
 from shared.messaging.cloudevents import Event
 from shared.messaging.publisher import Publisher, PublishError
 from shared.metrics import METRICS
+from shared.tasks import Backoff
 
 log = structlog.get_logger()
 

@@ -31,7 +31,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ClientTimeouts:
     """Seconds: for the whole call, for a connection (the wait for a free one included), between two reads."""
 
     total: float = 5.0
@@ -41,7 +41,10 @@ class Limits:
 
 @asynccontextmanager
 async def client_session(
-    limits: Limits, *, connections: int = _CONNECTIONS, middlewares: Sequence[aiohttp.ClientMiddlewareType] = ()
+    limits: ClientTimeouts,
+    *,
+    connections: int = _CONNECTIONS,
+    middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """A session for calls between services: no cookies, no redirects, bodies passed on as they come."""
     session = aiohttp.ClientSession(
@@ -68,7 +71,7 @@ async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) 
         raise aiohttp.ClientError(repr(error)) from error
 
 
-class Upstream:
+class ServiceClient:
     """One service, as its clients see it."""
 
     def __init__(self, name: str, base_url: str, session: aiohttp.ClientSession) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 import math
+import re
 from collections.abc import Coroutine
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, cast
 
 import structlog
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import BadStatusLine, ContentEncodingError, HttpProcessingError, LineTooLong
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
@@ -17,9 +20,28 @@ from aiohttp.web_protocol import _ErrInfo
 from shared.errors import AppError, Code
 from shared.web.door import Door
 from shared.web.middleware import SAFE, error_of
-from shared.web.peers import Limits
-from shared.web.refusals import RefusedError, bad_body, error_from, excerpt, late_body, refuse
 from shared.web.requests import holds_back
+from shared.web.responses import refuse
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Seconds, bytes and numbers past which a peer is not served."""
+
+    head: float = 10.0
+    body: float = 10.0
+    # Longer than any client of ours keeps an idle connection (shared.web.client).
+    idle: float = 75.0
+    write: float = 30.0
+    linger: float = 2.0
+    sweep: float = 1.0
+    connections: int = 2_000
+    head_bytes: int = 32 * 1024
+    # Not the same, because the parser tells by the number alone which of the two was exceeded.
+    line_bytes: int = 8_192
+    field_bytes: int = 8_190
+    fields: int = 100
+
 
 log = structlog.get_logger()
 
@@ -27,6 +49,47 @@ _Finished = tuple[web.StreamResponse, bool]
 
 _NEVER = math.inf
 _START_BYTES = 100
+_START = re.compile(rb"([A-Za-z-]{1,16}) (/[!->@-~]{0,63})")
+_UNKNOWN = ("-", "-")
+_LAST = MappingProxyType({"Connection": "close"})
+
+
+class RefusedError(HttpProcessingError):
+    """Of ours, in the place of the parser's."""
+
+    def __init__(self, error: AppError) -> None:
+        super().__init__(code=error.status, message=error.message)
+        self.error = error
+
+
+def excerpt(start: bytes) -> tuple[str, str]:
+    """What of the start of a request may be logged: method and path, cut short, without the query."""
+    match = _START.match(start)
+    return (match[1].decode(), match[2].decode()) if match else _UNKNOWN
+
+
+def error_from(error: HttpProcessingError, limits: ServerLimits) -> AppError:
+    """What a refusal by the parser is to a client: RFC 9110 §15, RFC 6585 §5."""
+    if isinstance(error, RefusedError):
+        return error.error
+    if isinstance(error, LineTooLong) and error.args[1] == limits.line_bytes:
+        return AppError(Code.URI_TOO_LONG, "The request target is too long")
+    if isinstance(error, LineTooLong) or "Too many headers" in error.message:
+        return AppError(Code.HEADERS_TOO_LARGE, "The headers are too many or too long")
+    if isinstance(error, ContentEncodingError):
+        return AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The content coding is not supported")
+    if "Pause on PRI" in error.message or (isinstance(error, BadStatusLine) and "HTTP version" in error.message):
+        return AppError(Code.HTTP_VERSION_NOT_SUPPORTED, "The server speaks HTTP/1.1")
+    return AppError(Code.VALIDATION_ERROR, "The request is not valid HTTP/1.1")
+
+
+def bad_body() -> AppError:
+    """Of a body whose end cannot be found any more."""
+    return AppError(Code.VALIDATION_ERROR, "The body is not framed or encoded as it says", headers=_LAST)
+
+
+def late_body() -> AppError:
+    return AppError(Code.REQUEST_TIMEOUT, "The body did not arrive in time", headers=_LAST)
 
 
 class Registry(Protocol):
@@ -58,7 +121,7 @@ class Connection(web.RequestHandler):
         self,
         server: web.Server,
         registry: Registry,
-        limits: Limits,
+        limits: ServerLimits,
         loop: asyncio.AbstractEventLoop,
         door: Door | None = None,
     ) -> None:

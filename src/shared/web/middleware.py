@@ -7,12 +7,14 @@ from types import MappingProxyType
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 from multidict import istr
 
-from shared import tracing
+from shared import deadline, tracing
 from shared.errors import AppError, Code
 from shared.metrics import METRICS
 from shared.web.head import problem
+from shared.web.health import ROUTES
 from shared.web.requests import MAX_BODY
 from shared.web.responses import refusal
 
@@ -100,3 +102,30 @@ def record(method: str, path: str, status: int, seconds: float, *, route: str, k
     METRICS.observe_request(method if known else "(any)", route, status, seconds)
     write = log.debug if route in _QUIET else log.info
     write("request", method=method, path=path, status=status, duration_ms=round(seconds * 1e3, 2))
+
+
+_NEVER_REFUSED = frozenset(route.path for route in ROUTES)
+
+
+def request_limits(most_in_flight: int) -> Middleware:
+    """Past `most_in_flight` raises UNAVAILABLE, for health and metrics never; a request ends with its deadline."""
+    in_flight = 0
+
+    @web.middleware
+    async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal in_flight
+        if request.path in _NEVER_REFUSED:
+            return await handler(request)
+        if in_flight >= most_in_flight:
+            raise AppError(Code.UNAVAILABLE, "The service has too much to do", retry_after=1)
+        in_flight += 1
+        try:
+            seconds = deadline.parse(request.headers.get(deadline.HEADER))
+            if seconds is None:
+                return await handler(request)
+            async with deadline.within(seconds):
+                return await handler(request)
+        finally:
+            in_flight -= 1
+
+    return limit

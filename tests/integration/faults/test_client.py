@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from shared.tracing import parse
-from shared.web.client import Limits
+from shared.web.client import ClientTimeouts
 from tests.integration.gateway.behaviour import Gate, half, turns
 from tests.integration.upstream import FakeService, Respond, Seen, envelope, fake_service, hang, reset, respond_with
 from tests.waiting import eventually
@@ -21,8 +21,8 @@ from tools.faults.client import PATIENCE, create_products, drive
 from tools.faults.plan import Operation, Plan, Product
 from tools.faults.record import Outcome, Record
 
-SHORT = Limits(total=0.5, connect=0.5, read=0.5)
-LONG = Limits(total=20.0, connect=20.0, read=20.0)
+SHORT = ClientTimeouts(total=0.5, connect=0.5, read=0.5)
+LONG = ClientTimeouts(total=20.0, connect=20.0, read=20.0)
 PRODUCTS = (Product("1.00", 10), Product("2.50", 20))
 KEYED = Operation(0.0, "order", 0, 2, key="key")
 UNKEYED = Operation(0.0, "order", 1, 3)
@@ -76,7 +76,7 @@ def plan_of(*operations: Operation, seconds: float = 1.0) -> Plan:
     return Plan(7, seconds, PRODUCTS, operations, ())
 
 
-async def driven(shop: Shop, *operations: Operation, limits: Limits = LONG) -> list[Outcome]:
+async def driven(shop: Shop, *operations: Operation, limits: ClientTimeouts = LONG) -> list[Outcome]:
     """Without the time that it takes to create products."""
     record = Record(products=[11, 12])
     await drive(plan_of(*operations), shop.server.url, record, limits=limits)

@@ -8,12 +8,12 @@ import pytest
 
 from gateway.app import create_app
 from gateway.settings import Settings
-from gateway.upstream import address
+from gateway.upstream import address, pool
 from gateway.upstream.breaker import Breaker, BreakerParameters
 from gateway.upstream.concurrency import LimitParameters
 from gateway.upstream.patience import Bounds, Patience
-from shared.web.connections import serving
-from shared.web.peers import Limits
+from shared.web.connection import ServerLimits
+from shared.web.server import serving
 from tests.api import Api, connect
 from tests.integration.upstream import FakeService
 
@@ -22,7 +22,7 @@ from tests.integration.upstream import FakeService
 async def listening(products: FakeService | str, orders: FakeService | str, **settings: str) -> AsyncIterator[int]:
     """Its port. A service may be several: their URLs, with commas between."""
     urls = {"PRODUCTS_URL": _url(products), "ORDERS_URL": _url(orders)}
-    async with serving(create_app(Settings.load(urls | settings)), Limits()) as connections:
+    async with serving(create_app(Settings.load(urls | settings)), ServerLimits()) as connections:
         yield await connections.listen("127.0.0.1", 0)
 
 

@@ -5,8 +5,7 @@ from redis.asyncio import Redis
 
 from orders.queries import FORGET_KEYS
 from orders.settings import Settings
-from shared.db import Database
-from shared.expiry import purge
+from shared.db import Database, purge
 from tests.api import Answer, Api
 from tests.broker import Vhost
 from tests.databases import PASSWORD, fetch

@@ -4,8 +4,7 @@ from decimal import Decimal
 
 from products import repository
 from products.queries import FORGET_KEYS
-from shared.db import Database
-from shared.expiry import purge
+from shared.db import Database, purge
 from shared.idempotency import Key
 from tests.api import Answer, Api
 from tests.databases import PASSWORD, fetch

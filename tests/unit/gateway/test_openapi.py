@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from gateway import docs
 from gateway.openapi.document import document
 from gateway.routes import ROUTES
-from shared.errors import STATUS
+from shared.errors import Code
 from shared.web import health
 from shared.web.headers import read_idempotency_key, read_if_match
 
@@ -68,14 +68,14 @@ def test_each_operation_has_an_id_of_its_own_a_tag_and_a_summary() -> None:
 
 
 def test_each_code_of_the_error_table_is_in_it() -> None:
-    assert set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == set(STATUS)
+    assert set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == set(Code)
 
 
 def test_each_refusal_has_the_status_that_the_error_table_gives_its_codes() -> None:
     for response in DOCUMENT["components"]["responses"].values():
         _, certain = response["content"]["application/json"]["schema"]["allOf"]
         codes = certain["properties"]["error"]["properties"]["code"]["enum"]
-        assert {STATUS[code] for code in codes} == {certain["properties"]["statusCode"]["const"]}
+        assert {Code(code).status for code in codes} == {certain["properties"]["statusCode"]["const"]}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.operation.id)
@@ -83,7 +83,7 @@ def test_a_route_names_each_status_that_it_can_give(route: Any) -> None:
     body = {"408", "413", "415"} if route.body else set()
     closed = {"401", "403"} if route.scope else set()
     steered = {read_idempotency_key: {"409", "422"}, read_if_match: {"412"}}.get(route.header, set())
-    own = {str(STATUS[code]) for code in route.operation.refusals}
+    own = {str(code.status) for code in route.operation.refusals}
     success = {"200", "204"} if route.streamed else {str(route.operation.status)}
     expected = success | {"400", "429", "500", "502", "503", "504"} | body | closed | steered | own
     assert expected == set(operation(route.method, route.path)["responses"])

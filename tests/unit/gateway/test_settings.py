@@ -2,7 +2,7 @@ import pytest
 
 from gateway.settings import Settings
 from shared.settings import Listen, SettingsError
-from shared.web.client import Limits
+from shared.web.client import ClientTimeouts
 
 ENVIRONMENT = {"PRODUCTS_URL": "http://products:3001", "ORDERS_URL": "http://orders:3002"}
 
@@ -13,7 +13,7 @@ def test_everything_but_the_services_has_a_default() -> None:
         products_urls=("http://products:3001",),
         orders_urls=("http://orders:3002",),
         request_seconds=5.0,
-        limits=Limits(total=4.5, connect=1.0, read=4.5),
+        limits=ClientTimeouts(total=4.5, connect=1.0, read=4.5),
         api_keys=[],
         rate_limit=None,
         trusted_proxies=(),
@@ -68,7 +68,7 @@ def test_each_limit_can_be_set() -> None:
         "UPSTREAM_CONNECT_SECONDS": "0.1",
         "UPSTREAM_READ_SECONDS": "0.2",
     }
-    assert Limits(total=0.5, connect=0.1, read=0.2) == Settings.load(ENVIRONMENT | limits).limits
+    assert ClientTimeouts(total=0.5, connect=0.1, read=0.2) == Settings.load(ENVIRONMENT | limits).limits
 
 
 def test_everything_that_is_wrong_is_reported_at_once() -> None:

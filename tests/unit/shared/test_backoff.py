@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.backoff import Backoff
+from shared.tasks import Backoff
 
 
 def highest(_low: float, high: float) -> float:

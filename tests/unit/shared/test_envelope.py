@@ -4,9 +4,10 @@ from typing import Any
 import orjson
 import pytest
 
-from shared import envelope
-from shared.envelope import Origin, Page
 from shared.errors import AppError, Code, Detail
+from shared.pagination import Page
+from shared.web import responses
+from shared.web.responses import Origin
 
 ORIGIN = Origin("4bf92f3577b34da6a3ce929d0e0e4736", "/orders", datetime(2024, 2, 29, 12, 30, 1, 500_000, UTC))
 FROM_ORIGIN = {
@@ -18,18 +19,18 @@ FROM_ORIGIN = {
 
 def test_success_holds_the_data_and_where_it_comes_from() -> None:
     expected = {"statusCode": 201, "data": {"id": 1}, **FROM_ORIGIN}
-    assert expected == orjson.loads(envelope.success(201, {"id": 1}, ORIGIN))
+    assert expected == orjson.loads(responses.success(201, {"id": 1}, ORIGIN))
 
 
 def test_ready_json_is_put_in_as_it_is() -> None:
-    body = envelope.success(200, orjson.Fragment(b'{"price": 1.10}'), ORIGIN)
+    body = responses.success(200, orjson.Fragment(b'{"price": 1.10}'), ORIGIN)
     assert b'"data":{"price": 1.10},' in body
 
 
 @pytest.mark.parametrize("cursor", ["a-cursor", None])
 def test_a_list_says_where_it_goes_on(cursor: str | None) -> None:
     expected = {"statusCode": 200, "data": [], "page": {"limit": 50, "next": cursor}, **FROM_ORIGIN}
-    assert expected == orjson.loads(envelope.success(200, [], ORIGIN, Page(50, cursor)))
+    assert expected == orjson.loads(responses.success(200, [], ORIGIN, Page(50, cursor)))
 
 
 def test_failure_holds_the_code_the_message_and_each_wrong_field() -> None:
@@ -37,7 +38,7 @@ def test_failure_holds_the_code_the_message_and_each_wrong_field() -> None:
     details = [{"field": "quantity", "message": "Too many."}, {"field": "x", "message": "No."}]
     shown = {"code": "validation_error", "message": "Not valid", "details": details}
     expected = {"statusCode": 400, "data": None, "error": shown, **FROM_ORIGIN}
-    assert expected == orjson.loads(envelope.failure(error, ORIGIN))
+    assert expected == orjson.loads(responses.failure(error, ORIGIN))
 
 
 def test_failure_without_details_has_no_details() -> None:
@@ -57,8 +58,8 @@ def test_the_message_of_an_outage_is_shown(code: Code) -> None:
 
 
 def test_our_own_answers_are_recognised() -> None:
-    assert envelope.is_envelope(200, orjson.loads(envelope.success(200, None, ORIGIN)))
-    assert envelope.is_envelope(404, orjson.loads(envelope.failure(AppError(Code.NOT_FOUND, "None"), ORIGIN)))
+    assert responses.is_envelope(200, orjson.loads(responses.success(200, None, ORIGIN)))
+    assert responses.is_envelope(404, orjson.loads(responses.failure(AppError(Code.NOT_FOUND, "None"), ORIGIN)))
 
 
 @pytest.mark.parametrize(
@@ -75,8 +76,8 @@ def test_our_own_answers_are_recognised() -> None:
     ],
 )
 def test_anything_else_is_no_envelope_of_a_200(content: object) -> None:
-    assert not envelope.is_envelope(200, content)
+    assert not responses.is_envelope(200, content)
 
 
 def _failure(error: AppError) -> Any:
-    return orjson.loads(envelope.failure(error, ORIGIN))
+    return orjson.loads(responses.failure(error, ORIGIN))

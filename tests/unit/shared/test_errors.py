@@ -1,6 +1,6 @@
 import pytest
 
-from shared.errors import STATUS, AppError, Code, Detail, invalid_field
+from shared.errors import AppError, Code, Detail, invalid_field
 
 
 def test_every_code_has_the_status_that_the_api_promises() -> None:
@@ -26,7 +26,7 @@ def test_every_code_has_the_status_that_the_api_promises() -> None:
         "upstream_timeout": 504,
         "http_version_not_supported": 505,
     }
-    assert promised == {code.value: STATUS[code] for code in Code}
+    assert promised == {code.value: code.status for code in Code}
 
 
 @pytest.mark.parametrize("code", Code)

@@ -84,7 +84,7 @@ def test_every_database_of_the_project_has_its_migrations() -> None:
 @pytest.mark.parametrize("arguments", [[], ["customers"], ["orders", "products"]])
 def test_wrong_usage_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
-    assert capsys.readouterr().err == "usage: python -m shared.migrate orders|products\n"
+    assert capsys.readouterr().err == "usage: python -m ops.migrate orders|products\n"
 
 
 def test_wrong_settings_are_told_all_at_once(

@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.envelope import Page
-from shared.pagination import MAX_ID, decode_cursor, encode_cursor, page_of
+from shared.pagination import MAX_ID, Page, decode_cursor, encode_cursor, page_of
 
 IDS = st.integers(1, MAX_ID)
 ALPHABET = string.ascii_letters + string.digits + "-_"

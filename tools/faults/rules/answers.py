@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from http import HTTPStatus
 
-from shared.errors import STATUS, Code
+from shared.errors import Code
 from tools.faults.difference import Breach, Difference
 from tools.faults.evidence import Evidence, succeeded
 from tools.faults.plan import Action, Kind, Operation
@@ -75,9 +75,7 @@ def _is_enveloped(attempt: Attempt) -> bool:
     if not isinstance(error, dict) or not isinstance(error.get("message"), str) or body["data"] is not None:
         return False
     code = _code(attempt)
-    return (
-        code is not None and STATUS[code] == attempt.status and (code is not Code.UNAVAILABLE or attempt.is_deferred)
-    )
+    return code is not None and code.status == attempt.status and (code is not Code.UNAVAILABLE or attempt.is_deferred)
 
 
 def _explained(operation: Operation) -> set[Code]:

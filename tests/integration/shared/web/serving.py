@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from shared.web import middleware
-from shared.web.connections import Connections, serving
-from shared.web.peers import Limits
-from shared.web.server import application
+from shared.web.connection import ServerLimits
+from shared.web.server import Connections, application, serving
 
-SHORT = Limits(head=0.2, body=0.2, idle=0.6, write=0.3, linger=0.2, sweep=0.02)
+SHORT = ServerLimits(head=0.2, body=0.2, idle=0.6, write=0.3, linger=0.2, sweep=0.02)
 
 
 @dataclass(slots=True)
@@ -58,7 +57,7 @@ class Site:
 
 
 @asynccontextmanager
-async def site(limits: Limits = SHORT) -> AsyncIterator[Site]:
+async def site(limits: ServerLimits = SHORT) -> AsyncIterator[Site]:
     site = Site()
     app = application(middleware.trace, middleware.errors)
     app.router.add_route("*", "/echo", site.echo)

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from shared.web.connections import serving
+from shared.web.connection import ServerLimits
 from shared.web.door import DOOR
-from shared.web.peers import Limits
+from shared.web.server import serving
 from tests.integration.shared.web.raw import connected
 
-LIMITS = Limits(idle=0.3, sweep=0.05)
+LIMITS = ServerLimits(idle=0.3, sweep=0.05)
 REQUEST = b"GET /shut HTTP/1.1\r\nHost: test\r\n\r\n"
 ANSWER = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from shared.web.connections import raise_open_files
+from shared.web.server import raise_open_files
 from tests.integration.shared.web.malformed import CASES, HOST, SECOND, VERSIONS, chunked, get, post
 from tests.integration.shared.web.raw import Peer, connected
 from tests.integration.shared.web.serving import SHORT, Site, site

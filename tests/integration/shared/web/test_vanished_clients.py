@@ -6,8 +6,8 @@ from gateway.app import create_app as create_gateway
 from gateway.settings import Settings as GatewaySettings
 from orders.app import create_app as create_orders
 from orders.settings import Settings as OrdersSettings
-from shared.web.connections import serving
-from shared.web.peers import Limits
+from shared.web.connection import ServerLimits
+from shared.web.server import serving
 from tests.api import connect
 from tests.integration.conftest import is_up
 from tests.integration.gateway.streams import Script
@@ -27,7 +27,7 @@ async def test_an_order_whose_client_goes_at_once_is_written(
     orders_settings: OrdersSettings, product_service: FakeService
 ) -> None:
     product_service.respond = respond_with(200, envelope(200, _PRODUCT))
-    async with serving(create_orders(orders_settings), Limits()) as connections:
+    async with serving(create_orders(orders_settings), ServerLimits()) as connections:
         port = await connections.listen("127.0.0.1", 0)
         async with connect(f"http://127.0.0.1:{port}") as api:
             await eventually(lambda: is_up(api))
@@ -47,7 +47,7 @@ async def test_a_read_at_a_service_ends_when_the_client_of_the_gateway_has_gone(
     async with fake_service() as orders:
         orders.respond = script.respond
         settings = GatewaySettings.load({"PRODUCTS_URL": orders.url, "ORDERS_URL": orders.url})
-        async with serving(create_gateway(settings), Limits()) as connections:
+        async with serving(create_gateway(settings), ServerLimits()) as connections:
             port = await connections.listen("127.0.0.1", 0)
             async with connected(port) as peer:
                 peer.send(b"GET /orders/7 HTTP/1.1\r\nHost: test\r\n\r\n")

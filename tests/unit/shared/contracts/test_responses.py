@@ -11,11 +11,10 @@ from marshmallow import Schema, ValidationError
 import orders.domain
 import products.domain
 from gateway.openapi import responses
-from shared import envelope
 from shared.contracts.requests import OrderStatus
-from shared.envelope import Origin, Page
 from shared.errors import AppError, Code, invalid_field
-from shared.pagination import encode_cursor
+from shared.pagination import Page, encode_cursor
+from shared.web.responses import Origin, failure, success
 
 NOW = datetime(2026, 11, 23, 9, 15, 2, 318745, UTC)
 ORIGIN = Origin("0af7651916cd43dd8448eb211c80319c", "/products/42", NOW)
@@ -41,18 +40,18 @@ ANSWERS: list[tuple[Schema, Any, Page | None]] = [
 
 @pytest.mark.parametrize(("schema", "data", "page"), ANSWERS, ids=lambda each: type(each).__name__)
 def test_an_answer_is_as_described(schema: Schema, data: Any, page: Page | None) -> None:
-    assert schema.validate(orjson.loads(envelope.success(200, data, ORIGIN, page))) == {}
+    assert schema.validate(orjson.loads(success(200, data, ORIGIN, page))) == {}
 
 
 @pytest.mark.parametrize(
     "error", [AppError(Code.NOT_FOUND, "There is none"), invalid_field("id", "Must be an integer.")]
 )
 def test_a_refusal_is_as_described(error: AppError) -> None:
-    assert responses.Failure().validate(orjson.loads(envelope.failure(error, ORIGIN))) == {}
+    assert responses.Failure().validate(orjson.loads(failure(error, ORIGIN))) == {}
 
 
 def test_an_answer_with_a_field_more_is_not() -> None:
-    content = orjson.loads(envelope.success(200, {**PRODUCT.as_json(), "color": "red"}, ORIGIN))
+    content = orjson.loads(success(200, {**PRODUCT.as_json(), "color": "red"}, ORIGIN))
     with pytest.raises(ValidationError) as refusal:
         responses.ProductAnswer().load(content)
     assert refusal.value.messages == {"data": {"color": ["Unknown field."]}}

@@ -1,6 +1,6 @@
 import pytest
 
-from shared.web.refusals import excerpt
+from shared.web.connection import excerpt
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import Schema, fields
 
-from shared import envelope
 from shared.contracts.requests import CreateOrder, CreateProduct
-from shared.envelope import Origin
 from shared.errors import AppError, Code, Detail
+from shared.web import responses
 from shared.web.requests import decode, load
+from shared.web.responses import Origin
 
 ORIGIN = Origin("4bf92f3577b34da6a3ce929d0e0e4736", "/orders", datetime(2024, 2, 29, tzinfo=UTC))
 JSON = st.recursive(
@@ -74,14 +74,14 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
 def test_the_refusal_of_any_json_can_be_answered(content: Any) -> None:
     with pytest.raises(AppError) as refusal:
         load(CreateProduct(), decode(json.dumps(content).encode()))
-    answered = orjson.loads(envelope.failure(refusal.value, ORIGIN))
+    answered = orjson.loads(responses.failure(refusal.value, ORIGIN))
     assert (answered["statusCode"], answered["error"]["code"]) == (400, refusal.value.code)
 
 
 def test_a_lone_surrogate_is_answered_too() -> None:
     with pytest.raises(AppError) as refusal:
         load(CreateOrder(), decode(rb'{"productId": 1, "quantity": 2, "\ud800": 3}'))
-    assert orjson.loads(envelope.failure(refusal.value, ORIGIN))["statusCode"] == 400
+    assert orjson.loads(responses.failure(refusal.value, ORIGIN))["statusCode"] == 400
 
 
 def test_what_is_checked_comes_under_the_names_of_the_schema() -> None:

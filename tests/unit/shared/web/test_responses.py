@@ -3,8 +3,8 @@ import json
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
-from shared.envelope import Page
 from shared.errors import AppError, Code
+from shared.pagination import Page
 from shared.web.responses import answer, refusal
 
 

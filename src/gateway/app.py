@@ -18,12 +18,11 @@ from gateway.middleware import expectation, one_envelope, validation
 from gateway.routes import ROUTES
 from gateway.settings import Settings
 from gateway.upstream.pool import open_service
-from gateway.upstream.shedding import door, shedding
+from gateway.upstream.shedding import shedding
 from gateway.waiting import Waiting
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware
 from shared.web.client import client_session, once
-from shared.web.door import DOOR
 from shared.web.health import HEALTH, Health
 from shared.web.server import application
 
@@ -35,7 +34,6 @@ def create_app(settings: Settings) -> web.Application:
     app[HEALTH] = Health(BackgroundTasks())
     app[WAITING] = Waiting()
     app[DOCS] = Docs(ROUTES)
-    app[DOOR] = door(app)
     app[SECONDS] = settings.request_seconds
     app.add_routes(health.ROUTES)
     app.add_routes(docs.ROUTES)

@@ -11,14 +11,12 @@ from typing import Any, Protocol, cast
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import BadStatusLine, ContentEncodingError, HttpProcessingError, LineTooLong
-from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 # Private, as is the queue that it goes into: there is no other way to have a refusal answered in its turn.
 from aiohttp.web_protocol import _ErrInfo
 
 from shared.errors import AppError, Code
-from shared.web.door import Door
 from shared.web.middleware import SAFE, error_of
 from shared.web.requests import holds_back
 from shared.web.responses import refuse
@@ -106,7 +104,6 @@ class Connection(web.RequestHandler):
     __slots__ = (
         "_began",
         "_body",
-        "_door",
         "_due",
         "_gone",
         "_limits",
@@ -123,7 +120,6 @@ class Connection(web.RequestHandler):
         registry: Registry,
         limits: ServerLimits,
         loop: asyncio.AbstractEventLoop,
-        door: Door | None = None,
     ) -> None:
         super().__init__(
             server,
@@ -137,7 +133,6 @@ class Connection(web.RequestHandler):
         )
         self._registry = registry
         self._limits = limits
-        self._door = door
         self._wire: asyncio.Transport | None = None
         self._due = _NEVER  # until then the head or the body at hand has to be complete
         self._stuck = _NEVER  # until then the peer has to read
@@ -174,13 +169,9 @@ class Connection(web.RequestHandler):
         if self._refused:
             return
         requests = self._request_count
-        handler, self._waiter = self._waiter, None  # not woken for a request that the door answers
         super().data_received(data)
-        self._waiter = handler
         if self._request_count != requests:
             self._advance(data)
-            if handler is not None and not handler.done() and not self._answered_at_the_door():
-                handler.set_result(None)
         elif self._body is not None:
             if self._body.is_eof():
                 self._body = None
@@ -270,22 +261,6 @@ class Connection(web.RequestHandler):
         else:
             self._body = payload
             self._due = self._loop.time() + self._limits.body
-
-    def _answered_at_the_door(self) -> bool:
-        """Nothing else is under way on the connection: the handler waits for this request."""
-        message, payload = self._messages[-1]
-        if self._door is None or len(self._messages) > 1 or not payload.is_eof() or self._stuck != _NEVER:
-            return False
-        if not isinstance(message, RawRequestMessage) or message.should_close or message.upgrade:
-            return False
-        answer = self._door(message)
-        if answer is None:
-            return False
-        self._messages.clear()
-        cast("HttpRequestParser", self._parser).message_consumed()
-        cast("asyncio.Transport", self._wire).write(answer)
-        self._due = self._next_keepalive_close_time = self._loop.time() + self._limits.idle
-        return True
 
     def _continue_head(self, data: bytes) -> None:
         if not self._began:

@@ -20,7 +20,6 @@ from shared import logs
 from shared.settings import Listen, SettingsError
 from shared.web import health, responses
 from shared.web.connection import Connection, ServerLimits
-from shared.web.door import DOOR, Door
 from shared.web.requests import MAX_BODY
 
 log = structlog.get_logger()
@@ -34,10 +33,9 @@ _OTHER_FILES = 1_024
 class Connections:
     """Looks at each of them once every `ServerLimits.sweep` seconds; past the most, new ones are closed unread."""
 
-    def __init__(self, server: web.Server, limits: ServerLimits, door: Door | None = None) -> None:
+    def __init__(self, server: web.Server, limits: ServerLimits) -> None:
         self._web = server
         self._limits = limits
-        self._door = door
         self._loop = asyncio.get_running_loop()
         self._open: set[Connection] = set()
         self._turned_away = 0
@@ -73,7 +71,7 @@ class Connections:
         self._open.discard(connection)
 
     def _connection(self) -> Connection:
-        return Connection(self._web, self, self._limits, self._loop, self._door)
+        return Connection(self._web, self, self._limits, self._loop)
 
     def _sweep(self) -> None:
         self._timer = self._loop.call_later(self._limits.sweep, self._sweep)
@@ -92,7 +90,7 @@ async def serving(app: web.Application, limits: ServerLimits) -> AsyncIterator[C
     connections = None
     try:
         await runner.setup()
-        connections = Connections(cast("web.Server", runner.server), limits, app.get(DOOR))
+        connections = Connections(cast("web.Server", runner.server), limits)
         yield connections
     finally:
         if connections is not None:

@@ -2,24 +2,19 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-from apispec import APISpec
-
-from gateway.openapi.json_schema import AMOUNT, Converter, specification
+from gateway.openapi.headers import PARAMETERS
+from gateway.openapi.json_schema import AMOUNT, Converter, Json, specification
 from shared.contracts.events import DATA, EventType
-from shared.contracts.version import VERSION
 from shared.messaging.cloudevents import CONTENT_TYPE
 from shared.messaging.topology import EXCHANGE, QUEUES, Queue
 
-Json = dict[str, Any]
-
 _DESCRIPTION = """\
 A message carries 1 to 256 events of one type as a CloudEvents 1.0 JSON batch; identity, trace, retry and dead letter \
-belong to the event. `source` and `id` together name an event: one that comes again keeps both, and changes nothing. \
-Readers pass over fields of `data` that they do not know.\
+belong to the event. `source` and `id` together name an event: one that is delivered again keeps both and changes \
+nothing. Readers ignore the fields of `data` that they do not know.\
 """
-# Who sends it; who receives it says the topology.
+# The service that sends each type; the topology says which services receive it.
 _SOURCES: Mapping[EventType, str] = MappingProxyType(
     {
         EventType.PRODUCT_CREATED: "products",
@@ -29,153 +24,126 @@ _SOURCES: Mapping[EventType, str] = MappingProxyType(
         EventType.ORDER_CANCELLED: "orders",
     }
 )
-_MOST_EVENTS = 256  # of a message (`shared.messaging.outbox`)
-_TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-_EXAMPLES: Mapping[EventType, Json] = MappingProxyType(
-    {
-        EventType.PRODUCT_CREATED: {"productId": 42, "name": "Desk lamp", "price": "19.90"},
-        EventType.PRODUCT_UPDATED: {"productId": 42, "name": "Desk lamp", "price": "17.50"},
-        EventType.ORDER_CREATED: {"orderId": 7, "productId": 42, "quantity": 2},
-        EventType.ORDER_UPDATED: {"orderId": 7, "productId": 42, "status": "done", "reason": None},
-        EventType.ORDER_CANCELLED: {"orderId": 7, "productId": 42, "quantity": 2},
-    }
-)
+_MOST_EVENTS = 256  # in a message (`shared.messaging.outbox`)
+_BINDING_VERSION = "0.3.0"
 _DEAD_LETTER: Json = {
     "name": "DeadLetter",
     "contentType": CONTENT_TYPE,
-    "summary": "An event that could not be read or applied, as it came, and why",
+    "summary": "An event that could not be read or applied, unchanged, and the reason",
     "headers": {
         "type": "object",
         "properties": {
             "x-reason": {"type": "string", "enum": ["unreadable", "failed"]},
             "x-error": {"type": "string"},
-            "traceparent": {"type": "string", "description": "Of a readable event."},
+            "traceparent": {"type": "string", "description": "The trace of the event, if the event could be read."},
         },
         "required": ["x-reason", "x-error"],
     },
-    "payload": {"description": "What was in the place of the event."},
+    "payload": {"description": "What stood in the place of the event."},
 }
 
 
 def document() -> Json:
-    """A function of the topology and the schemas alone."""
+    """Depends on the topology and the schemas alone."""
     spec, converter = specification("Events of the Product & Order System", AMOUNT)
     messages = {_name(type_): _message(type_, converter) for type_ in EventType}
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": spec.title,
-            "version": VERSION,
+            "version": spec.version,
             "description": _DESCRIPTION,
             "license": {"name": "MIT"},
         },
         "defaultContentType": CONTENT_TYPE,
         "channels": _channels(),
         "operations": _operations(),
-        "components": {"messages": {**messages, "DeadLetter": _DEAD_LETTER}, "schemas": _schemas(spec)},
+        "components": {
+            "messages": {**messages, "DeadLetter": _DEAD_LETTER},
+            "schemas": spec.to_dict()["components"]["schemas"],
+        },
     }
 
 
 def _channels() -> Json:
-    channels = {type_.value: _exchange(type_) for type_ in EventType}
+    exchange = {"name": EXCHANGE, "type": "topic", "durable": True, "autoDelete": False}
+    channels = {
+        type_.value: _channel(type_.value, [_name(type_)], {"is": "routingKey", "exchange": exchange})
+        for type_ in EventType
+    }
     for queue in QUEUES:
-        channels[queue.name] = _queue(queue.name, queue.arguments, [_name(type_) for type_ in queue.types])
-        channels[queue.name]["x-bindings"] = [{"exchange": EXCHANGE, "routingKey": key.value} for key in queue.types]
-        channels[queue.dead] = _queue(queue.dead, queue.dead_arguments, ["DeadLetter"])
+        bindings = [{"exchange": EXCHANGE, "routingKey": key.value} for key in queue.types]
+        messages = [_name(type_) for type_ in queue.types]
+        channels[queue.name] = _queue(queue.name, messages, queue.arguments) | {"x-bindings": bindings}
+        channels[queue.dead] = _queue(queue.dead, ["DeadLetter"], queue.dead_arguments)
     return channels
 
 
-def _exchange(type_: EventType) -> Json:
-    exchange = {"name": EXCHANGE, "type": "topic", "durable": True, "autoDelete": False}
-    return {
-        "address": type_.value,
-        "messages": _components([_name(type_)]),
-        "bindings": {"amqp": {"is": "routingKey", "exchange": exchange, "bindingVersion": "0.3.0"}},
-    }
-
-
-def _queue(name: str, arguments: Json, messages: list[str]) -> Json:
+def _queue(name: str, messages: list[str], arguments: Json) -> Json:
     queue = {"name": name, "durable": True, "exclusive": False, "autoDelete": False}
+    return _channel(name, messages, {"is": "queue", "queue": queue}) | {"x-arguments": arguments}
+
+
+def _channel(address: str, messages: list[str], binding: Json) -> Json:
     return {
-        "address": name,
-        "messages": _components(messages),
-        "bindings": {"amqp": {"is": "queue", "queue": queue, "bindingVersion": "0.3.0"}},
-        "x-arguments": arguments,
+        "address": address,
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
+        "bindings": _amqp(binding),
     }
 
 
 def _operations() -> Json:
-    """As the services see them."""
-    delivery = {"amqp": {"deliveryMode": 2, "mandatory": True, "bindingVersion": "0.3.0"}}
-    operations: Json = {
-        f"send{_name(type_)}": {
-            "action": "send",
-            "summary": f"{source} tells of it",
-            "channel": _channel(type_.value),
-            "bindings": delivery,
-        }
+    """From the point of view of the services."""
+    delivery = _amqp({"deliveryMode": 2, "mandatory": True})
+    sent = {
+        f"send{_name(type_)}": _operation("send", type_.value, f"{source} reports it", delivery)
         for type_, source in _SOURCES.items()
     }
-    for queue in QUEUES:
-        operations[f"receive.{queue.name}"] = {"action": "receive", **_consumer(queue)}
-    return operations
+    received = {f"receive.{queue.name}": _received(queue) for queue in QUEUES}
+    return sent | received
 
 
-def _consumer(queue: Queue) -> Json:
+def _received(queue: Queue) -> Json:
     consumer, _, _ = queue.name.partition(".")
-    return {
-        "summary": f"{consumer} applies it",
-        "channel": _channel(queue.name),
-        "bindings": {"amqp": {"ack": True, "bindingVersion": "0.3.0"}},
-    }
+    return _operation("receive", queue.name, f"{consumer} applies it", _amqp({"ack": True}))
+
+
+def _operation(action: str, channel: str, summary: str, bindings: Json) -> Json:
+    return {"action": action, "summary": summary, "channel": {"$ref": f"#/channels/{channel}"}, "bindings": bindings}
 
 
 def _message(type_: EventType, converter: Converter) -> Json:
+    schema = DATA[type_]
+    known = {"specversion": "1.0", "source": f"/{_SOURCES[type_]}", "type": type_.value}
     event = {
         "type": "object",
         "properties": {
-            "specversion": {"const": "1.0"},
+            **{name: {"const": value} for name, value in known.items()},
             "id": {"type": "string", "minLength": 1},
-            "source": {"const": f"/{_SOURCES[type_]}"},
-            "type": {"const": type_.value},
             "time": {"type": "string", "format": "date-time"},
-            "traceparent": {"type": "string", "description": "W3C trace context of what caused the event."},
-            "data": converter.resolve_nested_schema(DATA[type_]),  # type: ignore[no-untyped-call]  # apispec's own
+            "traceparent": {"type": "string", "description": "The W3C trace context of what caused the event."},
+            "data": converter.reference(schema),
         },
         "required": ["specversion", "id", "source", "type", "time", "data"],
+    }
+    example = {
+        **known,
+        "id": "7",
+        "time": "2026-11-23T09:15:02.318745Z",
+        "traceparent": PARAMETERS["Traceparent"]["schema"]["examples"][0],
+        "data": converter.example(schema),
     }
     return {
         "name": type_.value,
         "contentType": CONTENT_TYPE,
         "payload": {"type": "array", "minItems": 1, "maxItems": _MOST_EVENTS, "items": event},
-        "examples": [{"payload": [_example(type_)]}],
+        "examples": [{"payload": [example]}],
     }
-
-
-def _example(type_: EventType) -> Json:
-    return {
-        "specversion": "1.0",
-        "id": "7",
-        "source": f"/{_SOURCES[type_]}",
-        "type": type_.value,
-        "time": "2026-11-23T09:15:02.318745Z",
-        "traceparent": _TRACEPARENT,
-        "data": _EXAMPLES[type_],
-    }
-
-
-def _schemas(spec: APISpec) -> Json:
-    schemas: Json = spec.to_dict()["components"]["schemas"]
-    return schemas
 
 
 def _name(type_: EventType) -> str:
     return type_.value.title().replace(".", "")
 
 
-def _components(messages: list[str]) -> Json:
-    return {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
-
-
-def _channel(name: str) -> Json:
-    return {"$ref": f"#/channels/{name}"}
+def _amqp(binding: Json) -> Json:
+    return {"amqp": {**binding, "bindingVersion": _BINDING_VERSION}}

@@ -55,7 +55,8 @@ async def one_envelope(request: web.Request, handler: Handler) -> web.StreamResp
     if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise AppError(Code.UPSTREAM_ERROR, "The service failed")
     if response.status >= HTTPStatus.BAD_REQUEST:
-        raise AppError(_CODE_OF.get(response.status, Code.UPSTREAM_ERROR), HTTPStatus(response.status).phrase)
+        code = _CODE_OF.get(response.status, Code.UPSTREAM_ERROR)
+        raise AppError(code, code.meaning)
     return answer(request, content, status=response.status)
 
 

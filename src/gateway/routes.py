@@ -1,4 +1,4 @@
-"""The route table: what is let in, what is checked, who answers it, and what `/openapi.json` says of it."""
+"""The route table: what is let in, what is checked, which service answers, and what `/openapi.json` says about it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,36 +9,16 @@ from aiohttp import web
 from marshmallow import Schema
 
 from gateway.access.keyring import Scope
-from gateway.operations import (
-    ADJUST_STOCK,
-    CANCEL_ORDER,
-    CHANGE_PRODUCT,
-    CREATE_ORDER,
-    CREATE_PRODUCT,
-    GET_HISTORY,
-    GET_ORDER,
-    GET_PRODUCT,
-    LIST_MOVEMENTS,
-    LIST_ORDERS,
-    LIST_ORDERS_OF_PRODUCT,
-    LIST_PRODUCTS,
-    WATCH_ORDER,
-    Operation,
-)
-from shared.contracts.requests import (
-    AdjustStock,
-    ChangeProduct,
-    CreateOrder,
-    CreateProduct,
-    NoQuery,
-    OrderQuery,
-    OrdersQuery,
-    PageQuery,
-)
+from gateway.openapi import responses
+from gateway.openapi.responses import Envelope
+from shared.contracts import requests
+from shared.errors import Code
 from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id
 
-_NO_QUERY = NoQuery()
-_PAGE = PageQuery()
+_NO_QUERY = requests.NoQuery()
+_PAGE = requests.PageQuery()
+_NOT_FOUND = (Code.NOT_FOUND,)
+_NOT_FOUND_OR_CONFLICT = (Code.NOT_FOUND, Code.CONFLICT)
 
 # Raises AppError for a header that the service would refuse.
 ReadHeader = Callable[[web.Request], object]
@@ -46,16 +26,23 @@ ReadHeader = Callable[[web.Request], object]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`body` is the schema of a JSON body, None where there is none; every parameter of `path` is an id.
+    """A request that is forwarded to a service; every parameter of `path` is an id.
 
-    `scope` is what an API key needs, None for what is public. A `streamed` answer is passed on as it comes; it holds
-    the data of the operation's answer, one event for each.
+    `id` names the operation in `/openapi.json` and stays when the path changes. `answer` and `status` are those of a
+    success; `refusals` are the codes that do not follow from the other fields (`gateway.openapi.document`). A
+    `streamed` answer is passed on as it comes and holds the data of `answer`, one event for each item. `body` is the
+    schema of the JSON body, None if there is no body. `scope` is what an API key needs, None if the route is public.
     """
 
     method: Literal["GET", "POST", "PATCH"]
     path: str
     upstream: Literal["products", "orders"]
-    operation: Operation
+    id: str
+    summary: str
+    answer: Envelope
+    status: Literal[200, 201] = 200
+    description: str = ""
+    refusals: tuple[Code, ...] = ()
     body: Schema | None = None
     query: Schema = _NO_QUERY
     header: ReadHeader | None = None
@@ -68,19 +55,43 @@ ROUTES = (
         "POST",
         "/products",
         "products",
-        CREATE_PRODUCT,
-        body=CreateProduct(),
+        id="createProduct",
+        summary="Add a product with its first stock",
+        answer=responses.ProductAnswer(),
+        status=201,
+        body=requests.CreateProduct(),
         header=read_idempotency_key,
         scope=Scope.CATALOG_WRITE,
     ),
-    Route("GET", "/products", "products", LIST_PRODUCTS, query=_PAGE),
-    Route("GET", "/products/{id}", "products", GET_PRODUCT),
+    Route(
+        "GET",
+        "/products",
+        "products",
+        id="listProducts",
+        summary="List products, newest first",
+        answer=responses.ProductsPage(),
+        query=_PAGE,
+    ),
+    Route(
+        "GET",
+        "/products/{id}",
+        "products",
+        id="getProduct",
+        summary="Show a product",
+        answer=responses.ProductAnswer(),
+        refusals=_NOT_FOUND,
+    ),
     Route(
         "PATCH",
         "/products/{id}",
         "products",
-        CHANGE_PRODUCT,
-        body=ChangeProduct(),
+        id="changeProduct",
+        summary="Change a product's name or price",
+        description="Send the ETag of an earlier answer in `If-Match`, and the change is refused if another client "
+        "has changed the product since. An order keeps the price at which it was placed.",
+        answer=responses.ProductAnswer(),
+        refusals=_NOT_FOUND,
+        body=requests.ChangeProduct(),
         header=read_if_match,
         scope=Scope.CATALOG_WRITE,
     ),
@@ -88,36 +99,110 @@ ROUTES = (
         "POST",
         "/products/{id}/stock",
         "products",
-        ADJUST_STOCK,
-        body=AdjustStock(),
+        id="adjustStock",
+        summary="Add stock or take it away",
+        description="The change is refused (409) if the stock would leave the range from 0 to 2147483647; the details "
+        "then show the present stock.",
+        answer=responses.ProductAnswer(),
+        refusals=_NOT_FOUND_OR_CONFLICT,
+        body=requests.AdjustStock(),
         header=read_idempotency_key,
         scope=Scope.CATALOG_WRITE,
     ),
-    Route("GET", "/products/{id}/movements", "products", LIST_MOVEMENTS, query=_PAGE, scope=Scope.CATALOG_WRITE),
+    Route(
+        "GET",
+        "/products/{id}/movements",
+        "products",
+        id="listMovements",
+        summary="List the changes of a product's stock, newest first",
+        answer=responses.MovementsPage(),
+        refusals=_NOT_FOUND,
+        query=_PAGE,
+        scope=Scope.CATALOG_WRITE,
+    ),
     Route(
         "POST",
         "/orders",
         "orders",
-        CREATE_ORDER,
-        body=CreateOrder(),
+        id="createOrder",
+        summary="Order a product",
+        description="The order is `pending` until the product service has decided: `done`, or `rejected` with a "
+        "reason. Wait for the decision with `GET /orders/{id}?wait=` or watch `GET /orders/{id}/events`.",
+        answer=responses.OrderAnswer(),
+        status=201,
+        refusals=_NOT_FOUND,
+        body=requests.CreateOrder(),
         header=read_idempotency_key,
         scope=Scope.ORDERS_WRITE,
     ),
-    Route("GET", "/orders", "orders", LIST_ORDERS, query=OrdersQuery(), scope=Scope.ORDERS_READ),
-    Route("GET", "/orders/{id}", "orders", GET_ORDER, query=OrderQuery(), scope=Scope.ORDERS_READ),
-    Route("POST", "/orders/{id}/cancel", "orders", CANCEL_ORDER, scope=Scope.ORDERS_WRITE),
-    Route("GET", "/orders/{id}/history", "orders", GET_HISTORY, scope=Scope.ORDERS_READ),
+    Route(
+        "GET",
+        "/orders",
+        "orders",
+        id="listOrders",
+        summary="List orders, newest first",
+        answer=responses.OrdersPage(),
+        query=requests.OrdersQuery(),
+        scope=Scope.ORDERS_READ,
+    ),
+    Route(
+        "GET",
+        "/orders/{id}",
+        "orders",
+        id="getOrder",
+        summary="Show an order, or wait until it is final",
+        answer=responses.OrderAnswer(),
+        refusals=_NOT_FOUND,
+        query=requests.OrderQuery(),
+        scope=Scope.ORDERS_READ,
+    ),
+    Route(
+        "POST",
+        "/orders/{id}/cancel",
+        "orders",
+        id="cancelOrder",
+        summary="Cancel an order",
+        description="A `pending` or `done` order becomes `cancelled`, and its stock is returned. To cancel it again "
+        "changes nothing; a `rejected` order cannot be cancelled (409).",
+        answer=responses.OrderAnswer(),
+        refusals=_NOT_FOUND_OR_CONFLICT,
+        scope=Scope.ORDERS_WRITE,
+    ),
+    Route(
+        "GET",
+        "/orders/{id}/history",
+        "orders",
+        id="getOrderHistory",
+        summary="Show each status that an order has had, oldest first",
+        answer=responses.HistoryAnswer(),
+        refusals=_NOT_FOUND,
+        scope=Scope.ORDERS_READ,
+    ),
     Route(
         "GET",
         "/orders/{id}/events",
         "orders",
-        WATCH_ORDER,
+        id="watchOrder",
+        summary="Watch an order until it is final",
+        description="Server-sent events: one event `status` for each entry of the history. Its id is the position of "
+        "the entry, its data is the entry. The stream ends when the order is no longer pending. A client that "
+        "reconnects with `Last-Event-ID` gets the events that it has missed, or 204 if it has missed none and no more "
+        "will come.",
+        answer=responses.HistoryAnswer(),
+        refusals=_NOT_FOUND,
         header=read_last_event_id,
-        streamed=True,
         scope=Scope.ORDERS_READ,
+        streamed=True,
     ),
     Route(
-        "GET", "/orders/product/{productId}", "orders", LIST_ORDERS_OF_PRODUCT, query=_PAGE, scope=Scope.ORDERS_READ
+        "GET",
+        "/orders/product/{productId}",
+        "orders",
+        id="listOrdersOfProduct",
+        summary="List the orders of a product, newest first",
+        answer=responses.OrdersPage(),
+        query=_PAGE,
+        scope=Scope.ORDERS_READ,
     ),
 )
 

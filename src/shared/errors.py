@@ -1,4 +1,4 @@
-"""The one error that callers see, its codes, and the HTTP status of each."""
+"""The one error that callers see, its codes, and the HTTP status and the meaning of each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,36 +7,41 @@ from types import MappingProxyType
 
 
 class Code(StrEnum):
-    """A code that clients may rely on, and the HTTP status of its answers. Several codes may share a status."""
+    """A code that clients may rely on, the HTTP status of its answers, and what it means in a few words.
+
+    Several codes may share a status. The phrases of `http.HTTPStatus` are not used: they depend on the Python version.
+    """
 
     status: int
+    meaning: str
 
-    def __new__(cls, value: str, status: int = 500) -> "Code":
+    def __new__(cls, value: str, status: int = 500, meaning: str = "") -> "Code":
         member = str.__new__(cls, value)
         member._value_ = value
         member.status = status
+        member.meaning = meaning
         return member
 
-    INVALID_JSON = ("invalid_json", 400)
-    VALIDATION_ERROR = ("validation_error", 400)
-    UNAUTHORIZED = ("unauthorized", 401)
-    FORBIDDEN = ("forbidden", 403)
-    NOT_FOUND = ("not_found", 404)
-    METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
-    REQUEST_TIMEOUT = ("request_timeout", 408)
-    CONFLICT = ("conflict", 409)
-    PRECONDITION_FAILED = ("precondition_failed", 412)
-    PAYLOAD_TOO_LARGE = ("payload_too_large", 413)
-    URI_TOO_LONG = ("uri_too_long", 414)
-    UNSUPPORTED_MEDIA_TYPE = ("unsupported_media_type", 415)
-    IDEMPOTENCY_MISMATCH = ("idempotency_mismatch", 422)
-    RATE_LIMITED = ("rate_limited", 429)
-    HEADERS_TOO_LARGE = ("headers_too_large", 431)
-    INTERNAL_ERROR = ("internal_error", 500)
-    UPSTREAM_ERROR = ("upstream_error", 502)
-    UNAVAILABLE = ("unavailable", 503)
-    UPSTREAM_TIMEOUT = ("upstream_timeout", 504)
-    HTTP_VERSION_NOT_SUPPORTED = ("http_version_not_supported", 505)
+    INVALID_JSON = ("invalid_json", 400, "The body is not valid JSON")
+    VALIDATION_ERROR = ("validation_error", 400, "The request is not valid")
+    UNAUTHORIZED = ("unauthorized", 401, "A valid API key is required")
+    FORBIDDEN = ("forbidden", 403, "The API key lacks the required scope")
+    NOT_FOUND = ("not_found", 404, "The resource does not exist")
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405, "The path does not take this method")
+    REQUEST_TIMEOUT = ("request_timeout", 408, "The request did not arrive in time")
+    CONFLICT = ("conflict", 409, "The request conflicts with the present state")
+    PRECONDITION_FAILED = ("precondition_failed", 412, "The resource has changed in the meantime")
+    PAYLOAD_TOO_LARGE = ("payload_too_large", 413, "The body is too large")
+    URI_TOO_LONG = ("uri_too_long", 414, "The request target is too long")
+    UNSUPPORTED_MEDIA_TYPE = ("unsupported_media_type", 415, "The media type is not supported")
+    IDEMPOTENCY_MISMATCH = ("idempotency_mismatch", 422, "The Idempotency-Key was used for another request")
+    RATE_LIMITED = ("rate_limited", 429, "Too many requests")
+    HEADERS_TOO_LARGE = ("headers_too_large", 431, "The headers are too large")
+    INTERNAL_ERROR = ("internal_error", 500, "The request could not be completed")
+    UPSTREAM_ERROR = ("upstream_error", 502, "A service gave no usable answer")
+    UNAVAILABLE = ("unavailable", 503, "A service is overloaded or cannot be reached")
+    UPSTREAM_TIMEOUT = ("upstream_timeout", 504, "A service did not answer in time")
+    HTTP_VERSION_NOT_SUPPORTED = ("http_version_not_supported", 505, "The server speaks HTTP/1.1")
 
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -44,7 +49,7 @@ _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """One refused field; `field` is its name in the JSON body, the query or the path."""
+    """A refused field; `field` is its name in the JSON body, the query, the path or the headers."""
 
     field: str
     message: str
@@ -78,5 +83,5 @@ class AppError(Exception):
 
 
 def invalid_field(field: str, message: str) -> AppError:
-    """The refusal of a single field."""
-    return AppError(Code.VALIDATION_ERROR, "The request is not valid", details=[Detail(field, message)])
+    """An error that refuses a single field."""
+    return AppError(Code.VALIDATION_ERROR, Code.VALIDATION_ERROR.meaning, details=[Detail(field, message)])

@@ -5,11 +5,11 @@ from typing import Any
 import schemathesis
 from hypothesis import strategies
 
-from gateway.openapi import examples
+from gateway.openapi.headers import PARAMETERS
 from shared.contracts.fields import MAX_PRICE
 from shared.pagination import MAX_ID, encode_cursor
 
-# A cursor is opaque to clients: its pattern does not tell one that an answer gave from any other.
+# A cursor is opaque to clients: its pattern does not distinguish one that an answer gave from any other.
 schemathesis.openapi.format("cursor", strategies.integers(1, MAX_ID).map(encode_cursor))
 
 
@@ -32,10 +32,14 @@ def filter_case(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
 @schemathesis.hook
 def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any], _options: dict[str, Any]) -> None:
     """Gives up the document's examples of headers that fit one request only, and would have all others refused."""
-    if case.headers.get("Idempotency-Key") == examples.IDEMPOTENCY_KEY:
+    if case.headers.get("Idempotency-Key") == _example("IdempotencyKey"):
         case.headers["Idempotency-Key"] = case.id
-    if case.headers.get("If-Match") == examples.ENTITY_TAG:
+    if case.headers.get("If-Match") == _example("IfMatch"):
         case.headers["If-Match"] = "*"
+
+
+def _example(header: str) -> object:
+    return PARAMETERS[header]["schema"]["examples"][0]
 
 
 def _is_whole(value: object) -> bool:

@@ -1,19 +1,19 @@
-"""The OpenAPI 3.1 document of the gateway, made from its route table and the contracts' schemas."""
+"""The OpenAPI 3.1 document of the gateway, made from its route table and the schemas of requests and answers."""
 
+import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
+import orjson
 from marshmallow import Schema
 
-from gateway.openapi import examples
-from gateway.openapi.components import Responses, any_headers, text
-from gateway.openapi.headers import HEADERS, PARAMETERS, Json, header
-from gateway.openapi.json_schema import Converter, specification
-from gateway.openapi.responses import HistoryEntry, LivenessAnswer, Paged, ProductAnswer, ReadinessAnswer
+from gateway.openapi import responses
+from gateway.openapi.headers import HEADERS, PARAMETERS, header
+from gateway.openapi.json_schema import Json, specification
 from gateway.routes import ReadHeader, Route
-from shared.contracts.fields import MAX_WAIT
 from shared.errors import Code
 from shared.pagination import MAX_ID
 from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id
@@ -21,195 +21,227 @@ from shared.web.headers import read_idempotency_key, read_if_match, read_last_ev
 _TITLE = "Product & Order System"
 _DESCRIPTION = """\
 Products, their stock, and orders that take from it. Every answer has the same envelope; a refusal names its code and
-the fields that are wrong. `traceId` finds each log line of a request, and of what it caused, in all services. GET
-answers HEAD too, event streams excepted. Bodies and queries with fields that are not described are refused.
+the fields that are wrong. `traceId` finds each log line of a request, and of all that it caused, in all services. HEAD
+is answered wherever GET is, except for event streams. A body or a query with a field that is not described is refused.
 """
+_LICENSE = {"name": "MIT", "identifier": "MIT"}
 _API_KEY = "apiKey"
-_KEYS = "An API key with the scope that the operation names; not needed where the gateway was given no keys."
+_KEYS = "An API key with the scope that the operation names; a gateway that is configured without keys needs none."
 _TAGS = (
     {"name": "products", "description": "The catalogue and its stock."},
     {"name": "orders", "description": "Orders, from `pending` to `done`, `rejected` or `cancelled`."},
     {"name": "system", "description": "The gateway itself."},
 )
-_QUERY: Mapping[str, str] = MappingProxyType(
-    {
-        "limit": "How many a page holds.",
-        "cursor": "Where the page begins: `page.next` of the page before.",
-        "wait": f"How long to wait for an order that is still pending, in seconds, up to {MAX_WAIT}.",
-        "status": "Only orders with this status.",
-        "productId": "Only orders of this product.",
-    }
-)
-# The parameter of a route that reads a header, and what such a route refuses because of it.
-_STEERING: Mapping[ReadHeader, tuple[str, tuple[Code, ...]]] = MappingProxyType(
+# By the function that reads a header of a route: the component of the parameter, and the refusals that follow from it.
+_HEADER: Mapping[ReadHeader, tuple[str, tuple[Code, ...]]] = MappingProxyType(
     {
         read_idempotency_key: ("IdempotencyKey", (Code.CONFLICT, Code.IDEMPOTENCY_MISMATCH)),
         read_if_match: ("IfMatch", (Code.PRECONDITION_FAILED,)),
         read_last_event_id: ("LastEventId", ()),
     }
 )
-_OF_A_BODY = (Code.INVALID_JSON, Code.REQUEST_TIMEOUT, Code.PAYLOAD_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
-_OF_ANY_ROUTE = (
-    Code.VALIDATION_ERROR,
-    Code.RATE_LIMITED,
-    Code.INTERNAL_ERROR,
-    Code.UPSTREAM_ERROR,
-    Code.UNAVAILABLE,
-    Code.UPSTREAM_TIMEOUT,
-)
-_ANY_REQUEST = ("Traceparent", "RequestId")
+_BODY_REFUSALS = (Code.INVALID_JSON, Code.REQUEST_TIMEOUT, Code.PAYLOAD_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
+_FAILURES = (Code.INTERNAL_ERROR, Code.UPSTREAM_ERROR, Code.UNAVAILABLE, Code.UPSTREAM_TIMEOUT)
+_COMMON_REFUSALS = (Code.VALIDATION_ERROR, Code.RATE_LIMITED, *_FAILURES)
+_COMMON_PARAMETERS = ("Traceparent", "RequestId")
+_ID_EXAMPLE = 42
 _ID: Mapping[str, object] = MappingProxyType(
-    {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID, "examples": [examples.ID]}
+    {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAX_ID, "examples": [_ID_EXAMPLE]}
 )
+_JSON = "application/json"
+_STRING = {"type": "string"}
+_METRICS = 'http_request_duration_seconds_count{method="POST",route="/orders",status="201"} 7.0\n'
 _CREATED = 201
-_SELF = "/openapi.json"
 _NAMES = re.compile(r"\{(\w+)\}")
 
 
 def document(routes: Sequence[Route]) -> Json:
-    """A function of the table alone, so that equal programs serve equal bytes."""
-    spec, converter = specification(
-        _TITLE,
-        info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
-        servers=[{"url": "/", "description": "The gateway that serves this document"}],
-        tags=list(_TAGS),
-    )
-    for name, parameter in PARAMETERS.items():
-        spec.components.parameter(name, "header", parameter)
-    for name, content in HEADERS.items():
-        spec.components.header(name, content)
-    spec.components.security_scheme(_API_KEY, {"type": "http", "scheme": "bearer", "description": _KEYS})
-    responses = Responses(spec, converter)
-    paths: defaultdict[str, Json] = defaultdict(dict)
-    for route in routes:
-        paths[route.path][route.method.lower()] = _of_route(route, routes, converter, responses)
-    for path, operation in _of_the_gateway(responses):
-        paths[path]["get"] = operation
-    for path, operations in paths.items():
-        spec.path(path, operations=operations)
-    found: Json = spec.to_dict()
-    return found
+    """Depends on the table alone, so that equal programs serve equal bytes."""
+    return _Document(routes).complete()
 
 
-def _of_route(route: Route, routes: Iterable[Route], converter: Converter, responses: Responses) -> Json:
-    told = route.operation
-    answers = _stream(responses) if route.streamed else {str(told.status): _answer(route, routes, responses)}
-    return {
-        "operationId": told.id,
-        "tags": [route.upstream],
-        "summary": told.summary,
-        **({"description": told.description} if told.description else {}),
-        "parameters": [*_parameters(route, converter), *_ANY_REQUEST],
-        **({"requestBody": _body(route.body, responses)} if route.body else {}),
-        "responses": {**answers, **responses.refused(_refusals(route))},
-        # Optional: a gateway without keys lets everybody in.
-        **({"security": [{_API_KEY: [route.scope.value]}, {}]} if route.scope else {}),
-    }
+class _Document:
+    """Collects the operations; schemas and refusals become components when an operation first needs them."""
 
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = routes
+        self._spec, self._converter = specification(
+            _TITLE,
+            info={"description": _DESCRIPTION, "license": _LICENSE},
+            servers=[{"url": "/", "description": "The gateway that serves this document"}],
+            tags=list(_TAGS),
+        )
 
-def _of_the_gateway(responses: Responses) -> Iterator[tuple[str, Json]]:
-    """What it answers itself, all of it with GET."""
-    live = responses.json(LivenessAnswer(), 200, "/health/live")
-    ready = responses.json(ReadinessAnswer(), 200, "/health/ready")
-    not_ready = responses.json(ReadinessAnswer(), 503, "/health/ready")
-    metrics = text("text/plain", "Prometheus text format", examples.METRICS)
-    this = {"description": "This document", "content": {"application/json": {"schema": {"type": "object"}}}}
-    unchanged = {"description": "The client has it already"}
-    tagged = {"headers": {**any_headers(), "ETag": header("DocumentTag")}}
-    for path, operation, summary, answers in (
-        ("/health/live", "isLive", "Say that the process lives", {"200": live}),
-        ("/health/ready", "isReady", "Say whether to send it requests", {"200": ready, "503": not_ready}),
-        ("/metrics", "getMetrics", "Show metrics", {"200": metrics}),
-        ("/docs", "getDocs", "Show this document to people", {"200": text("text/html", "A page")}),
-        (_SELF, "getOpenApi", "Show this document", {"200": this | tagged, "304": unchanged | tagged}),
-    ):
-        yield (
-            path,
-            {
+    def complete(self) -> Json:
+        components = self._spec.components
+        for name, parameter in PARAMETERS.items():
+            components.parameter(name, "header", parameter)
+        for name, content in HEADERS.items():
+            components.header(name, content)
+        components.security_scheme(_API_KEY, {"type": "http", "scheme": "bearer", "description": _KEYS})
+        paths: defaultdict[str, Json] = defaultdict(dict)
+        for route in self._routes:
+            paths[route.path][route.method.lower()] = self._forwarded(route)
+        for path, operation in self._own():
+            paths[path]["get"] = operation
+        for path, operations in paths.items():
+            self._spec.path(path, operations=operations)
+        found: Json = self._spec.to_dict()
+        return found
+
+    def _forwarded(self, route: Route) -> Json:
+        return {
+            "operationId": route.id,
+            "tags": [route.upstream],
+            "summary": route.summary,
+            **({"description": route.description} if route.description else {}),
+            "parameters": [*self._parameters(route), *_COMMON_PARAMETERS],
+            **({"requestBody": self._body(route.body)} if route.body else {}),
+            "responses": {**self._success(route), **self._refused(_refusals(route))},
+            # Optional, since a gateway without keys lets every client in.
+            **({"security": [{_API_KEY: [route.scope.value]}, {}]} if route.scope else {}),
+        }
+
+    def _own(self) -> Iterator[tuple[str, Json]]:
+        """The operations that the gateway answers itself, all of them GET, by their paths."""
+        live = self._json(responses.LivenessAnswer(), 200, "/health/live")
+        ready, not_ready = (self._json(responses.ReadinessAnswer(), status, "/health/ready") for status in (200, 503))
+        metrics = _answer("The metrics in the text format of Prometheus", "text/plain", _STRING, example=_METRICS)
+        page = _answer("A page that shows this document", "text/html", _STRING)
+        itself = _answer("This document", _JSON, {"type": "object"})
+        unchanged = _answer("The client has this version already")
+        for answer in (itself, unchanged):
+            answer["headers"]["ETag"] = header("DocumentTag")
+        for path, operation, summary, parameters, answers in (
+            ("/health/live", "isLive", "Show whether the process is alive", (), {"200": live}),
+            ("/health/ready", "isReady", "Show whether it can take requests", (), {"200": ready, "503": not_ready}),
+            ("/metrics", "getMetrics", "Show metrics", (), {"200": metrics}),
+            ("/docs", "getDocs", "Show this document as a page", (), {"200": page}),
+            ("/openapi.json", "getOpenApi", "Show this document", ("IfNoneMatch",), {"200": itself, "304": unchanged}),
+        ):
+            described = {
                 "operationId": operation,
                 "tags": ["system"],
                 "summary": summary,
-                "parameters": [*(["IfNoneMatch"] if path == _SELF else []), *_ANY_REQUEST],
-                "responses": {**answers, **responses.refused([Code.INTERNAL_ERROR])},
-            },
-        )
+                "parameters": [*parameters, *_COMMON_PARAMETERS],
+                "responses": {**answers, **self._refused([Code.INTERNAL_ERROR])},
+            }
+            yield path, described
+
+    def _parameters(self, route: Route) -> Iterator[Json | str]:
+        for name in _NAMES.findall(route.path):
+            yield {"name": name, "in": "path", "required": True, "schema": dict(_ID)}
+        for attribute, field in route.query.fields.items():
+            schema = _never_null(self._converter.field2property(field))
+            description = schema.pop("description")
+            yield {"name": field.data_key or attribute, "in": "query", "description": description, "schema": schema}
+        if route.header is not None:
+            yield _HEADER[route.header][0]
+
+    def _body(self, schema: Schema) -> Json:
+        content = {"schema": self._converter.reference(schema), "example": self._converter.example(schema)}
+        return {"required": True, "content": {_JSON: content}}
+
+    def _success(self, route: Route) -> Json:
+        if route.streamed:
+            return {"200": self._stream(), "204": _answer("No event is missing, and no more will come")}
+        answer = self._json(route.answer, route.status, _NAMES.sub(str(_ID_EXAMPLE), route.path))
+        if route.status == _CREATED:
+            answer["headers"]["Location"] = header("Location")
+            answer["links"] = self._links(route)
+        if isinstance(route.answer, responses.ProductAnswer):
+            answer["headers"]["ETag"] = header("ProductTag")
+        if isinstance(route.answer, responses.Paged):
+            answer["headers"]["Link"] = header("Next")
+        if route.header is read_idempotency_key:
+            answer["headers"]["Idempotency-Replayed"] = header("Replayed")
+        return {str(route.status): answer}
+
+    def _json(self, schema: responses.Envelope, status: int, path: str) -> Json:
+        """An answer with this envelope; `path` is that of the example."""
+        example = {"statusCode": status, **self._converter.example(schema), "path": path}
+        content = _with_status(status, self._converter.reference(schema))
+        return _answer(inspect.getdoc(schema) or "", _JSON, content, example=example)
+
+    def _stream(self) -> Json:
+        """The schema describes one event: OpenAPI 3.1 has no other place for the items of a stream."""
+        entry = responses.HistoryEntry()
+        data = {"type": "string", "contentMediaType": _JSON, "contentSchema": self._converter.reference(entry)}
+        properties = {"id": {"type": "string", "pattern": "^[1-9][0-9]*$"}, "event": {"const": "status"}, "data": data}
+        event = {"type": "object", "properties": properties, "required": list(properties)}
+        example = {"id": "1", "event": "status", "data": orjson.dumps(self._converter.example(entry)).decode()}
+        return _answer("An event for each status", "text/event-stream", event, example=example)
+
+    def _links(self, created: Route) -> Json:
+        """What can be done with the new resource: the routes at its path and below it, and those that filter by it."""
+        singular = created.path.strip("/").removesuffix("s")
+        places = (f"{created.path}/{{id}}", f"{{{singular}Id}}")
+        return {
+            route.id: {
+                "operationId": route.id,
+                "parameters": dict.fromkeys(_NAMES.findall(route.path), "$response.body#/data/id"),
+            }
+            for route in self._routes
+            if any(place in route.path for place in places)
+        }
+
+    def _refused(self, refusals: Iterable[Code]) -> Json:
+        """References to the refusals by their status; a refusal may carry one of several codes."""
+        wanted = set(refusals)
+        by_status: defaultdict[int, list[Code]] = defaultdict(list)
+        for code in Code:
+            if code in wanted:
+                by_status[code.status].append(code)
+        return {str(status): self._refusal(status, codes) for status, codes in by_status.items()}
+
+    def _refusal(self, status: int, codes: list[Code]) -> Json:
+        name = "Or".join(code.value.title().replace("_", "") for code in codes)
+        if name not in self._spec.components.responses:
+            error = {"properties": {"code": {"enum": [code.value for code in codes]}}}
+            response = _answer(
+                " ".join(f"{code.meaning} (`{code}`)." for code in codes),
+                _JSON,
+                _with_status(status, self._converter.reference(responses.Failure()), {"error": error}),
+                examples={code.value: {"value": self._failure(code)} for code in codes},
+            )
+            if Code.UNAVAILABLE in codes or Code.RATE_LIMITED in codes:
+                response["headers"]["Retry-After"] = header("RetryAfter")
+            if Code.UNAUTHORIZED in codes or Code.FORBIDDEN in codes:
+                response["headers"]["WWW-Authenticate"] = header("Challenge")
+            self._spec.components.response(name, response)
+        return {"$ref": f"#/components/responses/{name}"}
+
+    def _failure(self, code: Code) -> Json:
+        error: Json = {"code": code.value, "message": code.meaning}
+        if code is Code.VALIDATION_ERROR:
+            error["details"] = [self._converter.example(responses.FieldError())]
+        return {"statusCode": code.status, **self._converter.example(responses.Failure()), "error": error}
 
 
-def _parameters(route: Route, converter: Converter) -> Iterator[Json | str]:
-    for name in _NAMES.findall(route.path):
-        yield {"name": name, "in": "path", "required": True, "schema": dict(_ID)}
-    for attribute, field in route.query.fields.items():
-        name = field.data_key or attribute
-        schema = _never_null(converter.field2property(field))
-        yield {"name": name, "in": "query", "description": _QUERY[name], "schema": schema}
-    if route.header is not None:
-        yield _STEERING[route.header][0]
+def _answer(description: str, media_type: str = "", schema: Json | None = None, **examples: Any) -> Json:
+    """An answer with the headers that every answer has; without a media type it has no body."""
+    content = {"content": {media_type: {"schema": schema, **examples}}} if media_type else {}
+    return {"description": description, "headers": {"X-Request-ID": header("RequestId")}, **content}
 
 
-def _body(schema: Schema, responses: Responses) -> Json:
-    content = {"schema": responses.schema(schema), "example": examples.BODIES[type(schema)]}
-    return {"required": True, "content": {"application/json": content}}
-
-
-def _answer(route: Route, routes: Iterable[Route], responses: Responses) -> Json:
-    told = route.operation
-    answer = responses.json(told.answer, told.status, _NAMES.sub(str(examples.ID), route.path))
-    if told.status == _CREATED:
-        answer["headers"]["Location"] = header("Location")
-        answer["links"] = _links(route, routes)
-    if isinstance(told.answer, ProductAnswer):
-        answer["headers"]["ETag"] = header("ProductTag")
-    if isinstance(told.answer, Paged):
-        answer["headers"]["Link"] = header("Next")
-    if route.header is read_idempotency_key:
-        answer["headers"]["Idempotency-Replayed"] = header("Replayed")
-    return answer
-
-
-def _stream(responses: Responses) -> Json:
-    """The schema is that of an event: OpenAPI 3.1 has no place for the items of a stream, and readers of 3.1 agree."""
-    entry = {
-        "type": "string",
-        "contentMediaType": "application/json",
-        "contentSchema": responses.schema(HistoryEntry()),
-    }
-    properties = {"id": {"type": "string", "pattern": "^[1-9][0-9]*$"}, "event": {"const": "status"}, "data": entry}
-    event = {"type": "object", "properties": properties, "required": list(properties)}
-    content = {"text/event-stream": {"schema": event, "example": examples.EVENT}}
-    nothing = {"description": "Nothing is missing, and nothing more will come", "headers": any_headers()}
-    return {
-        "200": {"description": "An event for each status", "headers": any_headers(), "content": content},
-        "204": nothing,
-    }
+def _with_status(status: int, envelope: Json, more: Json | None = None) -> Json:
+    """The envelope, narrowed to this status and to `more`."""
+    return {"allOf": [envelope, {"properties": {"statusCode": {"const": status}, **(more or {})}}]}
 
 
 def _refusals(route: Route) -> Iterator[Code]:
-    yield from _OF_ANY_ROUTE
-    yield from route.operation.refusals
+    yield from _COMMON_REFUSALS
+    yield from route.refusals
     if route.scope is not None:
         yield from (Code.UNAUTHORIZED, Code.FORBIDDEN)
     if route.body is not None:
-        yield from _OF_A_BODY
+        yield from _BODY_REFUSALS
     if route.header is not None:
-        yield from _STEERING[route.header][1]
-
-
-def _links(created: Route, routes: Iterable[Route]) -> Json:
-    """To what can be done with the new resource: the routes at its address and below, and those that filter by it."""
-    singular = created.path.strip("/").removesuffix("s")
-    places = (f"{created.path}/{{id}}", f"{{{singular}Id}}")
-    return {
-        route.operation.id: {
-            "operationId": route.operation.id,
-            "parameters": dict.fromkeys(_NAMES.findall(route.path), "$response.body#/data/id"),
-        }
-        for route in routes
-        if any(place in route.path for place in places)
-    }
+        yield from _HEADER[route.header][1]
 
 
 def _never_null(schema: Json) -> Json:
-    """A field that is None where it is missing takes null in JSON; a query cannot say it."""
+    """Removes the null of a field that loads as None if it is missing: no query can spell it."""
     if isinstance(schema.get("type"), list):
         schema["type"] = schema["type"][0]
     if None in schema.get("enum", ()):

@@ -4,102 +4,91 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from gateway.openapi import examples
-
 Json = dict[str, Any]
 
 _TAG = r'(W/)?"[!#-~\u0080-\u00ff]*"'
+_TAGS = rf"^[ \t,]*({_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)?$"
+
+
+def _parameter(name: str, description: str, **schema: Any) -> Json:
+    return {"name": name, "description": description, "schema": schema}
+
+
+def _header(description: str, *, required: bool = True, **schema: Any) -> Json:
+    return {"description": description, **({"required": True} if required else {}), "schema": schema}
+
 
 # Request headers, by component name.
 PARAMETERS: Mapping[str, Json] = MappingProxyType(
     {
-        "Traceparent": {
-            "name": "traceparent",
-            "description": "W3C trace context. A valid one is continued, an invalid one replaced; its trace id is the "
+        "Traceparent": _parameter(
+            "traceparent",
+            "W3C trace context. The gateway continues a valid one and replaces an invalid one; its trace id is the "
             "`traceId` of the answer.",
-            "schema": {"type": "string", "examples": [examples.TRACEPARENT]},
-        },
-        "RequestId": {
-            "name": "X-Request-ID",
-            "description": "Comes back in the answer if it is 1 to 128 of the characters `A-Za-z0-9._:/+=@-`; a new "
-            "one does otherwise.",
-            "schema": {"type": "string", "examples": [examples.REQUEST_ID]},
-        },
-        "IdempotencyKey": {
-            "name": "Idempotency-Key",
-            "description": "Makes the request safe to repeat: with the same key and the same body it is done once, "
-            "and the first answer comes again, for a day at least. With another body it is refused (422), and while "
-            "the first is still at work, too (409).",
-            "schema": {"type": "string", "pattern": "^[!-~]{1,255}$", "examples": [examples.IDEMPOTENCY_KEY]},
-        },
-        "IfMatch": {
-            "name": "If-Match",
-            "description": "The ETags of the versions that may be changed; `*` and nothing at all stand for any.",
-            "schema": {
-                "anyOf": [
-                    {"type": "string", "const": "*"},
-                    {"type": "string", "pattern": rf"^[ \t,]*({_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)?$"},
-                ],
-                "examples": [examples.ENTITY_TAG],
-            },
-        },
-        "LastEventId": {
-            "name": "Last-Event-ID",
-            "description": "The id of the last event that the client has.",
-            "schema": {"type": "string", "pattern": "^[0-9]{0,9}$", "examples": ["1"]},
-        },
-        "IfNoneMatch": {
-            "name": "If-None-Match",
-            "description": "The ETag of the version that the client has.",
-            "schema": {"type": "string"},
-        },
+            type="string",
+            examples=["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+        ),
+        "RequestId": _parameter(
+            "X-Request-ID",
+            "The answer repeats it if it is 1 to 128 of the characters `A-Za-z0-9._:/+=@-`, else it has a new one.",
+            type="string",
+            examples=["checkout-7f3a"],
+        ),
+        "IdempotencyKey": _parameter(
+            "Idempotency-Key",
+            "Makes the request safe to repeat. With the same key and the same body the request is carried out once, "
+            "and for at least a day each repeat gets the first answer. The same key with another body is refused "
+            "(422), and so is a repeat while the first request is in progress (409).",
+            type="string",
+            pattern="^[!-~]{1,255}$",
+            examples=["0191e1f4-5e4c-7f2a-9d3b-8a6f5c2e1d70"],
+        ),
+        "IfMatch": _parameter(
+            "If-Match",
+            "The ETags of the versions that may be changed. Any version may be changed if the header is `*` or empty.",
+            anyOf=[{"type": "string", "const": "*"}, {"type": "string", "pattern": _TAGS}],
+            examples=['"1"'],
+        ),
+        "LastEventId": _parameter(
+            "Last-Event-ID",
+            "The id of the last event that the client has received.",
+            type="string",
+            pattern="^[0-9]{0,9}$",
+            examples=["1"],
+        ),
+        "IfNoneMatch": _parameter("If-None-Match", "The ETag of the version that the client has.", type="string"),
     }
 )
 
-# Response headers, by component name; `required` where every such answer has them.
+# Response headers, by component name.
 HEADERS: Mapping[str, Json] = MappingProxyType(
     {
-        "RequestId": {
-            "description": "The request's own id, or the one that it was given.",
-            "required": True,
-            "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=@-]{1,128}$"},
-        },
-        "Location": {
-            "description": "Where the new resource is.",
-            "required": True,
-            "schema": {"type": "string", "pattern": "^/(products|orders)/[1-9][0-9]*$"},
-        },
-        "ProductTag": {
-            "description": "The product's version, for `If-Match`.",
-            "required": True,
-            "schema": {"type": "string", "pattern": '^"[0-9]+"$'},
-        },
-        "DocumentTag": {
-            "description": "Of this very document.",
-            "required": True,
-            "schema": {"type": "string", "pattern": '^"[0-9a-f]+"$'},
-        },
-        "Next": {
-            "description": "The address of the next page, where there is one (RFC 8288).",
-            "schema": {"type": "string", "pattern": '^<[^<>]+>; rel="next"$'},
-        },
-        "Replayed": {
-            "description": "Given if this is the first answer again.",
-            "schema": {"type": "string", "enum": ["true"]},
-        },
-        "Challenge": {
-            "description": "What the request lacks (RFC 6750 §3).",
-            "required": True,
-            "schema": {"type": "string", "pattern": "^Bearer "},
-        },
-        "RetryAfter": {
-            "description": "Seconds until it is worth another try.",
-            "required": True,
-            "schema": {"type": "integer", "minimum": 1},
-        },
+        "RequestId": _header(
+            "The request's own `X-Request-ID`, or a new one.", type="string", pattern="^[A-Za-z0-9._:/+=@-]{1,128}$"
+        ),
+        "Location": _header(
+            "The path of the new resource.", type="string", pattern="^/(products|orders)/[1-9][0-9]*$"
+        ),
+        "ProductTag": _header("The product's version, for `If-Match`.", type="string", pattern='^"[0-9]+"$'),
+        "DocumentTag": _header("The version of this document.", type="string", pattern='^"[0-9a-f]+"$'),
+        "Next": _header(
+            "The address of the next page, if there is one (RFC 8288).",
+            required=False,
+            type="string",
+            pattern='^<[^<>]+>; rel="next"$',
+        ),
+        "Replayed": _header(
+            "Present if the answer is that of an earlier request with the same `Idempotency-Key`.",
+            required=False,
+            type="string",
+            enum=["true"],
+        ),
+        "Challenge": _header("What the request lacks (RFC 6750 §3).", type="string", pattern="^Bearer "),
+        "RetryAfter": _header("The seconds to wait before another try.", type="integer", minimum=1),
     }
 )
 
 
 def header(name: str) -> Json:
+    """A reference to one of `HEADERS`."""
     return {"$ref": f"#/components/headers/{name}"}

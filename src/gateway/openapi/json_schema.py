@@ -1,4 +1,4 @@
-"""JSON Schema 2020-12 of the contracts' marshmallow schemas, as OpenAPI 3.1 and AsyncAPI 3 take it."""
+"""JSON Schema 2020-12 of marshmallow schemas, as OpenAPI 3.1 and AsyncAPI 3 take it, and examples of them."""
 
 import inspect
 from collections.abc import Mapping
@@ -8,20 +8,23 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin, resolver
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, fields, missing
+from marshmallow.validate import NoneOf, Predicate
 
 from shared.contracts.fields import MAX_PRICE, Cursor, Price, WholeNumber
 from shared.contracts.requests import ChangeProduct
-from shared.contracts.version import VERSION
 from shared.pagination import encode_cursor
 
-JsonSchema = dict[str, Any]
+# The system's version (setup.cfg), which both documents carry. docs/api.md says what it promises.
+VERSION = "0.1.0"
 
-# Money as the API takes it. The pattern gives a string the range of the number. Its two places are told in words only:
-# validators divide in binary fractions, in which 19.9 is no multiple of 0.01.
+Json = dict[str, Any]
+
+# Money as the API takes it. The pattern gives a string the range of the number. Only the description limits a number
+# to two places: validators divide in binary fractions, in which 19.9 is no multiple of 0.01.
 PRICE: Mapping[str, Any] = MappingProxyType(
     {
-        "description": "With at most two decimal places, as a number too.",
+        "description": "An amount with at most two decimal places, as a string or as a number.",
         "anyOf": [
             {"type": "number", "minimum": 0, "maximum": float(MAX_PRICE)},
             {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,2})?$"},
@@ -33,11 +36,7 @@ PRICE: Mapping[str, Any] = MappingProxyType(
 AMOUNT: Mapping[str, Any] = MappingProxyType(
     {"type": "string", "pattern": r"^[0-9]{1,10}\.[0-9]{2}$", "examples": ["19.90"]}
 )
-# Of the strings with this pattern, those that an answer gave: the format tells a program so.
-_CURSOR: Mapping[str, Any] = MappingProxyType(
-    {"type": "string", "format": "cursor", "pattern": "^[A-Za-z0-9_-]{15}$", "examples": [encode_cursor(42)]}
-)
-# `short_text` as a regular expression; what `str.strip` takes is spelled out, since `\s` differs between dialects.
+# `short_text` as a regular expression. It spells out what `str.strip` takes, since `\s` differs between dialects.
 _PRINTABLE = r"[^\u0000-\u001f\u007f-\u009f]"
 _VISIBLE = r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
 _SHORT_TEXT = f"^{_PRINTABLE}*{_VISIBLE}{_PRINTABLE}*$"
@@ -56,46 +55,53 @@ def specification(title: str, price: Mapping[str, Any] = PRICE, **options: Any) 
 
 
 class Converter(OpenAPIConverter):
-    """apispec's, with the rules that are the contracts' own."""
+    """Adds the rules of the contracts' own fields to those of apispec."""
 
+    # The format `cursor` marks the strings that an answer gave among all those that the pattern takes.
+    field_mapping = OpenAPIConverter.field_mapping | {Cursor: ("string", "cursor"), WholeNumber: ("integer", None)}
     price: Mapping[str, Any] = PRICE
 
     def init_attribute_functions(self) -> None:
         super().init_attribute_functions()  # type: ignore[no-untyped-call]  # apispec types what it makes public
         self.attribute_functions.append(self.own_rules)
 
-    def schema2jsonschema(self, schema: Schema) -> JsonSchema:
-        """With the schema's docstring, and what its own validator asks for."""
-        content: JsonSchema = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]  # as above
+    def reference(self, schema: Schema) -> Json:
+        """A reference to the schema, which becomes a component of the document when it is first asked for."""
+        found: Json = self.resolve_nested_schema(schema)  # type: ignore[no-untyped-call]  # as above
+        return found
+
+    def schema2jsonschema(self, schema: Schema) -> Json:
+        """Adds the schema's docstring, and what its own validator asks for."""
+        content: Json = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]  # as above
         if isinstance(schema, ChangeProduct):
             content["minProperties"] = 1
         return {"description": inspect.getdoc(schema), **content}
 
-    def own_rules(self, field: fields.Field[Any], ret: JsonSchema, **_: Any) -> JsonSchema:
-        """JSON Schema keywords of a field, over those in `ret`."""
+    def own_rules(self, field: fields.Field[Any], ret: Json, **_: Any) -> Json:
+        """JSON Schema keywords of a field, which take precedence over those in `ret`."""
         if isinstance(field, Cursor) or ret.get("default", ...) is None:
-            ret.pop("default", None)  # what it loads as where it is missing, and no value that a client could send
+            ret.pop("default", None)  # what a missing field loads as is no value that a client could send
         if isinstance(field, Price):
             return dict(self.price)
         if isinstance(field, Cursor):
-            return {**_CURSOR, **_type("string", field)}
+            return {"pattern": "^[A-Za-z0-9_-]{15}$", "examples": [encode_cursor(42)]}
         if isinstance(field, WholeNumber):
-            return _whole_number(field)
-        if any(isinstance(each, validate.Predicate) for each in field.validators):  # only `short_text` has one
+            refused = [value for each in field.validators if isinstance(each, NoneOf) for value in each.iterable]
+            return {"minimum": field.low, "maximum": field.high, **({"not": {"enum": refused}} if refused else {})}
+        if any(isinstance(each, Predicate) for each in field.validators):  # only `short_text` has one
             return {"pattern": _SHORT_TEXT}
         return {}
 
+    def example(self, schema: Schema) -> Json:
+        """An object with the first example, or else the first allowed value, of each field that has one."""
+        found = {field.data_key or name: self._example(field) for name, field in schema.fields.items()}
+        return {name: value for name, value in found.items() if value is not missing}
 
-def _whole_number(field: WholeNumber) -> JsonSchema:
-    low, high = field._low, field._high  # `field` checks them, and this module is its other face
-    none_of = [each.iterable for each in field.validators if isinstance(each, validate.NoneOf)]
-    return {
-        **_type("integer", field),
-        "minimum": low,
-        "maximum": high,
-        **({"not": {"enum": list(none_of[0])}} if none_of else {}),
-    }
-
-
-def _type(name: str, field: fields.Field[Any]) -> JsonSchema:
-    return {"type": [name, "null"] if field.allow_none else name}
+    def _example(self, field: fields.Field[Any]) -> Any:
+        if isinstance(field, fields.Nested):
+            return self.example(field.schema)
+        if isinstance(field, fields.List):
+            item = self._example(field.inner)
+            return missing if item is missing else [item]
+        content = self.field2property(field)
+        return next(iter(content.get("examples") or content.get("enum", ())), missing)

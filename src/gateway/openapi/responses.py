@@ -1,9 +1,11 @@
-"""Answers of the HTTP API, as `/openapi.json` describes them; strict: a test that loads an answer sees any change.
+"""The answers of the HTTP API, as `/openapi.json` describes them.
 
-The services do not write with them: an answer is made once, from a record.
+They are strict, so that a test that loads an answer sees any change. The services do not write answers with them.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import Any
 
 from marshmallow import Schema, fields, validate
 
@@ -14,12 +16,10 @@ from shared.errors import Code
 from shared.pagination import MAX_ID
 
 _MAX_VERSION = 2**31 - 1
-_STATUSES = [status.value for status in OrderStatus]
-_REASONS = [reason.value for reason in Reason]
 
 
 class MovementKind(StrEnum):
-    """Why stock changed: entered with the product, corrected, taken by an order, given back by a cancelled one."""
+    """Why stock changed: entered with the product, corrected, taken by an order, returned by a cancelled order."""
 
     INITIAL = "initial"
     ADJUSTMENT = "adjustment"
@@ -27,98 +27,108 @@ class MovementKind(StrEnum):
     RELEASE = "release"
 
 
-def _id() -> WholeNumber:
-    return WholeNumber(1, MAX_ID, required=True)
+def _id(data_key: str | None = None, *, allow_none: bool = False) -> WholeNumber:
+    return WholeNumber(1, MAX_ID, required=True, allow_none=allow_none, data_key=data_key, metadata={"examples": [42]})
 
 
-def _amount(data_key: str | None = None) -> fields.String:
-    return fields.String(required=True, data_key=data_key, validate=validate.Regexp(r"^[0-9]+\.[0-9]{2}$"))
+def _amount(example: str, data_key: str | None = None) -> fields.String:
+    two_places = validate.Regexp(r"^[0-9]+\.[0-9]{2}$")
+    return fields.String(required=True, data_key=data_key, validate=two_places, metadata={"examples": [example]})
 
 
 def _time(data_key: str | None = None) -> fields.AwareDateTime:
-    return fields.AwareDateTime("iso", required=True, data_key=data_key)
+    examples = ["2026-11-23T09:15:02.318745Z"]
+    return fields.AwareDateTime("iso", required=True, data_key=data_key, metadata={"examples": examples})
 
 
-def _status() -> fields.String:
-    return fields.String(required=True, validate=validate.OneOf(_STATUSES))
+def _one_of(values: Iterable[str], **options: Any) -> fields.String:
+    return fields.String(required=True, validate=validate.OneOf([str(value) for value in values]), **options)
 
 
-def _reason() -> fields.String:
-    return fields.String(required=True, allow_none=True, validate=validate.OneOf(_REASONS))
+def _rejection() -> fields.String:
+    return _one_of(Reason, allow_none=True, metadata={"examples": [None]})
 
 
 def _trace_id(*, allow_none: bool = False) -> fields.String:
     return fields.String(
-        required=True, data_key="traceId", allow_none=allow_none, validate=validate.Regexp("^[0-9a-f]{32}$")
+        required=True,
+        data_key="traceId",
+        allow_none=allow_none,
+        validate=validate.Regexp("^[0-9a-f]{32}$"),
+        metadata={"examples": ["0af7651916cd43dd8448eb211c80319c"]},
     )
 
 
 class Product(Schema):
-    """`version` counts the changes of name and price, and is the entity tag."""
+    """`version` counts the changes of name and price; the ETag is made of it."""
 
     id = _id()
-    name = short_text(required=True)
-    price = _amount()
-    qty = WholeNumber(0, MAX_ID, required=True)  # what cancelled orders give back may exceed what can be entered
-    version = WholeNumber(1, _MAX_VERSION, required=True)
+    name = short_text(required=True, metadata={"examples": ["Desk lamp"]})
+    price = _amount("19.90")
+    # What cancelled orders return may exceed what can be entered.
+    qty = WholeNumber(0, MAX_ID, required=True, metadata={"examples": [100]})
+    version = WholeNumber(1, _MAX_VERSION, required=True, metadata={"examples": [1]})
     created_at = _time("createdAt")
     updated_at = _time("updatedAt")
 
 
 class Movement(Schema):
-    """A change of stock; the stock of a product is the sum of them."""
+    """A change of a product's stock; the stock is the sum of all its movements."""
 
     id = _id()
-    kind = fields.String(required=True, validate=validate.OneOf([kind.value for kind in MovementKind]))
-    delta = WholeNumber(-MAX_STOCK, MAX_STOCK, required=True)
-    order_id = WholeNumber(1, MAX_ID, required=True, allow_none=True, data_key="orderId")
-    reason = short_text(required=True, allow_none=True)
+    kind = _one_of(MovementKind, metadata={"examples": ["reserve"]})
+    delta = WholeNumber(-MAX_STOCK, MAX_STOCK, required=True, metadata={"examples": [-2]})
+    order_id = _id("orderId", allow_none=True)
+    reason = short_text(required=True, allow_none=True, metadata={"examples": [None]})
     created_at = _time("createdAt")
 
 
 class Order(Schema):
-    """Its prices are those of the moment when it was placed."""
+    """An order; its prices are those of the moment when it was placed."""
 
     id = _id()
-    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
-    quantity = WholeNumber(1, MAX_QUANTITY, required=True)
-    unit_price = _amount("unitPrice")
-    total_price = _amount("totalPrice")
-    status = _status()
-    reason = _reason()
+    product_id = _id("productId")
+    quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
+    unit_price = _amount("19.90", "unitPrice")
+    total_price = _amount("39.80", "totalPrice")
+    status = _one_of(OrderStatus)
+    reason = _rejection()
     trace_id = _trace_id()
     created_at = _time("createdAt")
     updated_at = _time("updatedAt")
 
 
 class HistoryEntry(Schema):
-    """A status that the order has had, since when, and the trace that brought it."""
+    """A status that the order has had, the time since when it had it, and the trace that caused it."""
 
-    status = _status()
-    reason = _reason()
+    status = _one_of(OrderStatus)
+    reason = _rejection()
     trace_id = _trace_id(allow_none=True)
     created_at = _time("createdAt")
 
 
 class Page(Schema):
-    """`next` is the cursor of the next page, null on the last."""
+    """`next` is the cursor of the next page; it is null on the last page."""
 
-    limit = WholeNumber(1, MAX_PAGE, required=True)
+    limit = WholeNumber(1, MAX_PAGE, required=True, metadata={"examples": [50]})
     next = Cursor(required=True, allow_none=True)
 
 
 class Liveness(Schema):
     """The process answers."""
 
-    status = fields.String(required=True, validate=validate.OneOf(["live"]))
+    status = _one_of(["live"])
 
 
 class Readiness(Schema):
-    """Whether the process should be sent requests, and the state of each part that it needs."""
+    """Whether the process can take requests, and the state of each part that it needs."""
 
-    status = fields.String(required=True, validate=validate.OneOf(["ready", "not_ready", "draining"]))
+    status = _one_of(["ready", "not_ready", "draining"])
     checks = fields.Dict(
-        keys=fields.String(), values=fields.String(validate=validate.OneOf(["ok", "down"])), required=True
+        keys=fields.String(),
+        values=fields.String(validate=validate.OneOf(["ok", "down"])),
+        required=True,
+        metadata={"examples": [{"products": "ok", "orders": "ok"}]},
     )
     failed_tasks = fields.List(fields.String(), data_key="failedTasks")
 
@@ -126,29 +136,29 @@ class Readiness(Schema):
 class FieldError(Schema):
     """A refused field of the body, the query, the path or the headers."""
 
-    field = fields.String(required=True)
-    message = fields.String(required=True)
+    field = fields.String(required=True, metadata={"examples": ["quantity"]})
+    message = fields.String(required=True, metadata={"examples": [f"Must be an integer from 1 to {MAX_QUANTITY}."]})
 
 
 class Problem(Schema):
     """What went wrong; `code` is for programs, `message` for people."""
 
-    code = fields.String(required=True, validate=validate.OneOf([code.value for code in Code]))
+    code = _one_of(Code)
     message = fields.String(required=True)
     details = fields.List(fields.Nested(FieldError), validate=validate.Length(min=1))
 
 
 class Envelope(Schema):
-    """What every answer has around its data."""
+    """The fields that every answer has around its data."""
 
     status_code = WholeNumber(200, 599, required=True, data_key="statusCode")
     trace_id = _trace_id()
     timestamp = _time()
-    path = fields.String(required=True)
+    path = fields.String(required=True, metadata={"examples": ["/products/42"]})
 
 
 class Failure(Envelope):
-    """Any answer with a status from 400 on."""
+    """An answer with a status of 400 or more."""
 
     status_code = WholeNumber(400, 599, required=True, data_key="statusCode")
     data = fields.Raw(required=True, allow_none=True, validate=validate.OneOf([None]))
@@ -156,7 +166,7 @@ class Failure(Envelope):
 
 
 class Paged(Envelope):
-    """A list with its place; `page.next` is given again in the header `Link`."""
+    """A page of a list; the header `Link` repeats `page.next` as an address."""
 
     page = fields.Nested(Page, required=True)
 
@@ -174,7 +184,7 @@ class ProductsPage(Paged):
 
 
 class MovementsPage(Paged):
-    """Changes of a product's stock, newest first."""
+    """The changes of a product's stock, newest first."""
 
     data = fields.List(fields.Nested(Movement), required=True, validate=validate.Length(max=MAX_PAGE))
 
@@ -198,12 +208,12 @@ class HistoryAnswer(Envelope):
 
 
 class LivenessAnswer(Envelope):
-    """The process lives."""
+    """The process is alive."""
 
     data = fields.Nested(Liveness, required=True)
 
 
 class ReadinessAnswer(Envelope):
-    """The process is ready, or is not and gives the same data with 503."""
+    """Whether the process is ready; if it is not, the same data comes with 503."""
 
     data = fields.Nested(Readiness, required=True)

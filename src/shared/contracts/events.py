@@ -1,4 +1,4 @@
-"""Types and data of the events; fields that a reader does not know are for newer readers and are passed over."""
+"""The types of the events and their data. A reader ignores fields that it does not know: they are for newer ones."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -11,7 +11,7 @@ from shared.pagination import MAX_ID
 
 
 class EventType(StrEnum):
-    """CloudEvents type and routing key at once."""
+    """The CloudEvents type of an event, and its routing key."""
 
     PRODUCT_CREATED = "product.created"
     PRODUCT_UPDATED = "product.updated"
@@ -31,30 +31,33 @@ class _EventData(Schema):
     class Meta:
         unknown = EXCLUDE
 
+    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId", metadata={"examples": [42]})
+
 
 class ProductData(_EventData):
     """`product.created` and `product.updated`: the product as it now is."""
 
-    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
-    name = short_text(required=True)
+    name = short_text(required=True, metadata={"examples": ["Desk lamp"]})
     price = Price(required=True)
 
 
-class OrderData(_EventData):
+class _OrderEventData(_EventData):
+    order_id = WholeNumber(1, MAX_ID, required=True, data_key="orderId", metadata={"examples": [7]})
+
+
+class OrderData(_OrderEventData):
     """`order.created` and `order.cancelled`: the stock that an order asks for, or no longer needs."""
 
-    order_id = WholeNumber(1, MAX_ID, required=True, data_key="orderId")
-    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
-    quantity = WholeNumber(1, MAX_QUANTITY, required=True)
+    quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
 
 
-class OrderUpdatedData(_EventData):
-    """`order.updated`: what became of the order's claim on the stock."""
+class OrderUpdatedData(_OrderEventData):
+    """`order.updated`: whether the order got its stock."""
 
-    order_id = WholeNumber(1, MAX_ID, required=True, data_key="orderId")
-    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
     status = fields.String(required=True, validate=validate.OneOf(["done", "rejected"]))
-    reason = fields.String(load_default=None, allow_none=True, validate=validate.OneOf(list(Reason)))
+    reason = fields.String(
+        load_default=None, allow_none=True, validate=validate.OneOf(list(Reason)), metadata={"examples": [None]}
+    )
 
 
 DATA: Mapping[str, Schema] = MappingProxyType(

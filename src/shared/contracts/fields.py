@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import fields, validate
 
 from shared import pagination
 
@@ -19,13 +19,13 @@ MAX_WAIT = 30
 
 _PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
 _DIGITS = re.compile(r"[0-9]{1,19}")
-# Control characters (PostgreSQL stores no NUL) and lone surrogates (not UTF-8) are no part of a text.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# A text contains no control characters (PostgreSQL stores no NUL) and no lone surrogates (they are not UTF-8).
+_PRINTABLE = validate.Regexp(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z", error="Must not contain control characters.")
 _CENT = Decimal("0.01")
 
 
 class Price(fields.Field[Decimal]):
-    """Money from a JSON number or string, exact: a number must have come as int or Decimal, never float."""
+    """Exact money from a JSON string or number, which must have been parsed as int or Decimal, not as float."""
 
     default_error_messages = {  # noqa: RUF012  # marshmallow merges this class attribute along the MRO
         "invalid": f"Must be an amount from 0 to {MAX_PRICE} with at most two decimal places."
@@ -42,46 +42,34 @@ class Price(fields.Field[Decimal]):
         return amount
 
 
-def _printable(value: str) -> None:
-    if _UNPRINTABLE.search(value):
-        raise ValidationError("Must not contain control characters.")
-
-
 def short_text(**options: Any) -> fields.String:
-    """1 to 200 characters that can be seen."""
-    return fields.String(
-        validate=[
-            validate.Length(min=1, max=MAX_TEXT),
-            validate.Predicate("strip", error="Must not be blank."),
-            _printable,
-        ],
-        **options,
+    """1 to 200 printable characters, not all of them blank."""
+    checks = (
+        validate.Length(min=1, max=MAX_TEXT),
+        validate.Predicate("strip", error="Must not be blank."),
+        _PRINTABLE,
     )
+    return fields.String(validate=checks, **options)
 
 
 class WholeNumber(fields.Field[int]):
-    """A JSON integer in a range: neither 1.0 nor "1" nor true."""
+    """A JSON integer in a range; 1.0, "1" and true are refused."""
 
     default_error_messages = {"range": "Must be an integer from {low} to {high}."}  # noqa: RUF012  # as above
 
     def __init__(self, low: int, high: int, **options: Any) -> None:
         super().__init__(**options)
-        self._low = low
-        self._high = high
+        self.low = low
+        self.high = high
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
-        if type(value) is not int or not self._low <= value <= self._high:
-            raise self.make_error("range", low=self._low, high=self._high)
+        if type(value) is not int or not self.low <= value <= self.high:
+            raise self.make_error("range", low=self.low, high=self.high)
         return value
 
 
-def stock_delta(**options: Any) -> WholeNumber:
-    """A change of stock, which 0 is not."""
-    return WholeNumber(-MAX_STOCK, MAX_STOCK, validate=validate.NoneOf([0], error="Must not be 0."), **options)
-
-
 class QueryInteger(WholeNumber):
-    """An integer from a query or a path: digits only, none of the other spellings that `int` takes."""
+    """An integer from a query or a path: only digits, and none of the other spellings that `int` takes."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
         return super()._deserialize(int(value) if _DIGITS.fullmatch(value) else None, attr, data, **kwargs)
@@ -90,7 +78,7 @@ class QueryInteger(WholeNumber):
 class Cursor(fields.Field[int]):
     """The opaque cursor of a page; loads as the id that the page starts below."""
 
-    default_error_messages = {"invalid": "Not a cursor that this API gave."}  # noqa: RUF012  # as above
+    default_error_messages = {"invalid": "Not a cursor of this API."}  # noqa: RUF012  # as above
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
         try:

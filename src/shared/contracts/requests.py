@@ -16,9 +16,18 @@ from shared.contracts.fields import (
     QueryInteger,
     WholeNumber,
     short_text,
-    stock_delta,
 )
 from shared.pagination import MAX_ID
+
+_NOT_ZERO = validate.NoneOf([0], error="Must not be 0.")
+# What the API documents show of a field beside its limits.
+_ID = {"examples": [42]}
+_NAME = {"examples": ["Desk lamp"]}
+_LIMIT = {"description": "The largest number of items on the page."}
+_CURSOR = {"description": "Where the page begins: the `page.next` of the page before it."}
+_WAIT = {"description": f"The seconds to wait for an order that is still pending, at most {MAX_WAIT}."}
+_STATUS = {"description": "Selects the orders with this status."}
+_PRODUCT = {"description": "Selects the orders of this product."}
 
 
 class OrderStatus(StrEnum):
@@ -31,17 +40,17 @@ class OrderStatus(StrEnum):
 
 
 class CreateProduct(Schema):
-    """Body of `POST /products`."""
+    """The body of `POST /products`."""
 
-    name = short_text(required=True)
+    name = short_text(required=True, metadata=_NAME)
     price = Price(required=True)
-    qty = WholeNumber(0, MAX_STOCK, required=True)
+    qty = WholeNumber(0, MAX_STOCK, required=True, metadata={"examples": [100]})
 
 
 class ChangeProduct(Schema):
-    """Body of `PATCH /products/{id}`: what is not named stays as it is."""
+    """The body of `PATCH /products/{id}`; a field that is missing stays as it is."""
 
-    name = short_text()
+    name = short_text(metadata=_NAME)
     price = Price()
 
     @validates_schema
@@ -51,17 +60,17 @@ class ChangeProduct(Schema):
 
 
 class AdjustStock(Schema):
-    """Body of `POST /products/{id}/stock`."""
+    """The body of `POST /products/{id}/stock`."""
 
-    delta = stock_delta(required=True)
-    reason = short_text(required=True)
+    delta = WholeNumber(-MAX_STOCK, MAX_STOCK, required=True, validate=_NOT_ZERO, metadata={"examples": [-3]})
+    reason = short_text(required=True, metadata={"examples": ["damaged in the warehouse"]})
 
 
 class CreateOrder(Schema):
-    """Body of `POST /orders`."""
+    """The body of `POST /orders`."""
 
-    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId")
-    quantity = WholeNumber(1, MAX_QUANTITY, required=True)
+    product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId", metadata=_ID)
+    quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
 
 
 class NoQuery(Schema):
@@ -69,27 +78,27 @@ class NoQuery(Schema):
 
 
 class PageQuery(Schema):
-    """Which part of a list; `cursor` loads as the id that the page starts below."""
+    """Selects a part of a list; `cursor` loads as the id that the page starts below."""
 
-    limit = QueryInteger(1, MAX_PAGE, load_default=DEFAULT_PAGE)
-    cursor = Cursor(load_default=MAX_ID)
+    limit = QueryInteger(1, MAX_PAGE, load_default=DEFAULT_PAGE, metadata=_LIMIT)
+    cursor = Cursor(load_default=MAX_ID, metadata=_CURSOR)
 
 
 class OrderQuery(Schema):
-    """Query of `GET /orders/{id}`: the seconds to wait for an order that is still pending."""
+    """The query of `GET /orders/{id}`."""
 
-    wait = QueryInteger(0, MAX_WAIT, load_default=0)
+    wait = QueryInteger(0, MAX_WAIT, load_default=0, metadata=_WAIT)
 
 
 class OrdersQuery(PageQuery):
-    """Query of `GET /orders`."""
+    """The query of `GET /orders`."""
 
-    status = fields.String(load_default=None, validate=validate.OneOf([status.value for status in OrderStatus]))
-    product_id = QueryInteger(1, MAX_ID, load_default=None, data_key="productId")
+    status = fields.String(load_default=None, validate=validate.OneOf(list(OrderStatus)), metadata=_STATUS)
+    product_id = QueryInteger(1, MAX_ID, load_default=None, data_key="productId", metadata=_PRODUCT)
 
 
 class ResourcePath(Schema):
-    """Every parameter of a path is an id."""
+    """The parameters of all paths; each is an id."""
 
     id = QueryInteger(1, MAX_ID)
     product_id = QueryInteger(1, MAX_ID, data_key="productId")

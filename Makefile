@@ -55,7 +55,7 @@ check: venv ## run the linters and the type checker
 
 .PHONY: loadtest
 loadtest: venv ## send k6's load to the running system
-	@$(VENV)/python -m tools.loadtest
+	@$(VENV)/python -m tools.bench loadtest
 
 .PHONY: postman
 postman: venv ## run the Postman collection on the running system
@@ -71,11 +71,11 @@ contracts: venv ## write docs/openapi.json and docs/asyncapi.json again
 
 .PHONY: overload
 overload: venv ## measure what more orders than it can take do to the system
-	@$(VENV)/python -m tools.bench.overload $(ARGS)
+	@$(VENV)/python -m tools.bench overload $(ARGS)
 
 .PHONY: pages
 pages: venv ## measure a page of a thousand orders against one of a million
-	@$(VENV)/python -m tools.bench.pages $(ARGS)
+	@$(VENV)/python -m tools.bench pages $(ARGS)
 
 .PHONY: faults
 faults: venv ## break the system and look whether anything is lost: make faults MINUTES=30 SEED=1
@@ -83,7 +83,7 @@ faults: venv ## break the system and look whether anything is lost: make faults 
 
 .PHONY: soak
 soak: venv ## send a million orders to the running system and look whether it grows: make soak ARGS="--orders 100000"
-	@$(VENV)/python -m tools.bench.soak $(ARGS)
+	@$(VENV)/python -m tools.bench soak $(ARGS)
 
 .PHONY: lock
 lock: venv ## resolve setup.cfg into requirements/*.txt again

@@ -9,11 +9,7 @@ export const settings = Object.freeze({
   hold: seconds('HOLD', '60s'),
   rampDown: seconds('RAMP_DOWN', '20s'),
   p95Limit: whole('P95_MS', 50),
-  // A folder that exists; without one the summary goes to the terminal only.
-  report: (__ENV.REPORT || '').replace(/\/+$/, ''),
 });
-
-export const loadSeconds = settings.rampUp + settings.hold + settings.rampDown;
 
 export const expectedOrders = Math.ceil(
   ((settings.startRate + settings.peakRate) / 2) * settings.rampUp +

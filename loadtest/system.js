@@ -12,29 +12,29 @@ export function post(path, body, tags) {
   return http.post(settings.baseUrl + path, JSON.stringify(body), { headers: JSON_HEADERS, tags });
 }
 
+// Returns the product's id.
 export function createProduct(name, qty) {
   const response = post('/products', { name, price: '19.90', qty }, { name: 'POST /products' });
   if (response.status !== 201) {
     fail(`POST /products at ${settings.baseUrl} answered ${response.status} ${response.error}`);
   }
-  return response.json('data');
+  return response.json('data.id');
 }
 
 export function readProducts(ids) {
   return getAll(ids.map((id) => `/products/${id}`)).map((body) => body.data);
 }
 
-// Whether no order of these products is pending any more, after at most `limit` milliseconds.
-export function settled(ids, limit) {
+// Waits until no order of these products is pending, for at most `limit` milliseconds.
+export function settle(ids, limit) {
   const deadline = Date.now() + limit;
   const paths = ids.map((id) => `/orders?productId=${id}&status=pending&limit=1`);
   while (getAll(paths).some((body) => body.data.length > 0)) {
     if (Date.now() > deadline) {
-      return false;
+      return;
     }
     sleep(POLL_SECONDS);
   }
-  return true;
 }
 
 // Calls `visit` with every order of these products.

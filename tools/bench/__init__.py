@@ -1,1 +1,1 @@
-"""The closed-loop benchmark: how many orders a second the whole system takes, and what each costs."""
+"""Measures what the whole system takes, what an order costs each process, and whether anything grows."""

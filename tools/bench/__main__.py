@@ -1,27 +1,30 @@
-"""`python -m tools.bench`: orders a second through the gateway, closed loop, and what an order costs each process."""
+"""Measures how many orders a second the system takes and what each costs, or what one of the commands says."""
 
 import argparse
 import asyncio
+import json
 import os
-import shutil
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from ops.bounds import whole
+from ops.bounds import number, whole
 from tools import running
-from tools.bench import benchmark, machine, report
-from tools.bench.benchmark import Load
+from tools.bench import k6, machine, measurement, overload, pages, samples, soak, wrk
+from tools.bench.measurement import Report
+from tools.bench.wrk import Load
 from tools.running import RunningStack
-from tools.stack import apt
 from tools.stack.errors import StackError
 
 SECONDS = 20
 # With a number of orders as the end, the time only guards against a system that hangs.
 ORDERS_SECONDS = 600
-LONGEST = 86_400
-MOST_ORDERS = 1_000_000_000
-MOST_PRODUCTS = 10_000
+
+Run = Callable[[argparse.Namespace], Coroutine[Any, Any, Report]]
 
 
 def say(text: str) -> None:
@@ -29,45 +32,94 @@ def say(text: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status: 1 if anything failed or was lost, with the reason in the output."""
-    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
-    parser.add_argument(
-        "--seconds",
-        type=whole(1, LONGEST),
-        default=os.environ.get("SECONDS"),
-        help=f"how long to order (SECONDS of the environment, {SECONDS})",
-    )
-    parser.add_argument("--orders", type=whole(1, MOST_ORDERS), help="stop after so many orders instead")
-    parser.add_argument(
-        "--products", type=whole(1, MOST_PRODUCTS), default=10, help="over how many products they go (10)"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--stack", type=Path, default=running.FILE, help="the description of a running stack")
-    options = parser.parse_args(arguments)
-    seconds = options.seconds or (ORDERS_SECONDS if options.orders else SECONDS)
-    about = machine.now()
+    """Returns the exit status: 1 if anything failed, was lost or grew, with the reason in the output."""
+    options = parse(arguments)
     try:
-        result = asyncio.run(measure(running.load(options.stack), Load(seconds, options.products, options.orders)))
+        lines, passed = asyncio.run(options.run(options))
     except StackError as error:
-        sys.stderr.write(f"{error.log}\n\n" * bool(error.log) + f"{error}\n")
+        say(f"{error.log}\n\n" * bool(error.log) + str(error))
         return 1
-    sys.stdout.write((report.as_json if options.json else report.as_text)(result, about) + "\n")
-    return 1 if result.problems else 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0 if passed else 1
 
 
-async def measure(stack: RunningStack, load: Load) -> benchmark.Result:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    orders, products, limits = whole(1, 1_000_000_000), whole(1, 10_000), whole(100, 100_000_000)
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
+    parser.set_defaults(run=run_closed_loop)
+    option: Callable[..., object] = parser.add_argument
+    option("--stack", type=Path, default=running.FILE, help="the description of a running stack")
+    option("--seconds", type=whole(1, 86_400), default=os.environ.get("SECONDS"), help=f"SECONDS, else {SECONDS}")
+    option("--orders", type=orders, help="stop after so many orders instead")
+    option("--products", type=products, default=10, help="over how many products the orders go (10)")
+    option("--json", action="store_true", help="print JSON")
+    commands = parser.add_subparsers(title="commands")
+
+    def command(name: str, run: Run, about: str | None) -> Callable[..., object]:
+        own = commands.add_parser(name, help=(about or "").partition("\n")[0], description=about)
+        own.set_defaults(run=run)
+        return own.add_argument
+
+    option = command("overload", run_overload, overload.__doc__)
+    option("--seconds", type=whole(2, 3600), default=15, help="of each step (15)")
+    option = command("pages", run_pages, pages.__doc__)
+    option("--few", type=limits, default=1_000)
+    option("--many", type=limits, default=1_000_000)
+    option("--requests", type=whole(1, 1_000_000), default=300, help="for each page, of each service (300)")
+    option = command("soak", run_soak, soak.__doc__)
+    option("--orders", type=orders, default=1_000_000, help="how many (1,000,000)")
+    option("--products", type=products, default=100, help="over how many products they go (100)")
+    option("--every", type=number(0.1, 3600), default=5.0, help="seconds from one sample to the next (5)")
+    option("--samples", type=Path, default=running.FILE.with_name("soak.csv"), help="the CSV file for them")
+    option = command("loadtest", run_loadtest, k6.__doc__)
+    option("--report", type=Path, default=running.FILE.with_name("loadtest"), help="the folder for the report")
+    return parser.parse_args(arguments)
+
+
+def stack_of(options: argparse.Namespace) -> RunningStack:
+    """Installs wrk too, which all loads on a running stack but k6's need."""
+    stack = running.load(options.stack)
+    wrk.install(say)
+    return stack
+
+
+async def run_closed_loop(options: argparse.Namespace) -> Report:
+    stack, about = stack_of(options), machine.now()
+    await measurement.warm_up(stack)
+    seconds = options.seconds or (ORDERS_SECONDS if options.orders else SECONDS)
+    result = await measurement.run(stack, Load(seconds, options.products, options.orders))
+    if not options.json:
+        return [str(about), *result.lines()], not result.problems
+    rates = {"accepted": result.accepted_rate, "done": result.done_rate}
+    figures = asdict(result) | {"rates": rates, "problems": result.problems, "machine": about._asdict()}
+    return [json.dumps(figures, indent=2)], not result.problems
+
+
+async def run_overload(options: argparse.Namespace) -> Report:
+    about = str(machine.now())
+    lines, passed = await overload.measure(stack_of(options), options.seconds)
+    return [about, *lines], passed
+
+
+async def run_pages(options: argparse.Namespace) -> Report:
+    return [str(machine.now()), *await pages.measure(options.few, options.many, options.requests)], True
+
+
+async def run_soak(options: argparse.Namespace) -> Report:
+    stack, about = stack_of(options), str(machine.now())
+    take = partial(samples.take, stack, json.loads(options.stack.read_text())["rabbitmq"]["ui"])
+    lines, passed = await soak.measure(
+        stack, options.orders, options.products, take, every=options.every, file=options.samples
+    )
+    return [about, *lines], passed
+
+
+async def run_loadtest(options: argparse.Namespace) -> Report:
+    stack = running.load(options.stack)
     await stack.check()
-    return await benchmark.run(stack, await asyncio.to_thread(program), load, say)
-
-
-def program() -> Path:
-    """wrk; installed if it is missing, StackError where that is not possible."""
-    if shutil.which("wrk") is None:
-        apt.install(["wrk"], say)
-    found = shutil.which("wrk")
-    if found is None:
-        raise StackError("wrk is not installed (Debian package wrk)")
-    return Path(found)
+    return await k6.run(stack, options.report.absolute(), say)
 
 
 if __name__ == "__main__":

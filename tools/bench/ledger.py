@@ -1,9 +1,8 @@
-"""What the databases say of a run: the truth about its orders, whatever a client has seen."""
+"""The orders and the stock of a run as the databases hold them, whatever a client has seen."""
 
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import asyncpg
 
@@ -31,7 +30,7 @@ WHERE product_id = ANY ($1::bigint[])
 """
 
 UNITS_DONE = """
-SELECT product_id, sum(quantity) AS units
+SELECT product_id AS id, sum(quantity) AS units
 FROM orders
 WHERE product_id = ANY ($1::bigint[]) AND status = 'done'
 GROUP BY product_id
@@ -46,13 +45,13 @@ WHERE id = ANY ($1::bigint[])
 
 @dataclass(frozen=True)
 class Outcome:
-    """`waited`: milliseconds from accepted to final, by percentile."""
-
     done: int
     rejected: int
     pending: int
     done_seconds: float
+    """From the first final order to the last."""
     waited: dict[str, float]
+    """Milliseconds from accepted to final by percentile."""
     stock_adds_up: bool
 
     @property
@@ -60,48 +59,34 @@ class Outcome:
         return self.done + self.rejected + self.pending
 
 
-class Ledger:
-    def __init__(self, orders_url: str, products_url: str) -> None:
-        self._orders_url = orders_url
-        self._products_url = products_url
+async def settled(orders_url: str, products: Sequence[int], limit: float) -> bool:
+    """Returns whether every order of these products becomes final within `limit` seconds."""
+    last = None
+    try:
+        async with asyncio.timeout(limit):
+            while True:
+                (progress,) = await _fetch(orders_url, PROGRESS, products)
+                if progress["pending"] == 0 and progress == last:
+                    return True
+                last = progress
+                await asyncio.sleep(POLL_SECONDS)
+    except TimeoutError:
+        return False
 
-    async def settled(self, products: Sequence[int], limit: float) -> bool:
-        """Whether every order of these products gets final within `limit` seconds."""
-        last: Any = None
-        try:
-            async with asyncio.timeout(limit):
-                while True:
-                    (progress,) = await _fetch(self._orders_url, PROGRESS, products)
-                    if progress["pending"] == 0 and progress == last:
-                        return True
-                    last = progress
-                    await asyncio.sleep(POLL_SECONDS)
-        except TimeoutError:
-            return False
 
-    async def outcome(self, products: Sequence[int], stock: int) -> Outcome:
-        """Of all orders of these products, which had `stock` pieces each before the first."""
-        (row,) = await _fetch(self._orders_url, OUTCOME, products)
-        return Outcome(
-            done=row["done"],
-            rejected=row["rejected"],
-            pending=row["pending"],
-            done_seconds=float(row["done_seconds"] or 0),
-            waited=dict(
-                zip(
-                    ("p50", "p95", "p99", "max"),
-                    [seconds * 1e3 for seconds in row["waited"] or ()],
-                    strict=False,
-                )
-            ),
-            stock_adds_up=await self._stock_adds_up(products, stock),
-        )
-
-    async def _stock_adds_up(self, products: Sequence[int], stock: int) -> bool:
-        units = {row["product_id"]: row["units"] for row in await _fetch(self._orders_url, UNITS_DONE, products)}
-        rows = await _fetch(self._products_url, STOCK, products)
-        left = {product: stock - units.get(product, 0) for product in products}
-        return left == {row["id"]: row["qty"] for row in rows} == {row["id"]: row["moved"] for row in rows}
+async def outcome(orders_url: str, products_url: str, products: Sequence[int], stock: int) -> Outcome:
+    """Counts all orders of these products, which had `stock` pieces each before the first order."""
+    (row,) = await _fetch(orders_url, OUTCOME, products)
+    units = {row["id"]: row["units"] for row in await _fetch(orders_url, UNITS_DONE, products)}
+    rows = await _fetch(products_url, STOCK, products)
+    left = {product: stock - units.get(product, 0) for product in products}
+    seconds = zip(("p50", "p95", "p99", "max"), row["waited"] or (), strict=False)
+    return Outcome(
+        **{status: row[status] for status in ("done", "rejected", "pending")},
+        done_seconds=float(row["done_seconds"] or 0),
+        waited={name: value * 1e3 for name, value in seconds},
+        stock_adds_up=left == {row["id"]: row["qty"] for row in rows} == {row["id"]: row["moved"] for row in rows},
+    )
 
 
 async def _fetch(url: str, query: str, products: Sequence[int]) -> list[asyncpg.Record]:

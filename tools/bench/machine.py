@@ -1,43 +1,37 @@
-"""What the figures of a run depend on beside the code."""
+"""The properties of the machine that the figures of a run depend on."""
 
 import os
 import platform
+import re
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 ADDITIONS = 5_000_000
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(NamedTuple):
     cores: int
     processor: str
     python: str
     load_average: float
-    """Of the last minute: whether anybody else was busy."""
+    """Over the last minute: whether other programs were busy."""
     additions: float
-    """Millions a second that one core makes in a loop: a shared machine is not always as fast as it can be."""
+    """Millions a second that one core makes in a loop: the speed of a shared machine varies."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cores} cores ({self.processor}), Python {self.python}\n"
+            f"before: load average {self.load_average}, one core {self.additions} million additions a second"
+        )
 
 
 def now() -> Machine:
     """Blocks for less than a second."""
-    return Machine(
-        cores=os.cpu_count() or 1,
-        processor=_processor(),
-        python=platform.python_version(),
-        load_average=round(os.getloadavg()[0], 2),
-        additions=round(ADDITIONS / _loop_seconds() / 1e6, 1),
-    )
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def _loop_seconds() -> float:
+    processor = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     started, total = time.process_time(), 0
     for number in range(ADDITIONS):
         total += number
-    return time.process_time() - started
+    additions = round(ADDITIONS / (time.process_time() - started) / 1e6, 1)
+    name = processor[1] if processor else "unknown"
+    return Machine(os.cpu_count() or 1, name, platform.python_version(), round(os.getloadavg()[0], 2), additions)

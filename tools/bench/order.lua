@@ -20,7 +20,9 @@ function request()
    sent = sent + 1
    if sent == limit then
       wrk.thread:stop()
-      io.popen("kill -INT $PPID"):close() -- wrk itself would sleep on until its time is over
+      -- wrk's main thread would sleep on until its time is over. The signal must reach that thread and no other, so
+      -- it is sent when this one has ended.
+      io.popen("(sleep 0.1; kill -INT $PPID) > /dev/null &"):close()
    end
    return requests[sent % #requests + 1]
 end

@@ -1,19 +1,19 @@
-"""Whether a figure stays where it is while orders pass: least squares through its samples after the warm-up."""
+"""Whether a figure stays level while orders pass: a least-squares line through its samples after the warm-up."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from tools.bench.samples import Kind, Sample
+from tools.bench.samples import BYTES, Kind, Sample
+from tools.costs import MIB
 from tools.stack.errors import StackError
 
-MIB = 1024 * 1024
-# The part of all orders that fills caches, pools and tables for the first time.
+# The share of all orders that fills caches, pools and tables for the first time.
 WARM_UP = 0.1
 FEWEST = 3
 SHARE = 0.05
-# By how much a figure may rise all the same, until the end: what it varies by when nothing is wrong.
+# How far a figure may rise until the end all the same: it varies by so much when nothing is wrong.
 ROOM: Mapping[Kind, float] = MappingProxyType(
     {
         Kind.MEMORY: 2 * MIB,
@@ -25,60 +25,70 @@ ROOM: Mapping[Kind, float] = MappingProxyType(
         Kind.CACHE: 2 * MIB,
     }
 )
-
-Point = tuple[float, float]
+EACH = 100_000
 
 
 @dataclass(frozen=True)
 class Trend:
-    """Of one figure over orders; `slope` is by order, `rise` what it makes from the end of the warm-up on."""
+    """`highest` and `mean` are of the values after the warm-up, `slope` is by order, `rise` from there to the end."""
 
     kind: Kind
-    of: str
-    points: Sequence[Point]
+    part: str
     start: float
     warm: float
     end: float
     highest: float
-    level: float
+    mean: float
     slope: float
     rise: float
 
+    def __str__(self) -> str:
+        return f"{self.kind}, {self.part}"
+
     @property
     def is_flat(self) -> bool | None:
-        """None for what grows with the orders by design, or says nothing alone."""
+        """None for a figure that grows with the orders by design, or that means nothing alone."""
         if self.kind not in ROOM:
             return None
-        return self.rise <= max(SHARE * self.level, ROOM[self.kind])
+        return self.rise <= max(SHARE * self.mean, ROOM[self.kind])
+
+    def line(self) -> str:
+        values = "".join(f"{self._shown(value):>9}" for value in (self.start, self.warm, self.end, self.highest))
+        slope, rise = self._shown(self.slope * EACH, "+"), self._shown(self.rise, "+")
+        verdict = {True: "flat", False: "NOT FLAT", None: ""}[self.is_flat]
+        if self.kind is Kind.TABLE_SIZE:
+            verdict = f"{self.slope:,.0f} bytes an order"
+        return f"{str(self) + ', MiB' * (self.kind in BYTES):<48}{values}{slope:>13}{rise:>9}  {verdict}".rstrip()
+
+    def _shown(self, value: float, sign: str = "") -> str:
+        if self.kind in BYTES:
+            return f"{value / MIB:{sign}z,.1f}"
+        return f"{value:{sign}z,.{0 if value == int(value) else 1}f}"
 
 
 def trends(samples: Sequence[Sample]) -> list[Trend]:
-    """StackError if there are too few samples after the warm-up."""
-    warm = {sample.orders for sample in samples if sample.orders >= WARM_UP * samples[-1].orders}
-    if len(warm) < FEWEST:
-        raise StackError(f"{len(warm)} samples after the warm-up say nothing: more orders, or more samples (--every)")
-    return [
-        trend(kind, of, [(sample.orders, sample.figures[kind][of]) for sample in samples])
-        for kind, figures in samples[-1].figures.items()
-        for of in figures
-    ]
+    """Raises StackError if there are too few samples after the warm-up."""
+    orders = [sample.newest_order - samples[0].newest_order for sample in samples]
+    if len({count for count in orders if count >= WARM_UP * orders[-1]}) < FEWEST:
+        raise StackError("too few samples after the warm-up: send more orders, or sample more often (--every)")
+    figures = sorted(samples[-1].figures, key=lambda figure: list(Kind).index(figure[0]))
+    return [trend(*figure, orders, [sample.figures[figure] for sample in samples]) for figure in figures]
 
 
-def trend(kind: Kind, of: str, points: Sequence[Point]) -> Trend:
-    """Of points in the order they were taken, at least two of them after the warm-up."""
-    total = points[-1][0]
-    warm = [point for point in points if point[0] >= WARM_UP * total]
-    orders, values = zip(*warm, strict=True)
-    slope = statistics.linear_regression(orders, values).slope
-    return Trend(
-        kind=kind,
-        of=of,
-        points=points,
-        start=points[0][1],
-        warm=values[0],
-        end=values[-1],
-        highest=max(values),
-        level=statistics.fmean(values),
-        slope=slope,
-        rise=slope * (total - orders[0]),
-    )
+def trend(kind: Kind, part: str, orders: Sequence[int], values: Sequence[float]) -> Trend:
+    """`orders` counts those before each value; at least two values lie after the warm-up."""
+    first = next(number for number, count in enumerate(orders) if count >= WARM_UP * orders[-1])
+    warm = values[first:]
+    slope = statistics.linear_regression(orders[first:], warm).slope
+    rise = slope * (orders[-1] - orders[first])
+    return Trend(kind, part, values[0], warm[0], warm[-1], max(warm), statistics.fmean(warm), slope, rise)
+
+
+def table(found: Sequence[Trend]) -> Iterator[str]:
+    yield f"{'':<48}{'start':>9}{'warm':>9}{'end':>9}{'highest':>9}{f'per {EACH:,}':>13}{'rise':>9}"
+    yield from (row.line() for row in found)
+    yield f"\nwarm: after {WARM_UP:.0%} of the orders, where the least-squares line with the slope and the rise begins"
+    rooms = (f"{room / MIB:.0f} MiB ({kind})" if kind in BYTES else f"{room} ({kind})" for kind, room in ROOM.items())
+    yield f"flat: that line rises by at most {SHARE:.0%} of the mean, or by {', '.join(rooms)}\n"
+    growing = [str(row) for row in found if row.is_flat is False]
+    yield f"not flat: {'; '.join(growing)}" if growing else "all that must not grow is flat"

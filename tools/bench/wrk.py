@@ -1,23 +1,35 @@
 """wrk, a closed-loop load generator that costs little: each connection sends when it has its answer."""
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.stack import jobs
+from tools.stack import apt, jobs
+from tools.stack.errors import StackError
 
 SCRIPT = Path(__file__).with_name("order.lua")
-CONNECTIONS = 64
-# What wrk may need on top of its duration.
+# The time that wrk may need on top of its duration.
 GRACE_SECONDS = 30
-# Of a number in Lua.
+# The largest integer that a number in Lua holds exactly.
 MOST_ORDERS = 2**53
 
 
 @dataclass(frozen=True)
+class Load:
+    """Orders until `seconds` are over or `orders` are sent; a connection pauses `pause` milliseconds on average."""
+
+    seconds: int
+    products: int = 10
+    orders: int | None = None
+    connections: int = 64
+    pause: int = 0
+
+
+@dataclass(frozen=True)
 class Shot:
-    """What wrk saw; a request that was in flight at the end is not in it."""
+    """The answers that wrk counted; requests in flight at the end are not among them."""
 
     answers: int
     seconds: float
@@ -34,29 +46,27 @@ class Shot:
         return sum(self.failures.values())
 
 
-async def shoot(
-    program: Path,
-    url: str,
-    products: Sequence[int],
-    seconds: int,
-    orders: int | None = None,
-    *,
-    connections: int = CONNECTIONS,
-    pause: int = 0,
-) -> Shot:
-    """Orders until `seconds` are over or `orders` are sent; each connection pauses `pause` milliseconds on average."""
+async def shoot(load: Load, url: str, products: Sequence[int]) -> Shot:
+    """Raises StackError if wrk fails."""
     command = [
-        *(str(program), "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"),
+        *("wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{load.seconds}s"),
         *("--script", str(SCRIPT), f"{url}/orders"),
-        *("--", str(orders or MOST_ORDERS), str(pause), *map(str, products)),
+        *("--", str(load.orders or MOST_ORDERS), str(load.pause), *map(str, products)),
     ]
-    return parse(await jobs.finish("wrk", command, seconds + GRACE_SECONDS))
+    return parse(await jobs.finish("wrk", command, load.seconds + GRACE_SECONDS))
+
+
+def install(say: Callable[[str], None]) -> None:
+    """Installs wrk if it is missing; raises StackError where that is not possible."""
+    if shutil.which("wrk") is None:
+        apt.install(["wrk"], say)
+    if shutil.which("wrk") is None:
+        raise StackError("wrk is not installed (Debian package wrk)")
 
 
 def parse(output: str) -> Shot:
-    """From the one line of JSON that the script adds to wrk's own report."""
-    line = next(line for line in output.splitlines() if line.startswith("{"))
-    measured = json.loads(line)
+    """Reads the one line of JSON that the script adds to wrk's own report."""
+    measured = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
     return Shot(
         answers=measured["requests"],
         seconds=measured["microseconds"] / 1e6,

@@ -1,0 +1,118 @@
+"""One measured load: products of its own, wrk, the wait until every order is final, and what it cost."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from tools import costs
+from tools.bench import ledger, wrk
+from tools.bench.ledger import Outcome
+from tools.bench.wrk import Load, Shot
+from tools.costs import Costs
+from tools.running import RunningStack
+from tools.stack.errors import StackError
+from tools.stack.http import call
+
+WARM_UP = Load(seconds=3)
+SETTLE_SECONDS = 60.0
+STOCK = 2**31 - 1
+
+Report = tuple[list[str], bool]
+"""The lines to print, and whether the system passed."""
+Watch = Callable[[Sequence[int], asyncio.Event], Awaitable[None]]
+"""Looks at the system while the load on the given products runs, and returns soon after the event that ends it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    load: Load
+    shot: Shot
+    outcome: Outcome
+    settled: bool
+    costs: Costs
+
+    @property
+    def accepted_rate(self) -> float:
+        """Orders a second."""
+        return self.shot.accepted / self.shot.seconds
+
+    @property
+    def done_rate(self) -> float:
+        """Orders a second between the first and the last that became final."""
+        return self.outcome.done / self.outcome.done_seconds if self.outcome.done_seconds else 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        """The reasons why the run has failed."""
+        return [f"{self.shot.failed} requests failed"] * bool(self.shot.failed) + self.inconsistencies
+
+    @property
+    def inconsistencies(self) -> list[str]:
+        """The problems that a refused request does not explain."""
+        outcome, accepted = self.outcome, self.shot.accepted
+        found = {
+            f"{outcome.pending} orders are not final after {SETTLE_SECONDS:g} s": not self.settled,
+            f"{outcome.rejected} orders were rejected": outcome.rejected,
+            f"{accepted} orders were accepted, but only {outcome.orders} exist": accepted > outcome.orders,
+            "stock does not add up": not outcome.stock_adds_up,
+        }
+        return [problem for problem, present in found.items() if present]
+
+    def lines(self) -> Iterator[str]:
+        shot, outcome, load = self.shot, self.outcome, self.load
+        yield f"closed loop, {load.connections} connections, {load.products} products, {shot.seconds:.1f} s\n"
+        yield f"{'orders accepted':<18}{shot.accepted:>9,}{self.accepted_rate:>9,.0f}/s"
+        yield f"{'orders done':<18}{outcome.done:>9,}{self.done_rate:>9,.0f}/s"
+        yield f"{'failed requests':<18}{shot.failed:>9,}"
+        yield f"{'time to answer':<18}{_milliseconds(shot.latency)}"
+        yield f"{'time to final':<18}{_milliseconds(outcome.waited)}\n"
+        yield f"{self.costs.table()}\n"
+        yield from self.problems or ["every order is done, no request failed, stock adds up"]
+
+
+def _milliseconds(percentiles: Mapping[str, float]) -> str:
+    return "".join(f"   {name} {value:,.1f} ms" for name, value in percentiles.items())
+
+
+async def warm_up(stack: RunningStack) -> None:
+    """Raises StackError unless the whole system is up and becomes idle again after the load."""
+    await stack.check()
+    if not (await run(stack, WARM_UP)).settled:
+        raise StackError(f"orders of the warm-up are still pending after {SETTLE_SECONDS:g} s")
+
+
+async def run(stack: RunningStack, load: Load, watch: Watch | None = None) -> Result:
+    """Raises StackError if nothing can be measured."""
+    gateway = stack.url["gateway"]
+    products = await _create_products(gateway, load.products)
+    over = asyncio.Event()
+
+    async def shoot() -> Shot:
+        try:
+            return await wrk.shoot(load, gateway, products)
+        finally:
+            over.set()
+
+    before = costs.snapshot(stack.pids)
+    if watch is None:
+        shot = await shoot()
+    else:
+        shot, _ = await asyncio.gather(shoot(), watch(products, over))
+    settled = await ledger.settled(stack.url["orders-db"], products, SETTLE_SECONDS)
+    after = costs.snapshot(stack.pids)
+    outcome = await ledger.outcome(stack.url["orders-db"], stack.url["products-db"], products, STOCK)
+    if not outcome.orders:
+        raise StackError(f"no order was accepted: {shot.failures}")
+    return Result(load, shot, outcome, settled, costs.of_run(before, after, orders=outcome.orders, generator="wrk"))
+
+
+async def _create_products(gateway: str, count: int) -> list[int]:
+    """Returns the ids of new products, each with as much stock as a product can have."""
+    ids: list[int] = []
+    for number in range(count):
+        answer = await call("POST", f"{gateway}/products", {"name": f"Bench {number}", "price": "19.90", "qty": STOCK})
+        if answer.status != HTTPStatus.CREATED:
+            raise StackError(f"POST /products answered {answer.status}")
+        ids.append(answer.body["data"]["id"])
+    return ids

@@ -37,9 +37,9 @@ async def stack() -> AsyncIterator[Stack]:
 @pytest.mark.timeout(180)
 async def test_a_stack_from_up_to_down(stack: Stack) -> None:
     first = by_name(await stack.up())
-    described = json.loads((stack.folder / "stack.json").read_text())
+    described = json.loads(stack.file.read_text())
     assert set(described) == set(first) == PARTS
-    assert (stack.folder / "stack.json").stat().st_mode & 0o077 == 0
+    assert stack.file.stat().st_mode & 0o077 == 0
     await order(stack)
 
     # What died is started again, on its old port; nothing else is touched.
@@ -63,7 +63,7 @@ async def test_a_stack_from_up_to_down(stack: Stack) -> None:
     await Stack(stack.folder, lambda _: None, {}, {"API_KEYS": f"shop {'a' * 64} orders:read"}).up()
     assert {state for _, state in await stack.status()} == {"up"}
     with pytest.raises(StackError, match="API_KEYS"):
-        await running.load(stack.folder / "stack.json").check()
+        await running.load(stack.file).check()
     await stack.down()
     assert {state for _, state in await stack.status()} == {"down"}
 
@@ -79,5 +79,5 @@ def pids(parts: dict[str, Part]) -> dict[str, int | None]:
 async def order(stack: Stack) -> None:
     """Fails unless it gets done and is found in the logs of all services."""
     said: list[str] = []
-    await demo.run(stack.gateway_url(), stack.folder, said.append)
+    await demo.run(running.load(stack.file).url["gateway"], stack.folder, said.append)
     assert any("/orders" in line for line in said)

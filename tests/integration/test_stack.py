@@ -14,14 +14,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientTimeout
 
 from shared.settings import SettingsError
-from tools.stack import assignment, http, logs, passwords, ports
+from tools.stack import http, logs, passwords, ports
 from tools.stack.cluster import Cluster
 from tools.stack.errors import StackError
-from tools.stack.processes import Command, Daemon, identity
-from tools.stack.servers import PORT_NAMES, Servers
+from tools.stack.processes import Command, Daemon
+from tools.stack.servers import Servers
 from tools.stack.services import NAMES, ROOT, SETTINGS, environments
 
 WAITS = "import signal; signal.pause()"
@@ -120,13 +119,6 @@ async def test_a_paused_one_can_be_stopped(start: Start) -> None:
     assert daemon.tail().endswith("goodbye")  # which SIGKILL would not have let it say
 
 
-async def test_another_environment_is_another_command(start: Start, tmp_path: Path) -> None:
-    daemon = start("sleeper", WAITS, PORT="1")
-
-    assert daemon.runs(python(WAITS, tmp_path, PORT="1"))
-    assert not daemon.runs(python(WAITS, tmp_path, PORT="2"))
-
-
 async def test_one_that_ends_while_starting_shows_its_last_words(start: Start) -> None:
     daemon = start("sleeper", "raise SystemExit('no such disk')")
 
@@ -147,37 +139,26 @@ async def test_a_tied_one_ends_with_a_program_that_is_killed(start: Start, tmp_p
     assert await sleeper.ended(10)
 
 
-async def test_a_process_has_one_identity_until_it_ends(start: Start) -> None:
-    daemon = start("sleeper", WAITS)
-    record = daemon.record
-    assert record is not None
-
-    assert identity(record.pid) == record.identity != identity(os.getpid())
-    await daemon.stop()
-
-    assert identity(record.pid) is None
-
-
 def test_a_taken_port_is_replaced_and_said(tmp_path: Path) -> None:
     said: list[str] = []
     with socket.create_server((ports.LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        assigned = assignment.assign(tmp_path, {"gateway": port}, said.append)
+        assigned = ports.assign(tmp_path, {"gateway": port}, said.append)
 
     assert assigned["gateway"] != port
     assert said == [f"Port {port} is taken: gateway gets {assigned['gateway']}."]
-    assert len(set(assigned.values())) == len(assignment.NAMES)
+    assert len(set(assigned.values())) == len(ports.NAMES)
 
 
 async def test_ports_stay_while_anything_runs(start: Start, tmp_path: Path) -> None:
-    first = assignment.assign(tmp_path, {}, print)
+    first = ports.assign(tmp_path, {}, print)
     others = {name: ports.choose(taken=first.values()) for name in first}
     gateway = start("gateway", WAITS)
 
-    assert assignment.assign(tmp_path, others, print) == first
+    assert ports.assign(tmp_path, others, print) == first
     await gateway.stop()
 
-    assert assignment.assign(tmp_path, {"gateway": others["gateway"]}, print)["gateway"] == others["gateway"]
+    assert ports.assign(tmp_path, {"gateway": others["gateway"]}, print)["gateway"] == others["gateway"]
 
 
 def test_passwords_stay_and_are_for_their_owner_only(tmp_path: Path) -> None:
@@ -215,7 +196,7 @@ def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Pat
     failed = {**request, "level": "error", "service": "gateway", "exception": "Traceback:\n  it broke"}
     (folder / "gateway.log").write_text(json.dumps(failed))
 
-    lines = [str(line).split(maxsplit=2) for line in logs.find(tmp_path, "aa")]
+    lines = [str(line).split(maxsplit=2) for line in logs.search(logs.current(tmp_path), {"aa"})]
 
     assert lines == [
         ["00:00:01.250", "gateway", "error: request  status=500\n    Traceback:\n      it broke"],
@@ -223,23 +204,11 @@ def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Pat
     ]
 
 
-def test_a_log_that_made_room_is_searched_too(tmp_path: Path) -> None:
-    folder = tmp_path / "log"
-    folder.mkdir()
-    line = {"level": "info", "service": "orders", "event": "request", "trace_id": "aa"}
-    (folder / "orders.log.1").write_text(json.dumps({**line, "timestamp": "2026-01-01T00:00:01Z"}))
-    (folder / "orders.log").write_text(json.dumps({**line, "timestamp": "2026-01-01T00:00:02Z"}))
-
-    assert [f"{found.time:%S}" for found in logs.find(tmp_path, "aa")] == ["01", "02"]
-    assert [f"{found.time:%S}" for found in logs.latest(tmp_path, "aa")] == ["02"]
-
-
-async def test_a_server_that_hangs_is_named_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "LIMIT", ClientTimeout(total=0.1))
+async def test_a_server_that_hangs_is_named_with_the_limit() -> None:
     with socket.create_server((ports.LOOPBACK, 0)) as silent:
         url = f"http://{ports.LOOPBACK}:{silent.getsockname()[1]}/products"
         with pytest.raises(OSError, match=f"^GET {url}: no answer within 0.1 s$"):
-            await http.call("GET", url)
+            await http.call("GET", url, limit=0.1)
 
 
 async def test_one_that_hangs_since_before_is_not_ended_but_named(start: Start, tmp_path: Path) -> None:
@@ -252,7 +221,7 @@ async def test_one_that_hangs_since_before_is_not_ended_but_named(start: Start, 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_of_a_service_can_be_given(tmp_path: Path, name: str) -> None:
     """Whatever it reads is told to it, here and in its container; one that is empty is none."""
-    servers = Servers(tmp_path, dict.fromkeys(PORT_NAMES, 1))
+    servers = Servers(tmp_path, dict.fromkeys(ports.NAMES, 1))
     port, passwords = dict.fromkeys(NAMES, 1), dict.fromkeys(NAMES, "")
     read = Read()
     with contextlib.suppress(SettingsError):

@@ -23,10 +23,10 @@ import asyncpg
 from ops.bounds import whole
 from shared.pagination import encode_cursor
 from tools.bench import machine
-from tools.stack import migrations, ports, services
+from tools.stack import ports
 from tools.stack.errors import StackError
 from tools.stack.servers import Servers
-from tools.stack.services import NAMES, ROOT, environments
+from tools.stack.services import NAMES, Service, environments, migrate
 
 STATEMENT_SECONDS = 600.0
 LIMIT = aiohttp.ClientTimeout(total=10)
@@ -123,16 +123,13 @@ async def order_service(servers: Servers, name: str, orders: int) -> AsyncIterat
     password = secrets.token_hex(16)
     owner_url = await servers.postgres.create_database(name, f"{name}_owner", password)
     database_url = servers.postgres.database_url(f"{name}_orders", password, name)
-    await migrations.apply("orders", owner_url, database_url, ROOT)
+    await migrate("orders", owner_url, database_url)
     await fill(owner_url, orders)
-    port: dict[str, int] = {}
-    for service_name in NAMES:
-        port[service_name] = ports.choose(taken=port.values())
-    environment = environments(servers, {"products": "", "orders": ""}, port)["orders"]
+    environment = environments(servers, {"products": "", "orders": ""}, ports.choose_each(NAMES))["orders"]
     # Orders are pending on purpose.
     own = {"DATABASE_URL": database_url, "STUCK_ORDER_SECONDS": "86400"}
     with tempfile.TemporaryDirectory() as folder:
-        service = services.start("orders", environment | own, Path(folder))
+        service = Service("orders", environment | own, Path(folder), tied=True)
         try:
             await service.start()
             yield service.url

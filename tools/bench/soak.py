@@ -18,7 +18,7 @@ from tools.bench.sampler import Sampler
 from tools.bench.samples import Sample
 from tools.running import RunningStack
 from tools.stack.errors import StackError
-from tools.stack.tasks import together
+from tools.stack.jobs import together
 
 ORDERS = 1_000_000
 PRODUCTS = 100

@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-import pwd
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.stack import programs
+import psutil
+
+from tools.stack import jobs, programs
 from tools.stack.errors import StackError
 
 ADMIN = "postgres"
@@ -30,7 +30,7 @@ CHECK_SECONDS = 5
 
 class Cluster:
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        """`folder` becomes a link if the server's user cannot reach it, and `say` tells where it leads."""
+        """`folder` becomes a link if the server's user cannot reach it, and `say` gets a line about where it leads."""
         self.user = SYSTEM_USER if os.geteuid() == 0 else None
         self._folder = folder
         self._say = say
@@ -40,17 +40,17 @@ class Cluster:
         return self._folder.resolve() / "data"
 
     def program(self, name: str) -> str:
-        """Of the version that made the data, if there are any: no other one can read them."""
+        """The program of the version that made the data, if there are any: no other version can read them."""
         version = self.data / "PG_VERSION"
         if version.exists():
             same = programs.POSTGRES_VERSIONS / version.read_text().strip() / "bin" / name
             if same.exists():
                 return str(same)
-        return str(programs.require("postgres").with_name(name))
+        return str(Path(programs.require("postgres")).with_name(name))
 
-    def create(self, password: str, *, durable: bool) -> None:
-        """Leaves a complete one as it is; blocks for a second or two."""
-        self._make_folder()
+    async def create(self, password: str, *, durable: bool) -> None:
+        """Leaves a complete one as it is; takes a second or two."""
+        await self._make_folder()
         if self.data.exists():
             return
         draft, password_file = self.data.with_name("draft"), self.data.with_name("password")
@@ -58,8 +58,11 @@ class Cluster:
         password_file.touch(mode=0o600)
         password_file.write_text(password)
         self._give(password_file)
+        command = [self.program("initdb"), "-D", str(draft), *INIT_OPTIONS, f"--pwfile={password_file}"]
+        if not durable:
+            command.append("--no-sync")
         try:
-            self._run_initdb(draft, password_file, durable=durable)
+            await jobs.finish("initdb", command, INIT_SECONDS, folder=draft.parent, user=self.user)
         finally:
             password_file.unlink()
         draft.rename(self.data)
@@ -67,58 +70,39 @@ class Cluster:
     def drop_stale_lock(self) -> None:
         """PostgreSQL would not start if the pid it had before a crash is another process's by now, or a zombie's."""
         lock = self.data / "postmaster.pid"
-        try:
-            pid = lock.read_text().split()[0]
-        except (OSError, IndexError):
-            return
-        with contextlib.suppress(OSError):  # a process that is gone, and a zombie, work nowhere
-            if Path(f"/proc/{pid}/cwd").readlink() == self.data:
+        with contextlib.suppress(OSError, IndexError, psutil.Error):
+            if psutil.Process(int(lock.read_text().split()[0])).cwd() == str(self.data):
                 return
-        lock.unlink()
+        lock.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Deletes the data, wherever they are; the server must be stopped."""
         shutil.rmtree(self._folder.resolve(), ignore_errors=True)
         self._folder.unlink(missing_ok=True)
 
-    def _make_folder(self) -> None:
+    async def _make_folder(self) -> None:
         self._folder.parent.mkdir(parents=True, exist_ok=True)
-        if self.user and not self._folder.exists() and not self._reachable(self._folder.parent):
-            ELSEWHERE.mkdir(parents=True, exist_ok=True)
-            elsewhere = tempfile.mkdtemp(dir=ELSEWHERE)
-            self._folder.unlink(missing_ok=True)  # a link that leads nowhere any more
-            self._folder.symlink_to(elsewhere)
-            self._say(f"PostgreSQL's data is in {elsewhere}: its user cannot reach {self._folder.parent}")
+        if self.user and not self._folder.exists() and not await self._reachable(self._folder.parent):
+            self._link_elsewhere()
         self._folder.mkdir(exist_ok=True)
         self._folder.chmod(0o700)
         self._give(self._folder)
 
+    def _link_elsewhere(self) -> None:
+        ELSEWHERE.mkdir(parents=True, exist_ok=True)
+        elsewhere = tempfile.mkdtemp(dir=ELSEWHERE)
+        self._folder.unlink(missing_ok=True)  # a link that leads nowhere any more
+        self._folder.symlink_to(elsewhere)
+        self._say(f"PostgreSQL's data is in {elsewhere}: its user cannot reach {self._folder.parent}")
+
     def _give(self, path: Path) -> None:
         if self.user:
-            shutil.chown(path, self.user, pwd.getpwnam(self.user).pw_gid)
+            shutil.chown(path, self.user, self.user)
 
-    def _reachable(self, folder: Path) -> bool:
-        """Asked of the kernel, in the user's name: modes alone do not tell, there are access lists too."""
-        test = ["test", "-x", str(folder)]
-        outcome = subprocess.run(  # noqa: S603  # a constant command
-            test, user=self.user, group=self.user, extra_groups=[], check=False, timeout=CHECK_SECONDS
-        )
-        return outcome.returncode == 0
-
-    def _run_initdb(self, folder: Path, password_file: Path, *, durable: bool) -> None:
-        command = [self.program("initdb"), "-D", str(folder), *INIT_OPTIONS, f"--pwfile={password_file}"]
-        if not durable:
-            command.append("--no-sync")
-        outcome = subprocess.run(  # noqa: S603  # the command is built from constants
-            command,
-            cwd=folder.parent,
-            user=self.user,
-            group=self.user,
-            extra_groups=[] if self.user else None,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=INIT_SECONDS,
-        )
-        if outcome.returncode:
-            raise StackError("initdb could not make PostgreSQL's data folder", outcome.stderr)
+    async def _reachable(self, folder: Path) -> bool:
+        """Asks the kernel in the user's name: modes alone do not decide, there are access lists too."""
+        try:
+            await jobs.finish("test", ("test", "-x", str(folder)), CHECK_SECONDS, user=self.user)
+        except StackError:
+            return False
+        return True

@@ -1,6 +1,5 @@
 """A private PostgreSQL server, for the databases of both services."""
 
-import asyncio
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,11 +8,10 @@ import asyncpg
 
 from tools.stack.cluster import ADMIN, Cluster
 from tools.stack.errors import StackError
+from tools.stack.parts import Server
 from tools.stack.ports import LOOPBACK
-from tools.stack.processes import Command, Daemon
+from tools.stack.processes import Command
 
-START_SECONDS = 30.0
-STOP_SECONDS = 20.0
 ANSWER_SECONDS = 2.0
 STATEMENT_SECONDS = 20.0
 
@@ -37,7 +35,12 @@ FIND_ROLE = "SELECT true FROM pg_roles WHERE rolname = $1"
 FIND_DATABASE = "SELECT true FROM pg_database WHERE datname = $1"
 
 
-class Postgres:
+class Postgres(Server):
+    start_seconds = 30.0
+    stop_seconds = 20.0
+    # Its fast shutdown: after SIGTERM it would wait for its clients to leave.
+    stop_signal = signal.SIGINT
+
     def __init__(
         self,
         folder: Path,
@@ -50,7 +53,7 @@ class Postgres:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """`durable=False` is for data that need not outlive this program; `settings` go over all others."""
-        self.daemon = Daemon("postgresql", folder, tied=not durable)
+        super().__init__("postgresql", folder, tied=not durable)
         self.cluster = Cluster(folder / "postgresql", say)
         self.port = port
         self.admin_url = self.database_url(ADMIN, password, "postgres")
@@ -62,27 +65,18 @@ class Postgres:
     def database_url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@{LOOPBACK}:{self.port}/{database}"
 
-    @property
-    def started_here(self) -> bool:
-        return self.daemon.started_here
-
     async def start(self) -> None:
         """Leaves one that runs as it is; returns when it accepts a login."""
-        await asyncio.to_thread(self.cluster.create, self._password, durable=self._durable)
-        command = self._command()
-        if not self.daemon.runs(command):
-            await self.stop()
-            self.cluster.drop_stale_lock()
-            self.daemon.start(command)
-        await self.daemon.ready(self.answers, START_SECONDS)
+        await self.cluster.create(self._password, durable=self._durable)
+        await super().start()
 
-    async def stop(self) -> None:
-        # SIGINT is its fast shutdown: after SIGTERM it would wait for its clients to leave.
-        await self.daemon.stop(signal.SIGINT, STOP_SECONDS)
+    def launch(self) -> None:
+        self.cluster.drop_stale_lock()
+        super().launch()
 
     async def kill(self) -> None:
         """Its immediate shutdown, as a crash: every process of it ends at once, and the next start recovers."""
-        await self.daemon.stop(signal.SIGQUIT, STOP_SECONDS)
+        await self.daemon.stop(signal.SIGQUIT, self.stop_seconds)
 
     async def answers(self) -> bool:
         try:
@@ -95,7 +89,7 @@ class Postgres:
         return True
 
     async def create_database(self, name: str, owner: str, password: str) -> str:
-        """Makes what is missing of the two; the URL of the owner, who may create roles."""
+        """Makes the database and its owner, who may create roles, where they are missing; returns the owner's URL."""
         connection = await asyncpg.connect(self.admin_url, timeout=ANSWER_SECONDS, command_timeout=STATEMENT_SECONDS)
         try:
             # The server logs a statement that fails, and this one holds a password.
@@ -108,7 +102,7 @@ class Postgres:
             await connection.close(timeout=ANSWER_SECONDS)
         return self.database_url(owner, password, name)
 
-    def _command(self) -> Command:
+    def command(self) -> Command:
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
         arguments = (self.cluster.program("postgres"), "-D", str(self.cluster.data), *options)
         return Command(arguments, self._environment, self.cluster.data, self.cluster.user)

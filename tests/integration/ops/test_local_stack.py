@@ -12,8 +12,9 @@ from tools.stack.services import ROOT
 CALL = """
 import sys
 from pathlib import Path
-from tools.ops import main
-main(sys.argv[2:], Path(sys.argv[1]))
+from tools.ops import run
+from tools.terminal import exit_status
+sys.exit(exit_status(lambda: run(sys.argv[2:], Path(sys.argv[1]))))
 """
 
 

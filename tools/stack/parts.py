@@ -15,6 +15,7 @@ class Server(ABC):
     start_seconds: float
     stop_seconds: float
     stop_signal = signal.SIGTERM
+    kill_signal = signal.SIGKILL
 
     def __init__(self, name: str, folder: Path, *, tied: bool) -> None:
         self.daemon = Daemon(name, folder, tied=tied)
@@ -35,7 +36,7 @@ class Server(ABC):
 
     async def kill(self) -> None:
         """Ends it as a crash does."""
-        await self.daemon.stop(signal.SIGKILL)
+        await self.daemon.stop(self.kill_signal, self.stop_seconds)
 
     async def state(self) -> str:
         """`up`, `down`, or what is wrong."""
@@ -65,9 +66,3 @@ class Part:
         """Host and port, without the password that the URL may hold."""
         address = urlsplit(self.url)
         return f"{address.hostname}:{address.port}"
-
-    def describe(self) -> dict[str, object]:
-        """For stack.json; holds the URL's password."""
-        daemon = self.server.daemon
-        described: dict[str, object] = {"url": self.url, "log": str(daemon.log), "pid": daemon.pid}
-        return described | ({"ui": self.ui} if self.ui else {})

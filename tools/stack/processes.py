@@ -39,9 +39,7 @@ class Command:
     @property
     def digest(self) -> str:
         """Differs as soon as any part differs; shows nothing of the environment's secrets."""
-        environment = sorted(self.environment.items())
-        parts = (self.arguments, environment, str(self.folder), self.user, self.configuration)
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class RabbitMQ(Server):
         await self._epmd.stop()
 
     async def kill(self) -> None:
-        """Ends it at once, as a crash does; its own shutdown takes RabbitMQ about six seconds."""
+        """Ends it as a crash does, and at once; its own shutdown takes RabbitMQ about six seconds."""
         await super().kill()
         await self._epmd.stop()
 

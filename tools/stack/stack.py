@@ -46,7 +46,11 @@ class Stack:
                     raise
                 self._say("Another program took one of the ports meanwhile; trying again.")
                 system = await self._start()
-            described = {part.name: part.describe() for part in system.parts}
+            daemons = {part: part.server.daemon for part in system.parts}
+            described = {
+                part.name: {"url": part.url, "log": str(daemon.log), "pid": daemon.pid}
+                for part, daemon in daemons.items()
+            }
             passwords.write_private(self.file, json.dumps(described, indent=2))
         return system.parts
 

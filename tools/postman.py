@@ -30,7 +30,7 @@ REQUEST_MILLISECONDS = 40_000
 
 
 async def run(url: str, say: Callable[[str], None]) -> str:
-    """What newman printed of the collection at the gateway `url`; StackError, with that, if a test in it failed."""
+    """Returns what newman printed of the collection at the gateway `url`; StackError, with that, if a test failed."""
     program = await install(say)
     command = (
         *("node", str(program), "run", str(COLLECTION), "--env-var", f"baseUrl={url}", "--ignore-redirects"),

@@ -1,4 +1,4 @@
-"""What every command of tools does at a terminal: it prints lines and ends with an exit status."""
+"""Commands at a terminal: the lines that they print, and the status that they end with."""
 
 import os
 import signal

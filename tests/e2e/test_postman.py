@@ -46,5 +46,5 @@ def requests() -> Iterator[dict[str, Any]]:
 
 
 def pattern(path: str) -> str:
-    """Of a route's path in the collection, where an id is a variable."""
+    """Matches the path of a route as the collection writes it, where an id is a variable."""
     return re.sub(r"\{\w+\}", r"\\{\\{\\w+Id\\}\\}", path)

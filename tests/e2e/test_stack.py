@@ -1,4 +1,4 @@
-"""What `make up`, `make status`, `make demo` and `make down` do, in a folder and on ports of its own."""
+"""`make up`, `make status`, `make demo` and `make down`, in a folder and on ports of their own."""
 
 import argparse
 import json

@@ -28,7 +28,7 @@ TIE = ("setpriv", "--pdeathsig", "TERM", "--")
 
 @dataclass(frozen=True)
 class Command:
-    """What a process is started with; a `user` needs root, `configuration` is the text of files it reads."""
+    """All that a process is started with; a `user` needs root, `configuration` is the text of files that it reads."""
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
@@ -81,7 +81,7 @@ class Daemon:
         self.log = folder / "log" / f"{name}.log"
         self.started_here = False
         self.exit_status: int | None = None
-        """Of the last process that this program started and that has ended; -n if signal n ended it."""
+        """The status of the last process that this program started and that has ended; -n if signal n ended it."""
         self._tied = tied
         self._path = folder / "run" / f"{name}.json"
 

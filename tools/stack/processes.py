@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import json
 import os
-import pwd
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping
@@ -108,7 +107,6 @@ class Daemon:
     def start(self, command: Command) -> None:
         """Returns once the program is loaded; StackError if it cannot be."""
         self._make_folders()
-        owner = pwd.getpwnam(command.user) if command.user else None
         with self.log.open("ab") as log:
             try:
                 child = subprocess.Popen(  # noqa: S603  # the command is built from constants
@@ -119,9 +117,9 @@ class Daemon:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    user=owner.pw_uid if owner else None,
-                    group=owner.pw_gid if owner else None,
-                    extra_groups=[] if owner else None,
+                    user=command.user,
+                    group=command.user,
+                    extra_groups=[] if command.user else None,
                 )
             except OSError as error:
                 raise StackError(f"{self.name} cannot be started: {error}") from error

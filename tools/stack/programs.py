@@ -28,7 +28,7 @@ def find(name: str) -> str | None:
 
 
 def require(name: str) -> str:
-    """As `find`; StackError if it is not installed."""
+    """The program's path; StackError if it is not installed."""
     found = find(name)
     if found is None:
         raise StackError(f"{name} is not installed (Debian package {PACKAGES.get(name, name)})")

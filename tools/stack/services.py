@@ -1,4 +1,4 @@
-"""The three services as processes: what each reads from its environment, and when it is ready."""
+"""The three services as processes: their environments, when they are ready, and the migrations of their schemas."""
 
 import os
 import sys
@@ -70,7 +70,10 @@ class Service(Server):
             return None
 
     async def state(self) -> str:
+        """`up`, `down`, or what is wrong, with the names of the checks that fail."""
         state = await super().state()
+        if state in {"up", "down"}:
+            return state
         failed = [name for name, outcome in (await self.checks() or {}).items() if outcome != "ok"]
         return f"not ready: {', '.join(failed)}" if failed else state
 
@@ -99,9 +102,8 @@ def environments(
         others[name]["DATABASE_URL"] = servers.postgres.database_url(name, passwords[name], name)
         others[name]["AMQP_URL"] = servers.rabbitmq.url
     # An empty setting counts as none, and is no reason to start a service again.
-    own = {
-        name: {key: environ[key] for key in SETTINGS[name] if environ.get(key)} if environ else {} for name in NAMES
-    }
+    given = {setting: value for setting, value in (environ or {}).items() if value}
+    own = {name: {setting: given[setting] for setting in SETTINGS[name] if setting in given} for name in NAMES}
     return {name: {"HOST": LOOPBACK, "PORT": str(port[name]), **own[name], **others[name]} for name in NAMES}
 
 

@@ -46,11 +46,7 @@ class Stack:
                     raise
                 self._say("Another program took one of the ports meanwhile; trying again.")
                 system = await self._start()
-            daemons = {part: part.server.daemon for part in system.parts}
-            described = {
-                part.name: {"url": part.url, "log": str(daemon.log), "pid": daemon.pid}
-                for part, daemon in daemons.items()
-            }
+            described = {part.name: {"url": part.url, "pid": part.server.daemon.pid} for part in system.parts}
             passwords.write_private(self.file, json.dumps(described, indent=2))
         return system.parts
 

@@ -59,7 +59,7 @@ loadtest: venv ## send k6's load to the running system
 
 .PHONY: postman
 postman: venv ## run the Postman collection on the running system
-	@$(VENV)/python -m tools.newman
+	@$(VENV)/python -m tools.postman
 
 .PHONY: bench
 bench: venv ## measure what docs/performance.md reports

@@ -1,4 +1,4 @@
-"""Writes what machines read: docs/openapi.json and docs/asyncapi.json, for those who have no running system to ask."""
+"""Writes docs/openapi.json and docs/asyncapi.json, for programs that have no running system to ask."""
 
 import json
 import sys

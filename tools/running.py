@@ -1,4 +1,4 @@
-"""The running stack, as its own stack.json describes it."""
+"""The running stack, as its stack.json describes it."""
 
 import json
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class RunningStack:
 
 
 def load(file: Path = FILE) -> RunningStack:
-    """As it was described when it was started; StackError if there is none."""
+    """The stack as it was described when it was started; StackError if there is none."""
     try:
         parts = json.loads(file.read_text())
     except FileNotFoundError:

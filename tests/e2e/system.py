@@ -10,9 +10,9 @@ import asyncpg
 
 from tests.databases import PASSWORD, Databases, fetch
 from tools.stack import ports
+from tools.stack.jobs import together
 from tools.stack.servers import Servers
 from tools.stack.services import NAMES, Service, environments
-from tools.stack.tasks import together
 
 _WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -21,9 +21,7 @@ class System:
     """Uses the default virtual host and the databases `products` and `orders`."""
 
     def __init__(self, servers: Servers, folder: Path) -> None:
-        port: dict[str, int] = {}
-        for name in NAMES:
-            port[name] = ports.choose(taken=port.values())
+        port = ports.choose_each(NAMES)
         self.environments = environments(servers, dict.fromkeys(("products", "orders"), PASSWORD), port)
         self.services = {name: Service(name, self.environments[name], folder) for name in NAMES}
         self.url = self.services["gateway"].url

@@ -9,15 +9,15 @@ import pytest
 
 from gateway.routes import ROUTES
 from tests.e2e.system import System
-from tools.newman import newman
+from tools import postman
 from tools.stack.errors import StackError
-from tools.stack.servers import write_error
+from tools.terminal import say_error
 
 
-@pytest.mark.timeout(newman.INSTALL_SECONDS + newman.RUN_SECONDS)
+@pytest.mark.timeout(postman.INSTALL_SECONDS + postman.RUN_SECONDS)
 async def test_every_request_of_the_collection_passes_its_tests(system: System) -> None:
     try:
-        await newman.run(system.url, write_error)
+        await postman.run(system.url, say_error)
     except StackError as error:
         pytest.fail(f"{error}\n{error.log}", pytrace=False)
 
@@ -41,10 +41,10 @@ def test_every_request_of_the_collection_has_a_test() -> None:
 
 
 def requests() -> Iterator[dict[str, Any]]:
-    for folder in json.loads(newman.COLLECTION.read_text())["item"]:
+    for folder in json.loads(postman.COLLECTION.read_text())["item"]:
         yield from folder["item"]
 
 
 def pattern(path: str) -> str:
-    """Of a route's path in the collection, where an id is a variable."""
+    """Matches the path of a route as the collection writes it, where an id is a variable."""
     return re.sub(r"\{\w+\}", r"\\{\\{\\w+Id\\}\\}", path)

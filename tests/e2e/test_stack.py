@@ -1,5 +1,6 @@
-"""What `make up`, `make demo` and `make down` do, in a folder and on ports of its own."""
+"""`make up`, `make status`, `make demo` and `make down`, in a folder and on ports of their own."""
 
+import argparse
 import json
 import signal
 import tempfile
@@ -9,21 +10,13 @@ from pathlib import Path
 import pytest
 
 from tools import running
-from tools.stack import demo
+from tools.stack.__main__ import COMMANDS
 from tools.stack.errors import StackError
 from tools.stack.parts import Part
 from tools.stack.stack import Stack
 
-PARTS = {
-    "gateway",
-    "orders",
-    "products",
-    "products-db",
-    "orders-db",
-    "products-redis",
-    "orders-redis",
-    "rabbitmq",
-}
+SERVICES = {"gateway", "orders", "products"}
+PARTS = {*SERVICES, "products-db", "orders-db", "products-redis", "orders-redis", "rabbitmq"}
 
 
 @pytest.fixture
@@ -35,49 +28,53 @@ async def stack() -> AsyncIterator[Stack]:
 
 
 @pytest.mark.timeout(180)
-async def test_a_stack_from_up_to_down(stack: Stack) -> None:
-    first = by_name(await stack.up())
-    described = json.loads((stack.folder / "stack.json").read_text())
+async def test_a_stack_from_up_to_down(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    await run("up", stack)
+    first = await parts(stack)
+    described = json.loads(stack.file.read_text())
     assert set(described) == set(first) == PARTS
-    assert (stack.folder / "stack.json").stat().st_mode & 0o077 == 0
-    await order(stack)
+    await run("demo", stack)
 
     # What died is started again, on its old port; nothing else is touched.
     before = pids(first)
     for name in ("orders", "products-redis"):
         first[name].server.daemon.send(signal.SIGKILL)
         assert await first[name].server.daemon.ended(10)
-    second = by_name(await stack.up())
+    second = {part.name: part for part in await stack.up()}
     after = pids(second)
     assert {name for name in PARTS if after[name] != before[name]} == {"orders", "products-redis"}, (before, after)
     assert {part.url for part in second.values()} == {part.url for part in first.values()}
-    await order(stack)
+    await run("demo", stack)
+
+    # No command shows a password, and only the owner of the files that hold one can read them.
+    await run("status", stack)
+    printed = capsys.readouterr().out
+    assert printed.count("GET  path=/products/") == 2  # of the two demos
+    secrets = [stack.folder / "passwords.json", stack.folder / "postgresql.json"]
+    assert not [word for file in secrets for word in json.loads(file.read_text()).values() if word in printed]
+    assert {file.stat().st_mode & 0o077 for file in (*secrets, stack.file)} == {0}
 
     # A start that fails ends what it has started, with other settings again too, and only that.
     with pytest.raises(StackError, match="ended while starting"):
         await Stack(stack.folder, lambda _: None, {}, {"LOG_LEVEL": "wrong"}).up()
-    services = {"gateway", "orders", "products"}
-    assert {part.name for part, state in await stack.status() if state == "down"} == services
+    assert {part.name for part, state in await stack.status() if state == "down"} == SERVICES
 
-    # A gateway with keys gets ready too, though it shows a stranger no details, and tools say what they lack.
+    # A gateway with keys gets ready too, though it shows no details without one, and the tools say what they lack.
     await Stack(stack.folder, lambda _: None, {}, {"API_KEYS": f"shop {'a' * 64} orders:read"}).up()
     assert {state for _, state in await stack.status()} == {"up"}
     with pytest.raises(StackError, match="API_KEYS"):
-        await running.load(stack.folder / "stack.json").check()
-    await stack.down()
+        await running.load(stack.file).check()
+    await run("down", stack)
     assert {state for _, state in await stack.status()} == {"down"}
 
 
-def by_name(parts: list[Part]) -> dict[str, Part]:
-    return {part.name: part for part in parts}
+async def run(command: str, stack: Stack) -> None:
+    await COMMANDS[command](stack, argparse.Namespace())
+
+
+async def parts(stack: Stack) -> dict[str, Part]:
+    return {part.name: part for part, _ in await stack.status()}
 
 
 def pids(parts: dict[str, Part]) -> dict[str, int | None]:
     return {name: part.server.daemon.pid for name, part in parts.items()}
-
-
-async def order(stack: Stack) -> None:
-    """Fails unless it gets done and is found in the logs of all services."""
-    said: list[str] = []
-    await demo.run(stack.gateway_url(), stack.folder, said.append)
-    assert any("/orders" in line for line in said)

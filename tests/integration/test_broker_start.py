@@ -6,24 +6,17 @@ from pathlib import Path
 import aiormq
 import pytest
 
+from tools.stack import ports
 from tools.stack.rabbitmq import RabbitMQ
-from tools.stack.servers import free_ports
 
 QUEUE = "new"
 
 
 @pytest.mark.timeout(120)
 async def test_a_queue_can_be_used_after_a_kill_right_after_its_declaration() -> None:
-    port = free_ports()
+    port = ports.choose_each(ports.OF_RABBITMQ)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        rabbitmq = RabbitMQ(
-            Path(folder),
-            port["rabbitmq"],
-            port["rabbitmq-ui"],
-            port["epmd"],
-            port["erlang-distribution"],
-            tied=True,
-        )
+        rabbitmq = RabbitMQ(Path(folder), *port.values(), tied=True)
         try:
             await rabbitmq.start()
             await use(rabbitmq)

@@ -14,14 +14,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from aiohttp import ClientTimeout
 
 from shared.settings import SettingsError
-from tools.stack import assignment, http, logs, passwords, ports
-from tools.stack.cluster import Cluster
+from tools.stack import logs, ports
 from tools.stack.errors import StackError
-from tools.stack.processes import Command, Daemon, identity
-from tools.stack.servers import PORT_NAMES, Servers
+from tools.stack.postgres import Cluster
+from tools.stack.processes import Command, Daemon
+from tools.stack.servers import Servers
 from tools.stack.services import NAMES, ROOT, SETTINGS, environments
 
 WAITS = "import signal; signal.pause()"
@@ -49,21 +48,21 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     """Runs Python code as a daemon that does not outlive the test."""
     async with AsyncExitStack() as started:
 
-        def start(name: str, code: str, *, folder: Path = tmp_path, **environment: str) -> Daemon:
+        def start(name: str, code: str, *, folder: Path = tmp_path) -> Daemon:
             daemon = Daemon(name, tmp_path, tied=True)
             started.push_async_callback(daemon.stop, signal.SIGKILL)
-            daemon.start(python(code, folder, **environment))
+            arguments = (sys.executable, "-c", code, str(folder))
+            daemon.start(Command(arguments, {"PYTHONPATH": str(ROOT)}, folder))
             return daemon
 
         yield start
 
 
-def python(code: str, folder: Path, **environment: str) -> Command:
-    return Command((sys.executable, "-c", code, str(folder)), {"PYTHONPATH": str(ROOT), **environment}, folder)
+async def printed(daemon: Daemon, text: str) -> None:
+    async def has_printed() -> bool:
+        return text in daemon.log.read_text()
 
-
-def record_file(daemon: Daemon, folder: Path) -> Path:
-    return folder / "run" / f"{daemon.name}.json"
+    await daemon.ready(has_printed, limit=10)
 
 
 async def test_a_later_run_finds_and_ends_it(start: Start, tmp_path: Path) -> None:
@@ -78,12 +77,12 @@ async def test_a_later_run_finds_and_ends_it(start: Start, tmp_path: Path) -> No
 
 async def test_a_stranger_with_its_old_pid_is_left_alone(start: Start, tmp_path: Path) -> None:
     stranger = start("stranger", GREETS)
-    await stranger.ready(lambda: has_printed(stranger, "hello"), limit=10)  # start times count in 1/100 s
+    await printed(stranger, "hello")  # start times count in 1/100 s
     daemon = start("sleeper", WAITS)
     pid = daemon.pid
     assert pid is not None
-    record = json.loads(record_file(daemon, tmp_path).read_text())
-    record_file(daemon, tmp_path).write_text(json.dumps({**record, "pid": stranger.pid}))
+    file = tmp_path / "run" / "sleeper.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "pid": stranger.pid}))
 
     assert daemon.pid is None
     await daemon.stop()
@@ -103,7 +102,7 @@ async def test_a_copy_of_the_folder_does_not_own_it(start: Start, tmp_path: Path
 
 async def test_one_that_ignores_sigterm_is_killed(start: Start) -> None:
     daemon = start("sleeper", DEAF)
-    await daemon.ready(lambda: has_printed(daemon, "deaf"), limit=10)
+    await printed(daemon, "deaf")
 
     await daemon.stop(limit=0.1)
 
@@ -112,7 +111,7 @@ async def test_one_that_ignores_sigterm_is_killed(start: Start) -> None:
 
 async def test_a_paused_one_can_be_stopped(start: Start) -> None:
     daemon = start("sleeper", GREETS)
-    await daemon.ready(lambda: has_printed(daemon, "hello"), limit=10)
+    await printed(daemon, "hello")
     daemon.pause()
 
     await daemon.stop(limit=5)
@@ -120,25 +119,18 @@ async def test_a_paused_one_can_be_stopped(start: Start) -> None:
     assert daemon.tail().endswith("goodbye")  # which SIGKILL would not have let it say
 
 
-async def test_another_environment_is_another_command(start: Start, tmp_path: Path) -> None:
-    daemon = start("sleeper", WAITS, PORT="1")
-
-    assert daemon.runs(python(WAITS, tmp_path, PORT="1"))
-    assert not daemon.runs(python(WAITS, tmp_path, PORT="2"))
-
-
-async def test_one_that_ends_while_starting_shows_its_last_words(start: Start) -> None:
+async def test_one_that_ends_while_starting_shows_the_end_of_its_log(start: Start) -> None:
     daemon = start("sleeper", "raise SystemExit('no such disk')")
 
     with pytest.raises(StackError, match="sleeper ended while starting") as failure:
-        await daemon.ready(never, limit=10)
+        await printed(daemon, "ready")
 
     assert "no such disk" in failure.value.log
 
 
 async def test_a_tied_one_ends_with_a_program_that_is_killed(start: Start, tmp_path: Path) -> None:
     program = start("program", STARTS_ANOTHER)
-    await program.ready(lambda: has_printed(program, "started"), limit=10)
+    await printed(program, "started")
     sleeper = Daemon("sleeper", tmp_path)
     assert sleeper.pid is not None
 
@@ -147,46 +139,15 @@ async def test_a_tied_one_ends_with_a_program_that_is_killed(start: Start, tmp_p
     assert await sleeper.ended(10)
 
 
-async def test_a_process_has_one_identity_until_it_ends(start: Start) -> None:
-    daemon = start("sleeper", WAITS)
-    record = daemon.record
-    assert record is not None
-
-    assert identity(record.pid) == record.identity != identity(os.getpid())
-    await daemon.stop()
-
-    assert identity(record.pid) is None
-
-
-def test_a_taken_port_is_replaced_and_said(tmp_path: Path) -> None:
+def test_a_port_that_a_stranger_has_is_replaced_with_a_message(tmp_path: Path) -> None:
     said: list[str] = []
     with socket.create_server((ports.LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        assigned = assignment.assign(tmp_path, {"gateway": port}, said.append)
+        assigned = ports.assign(tmp_path, {"gateway": port}, said.append)
 
     assert assigned["gateway"] != port
     assert said == [f"Port {port} is taken: gateway gets {assigned['gateway']}."]
-    assert len(set(assigned.values())) == len(assignment.NAMES)
-
-
-async def test_ports_stay_while_anything_runs(start: Start, tmp_path: Path) -> None:
-    first = assignment.assign(tmp_path, {}, print)
-    others = {name: ports.choose(taken=first.values()) for name in first}
-    gateway = start("gateway", WAITS)
-
-    assert assignment.assign(tmp_path, others, print) == first
-    await gateway.stop()
-
-    assert assignment.assign(tmp_path, {"gateway": others["gateway"]}, print)["gateway"] == others["gateway"]
-
-
-def test_passwords_stay_and_are_for_their_owner_only(tmp_path: Path) -> None:
-    path = tmp_path / "passwords.json"
-    first = passwords.load(path, ["products"])
-    both = passwords.load(path, ["products", "orders"])
-
-    assert both["products"] == first["products"] != both["orders"]
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(set(assigned.values())) == len(ports.NAMES)
 
 
 async def test_a_strangers_pid_does_not_keep_postgresql_from_starting(start: Start, tmp_path: Path) -> None:
@@ -205,17 +166,16 @@ async def test_a_strangers_pid_does_not_keep_postgresql_from_starting(start: Sta
 
 
 def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Path) -> None:
-    folder = tmp_path / "log"
-    folder.mkdir()
+    orders, gateway = tmp_path / "orders.log", tmp_path / "gateway.log"
     shared = {"level": "info", "service": "orders"}
     batch = {**shared, "timestamp": "2026-01-01T00:00:02.5Z", "event": "batch", "trace_ids": ["aa", "bb"]}
     other = {**shared, "timestamp": "2026-01-01T00:00:01Z", "event": "request", "trace_id": "bb", "note": "aa"}
-    (folder / "orders.log").write_text(f"Traceback of aa\n{json.dumps(other)}\n{json.dumps(batch)}\n")
+    orders.write_text(f"Traceback of aa\n{json.dumps(other)}\n{json.dumps(batch)}\n")
     request = {"timestamp": "2026-01-01T00:00:01.25Z", "event": "request", "trace_id": "aa", "status": 500}
     failed = {**request, "level": "error", "service": "gateway", "exception": "Traceback:\n  it broke"}
-    (folder / "gateway.log").write_text(json.dumps(failed))
+    gateway.write_text(json.dumps(failed))
 
-    lines = [str(line).split(maxsplit=2) for line in logs.find(tmp_path, "aa")]
+    lines = [str(line).split(maxsplit=2) for line in logs.search([orders, gateway], {"aa"})]
 
     assert lines == [
         ["00:00:01.250", "gateway", "error: request  status=500\n    Traceback:\n      it broke"],
@@ -223,45 +183,18 @@ def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Pat
     ]
 
 
-def test_a_log_that_made_room_is_searched_too(tmp_path: Path) -> None:
-    folder = tmp_path / "log"
-    folder.mkdir()
-    line = {"level": "info", "service": "orders", "event": "request", "trace_id": "aa"}
-    (folder / "orders.log.1").write_text(json.dumps({**line, "timestamp": "2026-01-01T00:00:01Z"}))
-    (folder / "orders.log").write_text(json.dumps({**line, "timestamp": "2026-01-01T00:00:02Z"}))
-
-    assert [f"{found.time:%S}" for found in logs.find(tmp_path, "aa")] == ["01", "02"]
-    assert [f"{found.time:%S}" for found in logs.latest(tmp_path, "aa")] == ["02"]
-
-
-async def test_a_server_that_hangs_is_named_with_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http, "LIMIT", ClientTimeout(total=0.1))
-    with socket.create_server((ports.LOOPBACK, 0)) as silent:
-        url = f"http://{ports.LOOPBACK}:{silent.getsockname()[1]}/products"
-        with pytest.raises(OSError, match=f"^GET {url}: no answer within 0.1 s$"):
-            await http.call("GET", url)
-
-
-async def test_one_that_hangs_since_before_is_not_ended_but_named(start: Start, tmp_path: Path) -> None:
-    start("sleeper", WAITS)
-
-    with pytest.raises(StackError, match=r"within 0.1 s; it was running already: .*make down"):
-        await Daemon("sleeper", tmp_path).ready(never, limit=0.1)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_of_a_service_can_be_given(tmp_path: Path, name: str) -> None:
-    """Whatever it reads is told to it, here and in its container; one that is empty is none."""
-    servers = Servers(tmp_path, dict.fromkeys(PORT_NAMES, 1))
+    """The stack passes on every setting that the service reads; an empty one counts as none."""
+    servers = Servers(tmp_path)
     port, passwords = dict.fromkeys(NAMES, 1), dict.fromkeys(NAMES, "")
     read = Read()
     with contextlib.suppress(SettingsError):
         importlib.import_module(f"{name}.settings").Settings.load(read)
 
-    told = environments(servers, passwords, port, dict.fromkeys(read.names, "given"))[name]
-    assert set(told) == read.names
-    given = {setting for setting, value in told.items() if value == "given"}
-    assert given == set(SETTINGS[name])
+    passed = environments(servers, passwords, port, dict.fromkeys(read.names, "given"))[name]
+    assert set(passed) == read.names
+    assert {setting for setting, value in passed.items() if value == "given"} == set(SETTINGS[name])
     assert not set(SETTINGS[name]) & set(environments(servers, passwords, port, dict.fromkeys(read.names, ""))[name])
 
 
@@ -274,7 +207,7 @@ def test_a_container_takes_the_same_settings(name: str) -> None:
 
 
 class Read(dict[str, str]):
-    """Nothing is set; remembers what was asked for."""
+    """Nothing is set; remembers which settings were read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -283,11 +216,3 @@ class Read(dict[str, str]):
     def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # of two texts
         self.names.add(name)
         return default
-
-
-async def has_printed(daemon: Daemon, text: str) -> bool:
-    return text in daemon.log.read_text()
-
-
-async def never() -> bool:
-    return False

@@ -17,10 +17,10 @@ import aiohttp
 import asyncpg
 
 from shared.pagination import encode_cursor
-from tools.stack import migrations, ports, services
+from tools.stack import ports
 from tools.stack.errors import StackError
 from tools.stack.servers import Servers
-from tools.stack.services import NAMES, ROOT, environments
+from tools.stack.services import NAMES, Service, environments, migrate
 
 STATEMENT_SECONDS = 600.0
 LIMIT = aiohttp.ClientTimeout(total=10)
@@ -86,15 +86,13 @@ async def _order_service(servers: Servers, name: str, orders: int) -> AsyncItera
     password = secrets.token_hex(16)
     owner_url = await servers.postgres.create_database(name, f"{name}_owner", password)
     database_url = servers.postgres.database_url(f"{name}_orders", password, name)
-    await migrations.apply("orders", owner_url, database_url, ROOT)
+    await migrate("orders", owner_url, database_url)
     await _fill(owner_url, orders)
-    # Nothing listens at the other services' port, since a page needs none of them.
-    port = dict.fromkeys(NAMES, ports.choose()) | {"orders": ports.choose()}
-    environment = environments(servers, {"products": "", "orders": ""}, port)["orders"]
+    environment = environments(servers, {"products": "", "orders": ""}, ports.choose_each(NAMES))["orders"]
     # The pending orders stay pending.
     own = {"DATABASE_URL": database_url, "STUCK_ORDER_SECONDS": "86400"}
     with tempfile.TemporaryDirectory() as folder:
-        service = services.start("orders", environment | own, Path(folder))
+        service = Service("orders", environment | own, Path(folder), tied=True)
         try:
             await service.start()
             yield service.url

@@ -9,11 +9,10 @@ import asyncpg
 
 from tools.faults.clocks import Clock
 from tools.faults.insistence import insist
-from tools.stack import migrations
 from tools.stack.ports import LOOPBACK
 from tools.stack.postgres import Postgres
 from tools.stack.processes import Daemon
-from tools.stack.services import ROOT
+from tools.stack.services import migrate
 
 CONNECT_SECONDS = 2.0
 STATEMENT_SECONDS = 10.0
@@ -110,7 +109,7 @@ class Database:
         """Makes the template that every round's database is a copy of."""
         owner_url = await self._postgres.create_database(self._template, self._owner, self._password)
         service_url = self._postgres.database_url(self._name, self._password, self._template)
-        await migrations.apply(self._name, owner_url, service_url, ROOT)
+        await migrate(self._name, owner_url, service_url)
 
     async def renew(self) -> None:
         """Puts an empty one in its place."""

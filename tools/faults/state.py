@@ -169,7 +169,7 @@ async def read(places: Places) -> State:
         dead_letters=await backlog.dead_letters(places.amqp_url),
         cached=cached,
         answers=await views.answers(_questions(places.replicas, products, orders)),
-        late_drops=logs.tells_of(places.logs, _LATE_DROP),
+        late_drops=logs.has_event(places.logs, _LATE_DROP),
     )
 
 

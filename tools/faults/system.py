@@ -16,12 +16,12 @@ from tools.faults.plan import BROKER, DATABASES, LINKS, REDISES, SERVICES, Fault
 from tools.faults.proxy import Proxy
 from tools.faults.replicas import Replica
 from tools.stack import ports, programs
+from tools.stack.jobs import together
 from tools.stack.ports import LOOPBACK
 from tools.stack.processes import Daemon
 from tools.stack.rabbitmq import RabbitMQ
 from tools.stack.redis import Redis
 from tools.stack.services import Service
-from tools.stack.tasks import together
 
 # Of the services with the broker, in seconds: aiormq gives a connection up after six of silence, and not after half a
 # minute as by default, so that a round can be that long.

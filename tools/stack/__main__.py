@@ -3,16 +3,17 @@
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 
+from tools import running
 from tools.stack import demo, logs
 from tools.stack.errors import StackError
 from tools.stack.parts import Part
 from tools.stack.services import ROOT
 from tools.stack.stack import Stack
+from tools.terminal import exit_status, say
 
 FOLDER = ROOT / ".local"
 FIRST_REQUEST = """
@@ -21,41 +22,8 @@ FIRST_REQUEST = """
 """
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0, 1 with a line on stderr if it cannot be done, 2 for wrong usage."""
-    options = parse(arguments)
-    try:
-        asyncio.run(COMMANDS[options.command](Stack(FOLDER, say, environ=os.environ), options))
-    except StackError as error:
-        sys.stderr.write(f"{error.log}\n\n" * bool(error.log) + f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:  # as of `make status | head -1`; Python would complain again when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return 0
-
-
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tools.stack", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("up", help="start what does not run, and wait until all of it is ready")
-    commands.add_parser("down", help="stop it; the data stay")
-    commands.add_parser("status", help="show what runs, and where")
-    commands.add_parser("demo", help="create a product, order it, follow the order through the logs")
-    show = commands.add_parser("logs", help="show the log lines of one trace, in time order")
-    show.add_argument("identifier", help="a trace id or a request id")
-    commands.add_parser("clean", help="stop it and delete the data")
-    return parser.parse_args(arguments)
-
-
-def say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-async def up(stack: Stack, _options: argparse.Namespace) -> None:
+async def up(stack: Stack, _: argparse.Namespace) -> None:
+    """start what does not run, and wait until all of it is ready"""
     started = time.monotonic()
     parts = {part.name: part for part in await stack.up()}
     for part in parts.values():
@@ -64,19 +32,14 @@ async def up(stack: Stack, _options: argparse.Namespace) -> None:
     say(FIRST_REQUEST.format(gateway=parts["gateway"].url))
 
 
-def shown_address(part: Part) -> str:
-    """Without a password, except the one that everybody knows."""
-    if part.url.startswith("http"):
-        return part.url
-    return f"{part.address}   {part.ui} (guest/guest)" if part.ui else part.address
-
-
-async def down(stack: Stack, _options: argparse.Namespace) -> None:
+async def down(stack: Stack, _: argparse.Namespace) -> None:
+    """stop it; the data stay"""
     await stack.down()
     say("Stopped; the data stay.")
 
 
-async def status(stack: Stack, _options: argparse.Namespace) -> None:
+async def status(stack: Stack, _: argparse.Namespace) -> None:
+    """show what runs, and where"""
     rows = await stack.status()
     if not rows:
         say("Nothing was started here yet.")
@@ -84,32 +47,46 @@ async def status(stack: Stack, _options: argparse.Namespace) -> None:
         say(f"{part.name:<16}{part.address:<18}{part.server.daemon.pid or '':<9}{state}")
 
 
-async def show_demo(stack: Stack, _options: argparse.Namespace) -> None:
-    await demo.run(stack.gateway_url(), FOLDER, say)
+async def show_demo(stack: Stack, _: argparse.Namespace) -> None:
+    """create a product, order it, follow the order through the logs"""
+    await demo.run(running.load(stack.file).url["gateway"], stack.folder, say)
 
 
-async def show_logs(_stack: Stack, options: argparse.Namespace) -> None:
+async def show_logs(stack: Stack, options: argparse.Namespace) -> None:
+    """show the log lines of one trace, in time order"""
     if not options.identifier:
         raise StackError("which one? make logs TRACE=<trace id or request id>")
-    lines = logs.find(FOLDER, options.identifier)
+    lines = logs.search((stack.folder / "log").glob("*.log*"), {options.identifier})
     if not lines:
         raise StackError(f"no log line has the trace id or request id {options.identifier!r}")
     for line in lines:
         say(str(line))
 
 
-async def clean(stack: Stack, _options: argparse.Namespace) -> None:
+async def clean(stack: Stack, _: argparse.Namespace) -> None:
+    """stop it and delete the data"""
     await stack.clean()
 
 
-COMMANDS: dict[str, Callable[[Stack, argparse.Namespace], Coroutine[object, object, None]]] = {
-    "up": up,
-    "down": down,
-    "status": status,
-    "demo": show_demo,
-    "logs": show_logs,
-    "clean": clean,
-}
+COMMANDS = {"up": up, "down": down, "status": status, "demo": show_demo, "logs": show_logs, "clean": clean}
+
+
+def shown_address(part: Part) -> str:
+    """Without any password but guest's, which is RabbitMQ's default and no secret."""
+    if part.url.startswith("http"):
+        return part.url
+    return f"{part.address}   {part.ui} (guest/guest)" if part.ui else part.address
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit status: 0, 1 with a line on stderr if it cannot be done, 2 for wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m tools.stack", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    added = {name: commands.add_parser(name, help=command.__doc__) for name, command in COMMANDS.items()}
+    added["logs"].add_argument("identifier", help="a trace id or a request id")
+    options = parser.parse_args(arguments)
+    stack = Stack(FOLDER, say, environ=os.environ)
+    return exit_status(lambda: asyncio.run(COMMANDS[options.command](stack, options)))
 
 
 if __name__ == "__main__":

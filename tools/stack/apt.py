@@ -1,17 +1,16 @@
-"""Debian packages, installed with apt-get; no server they bring is started, now or at the next boot."""
+"""Debian packages, installed with apt-get; no server of theirs is started, now or at the next boot."""
 
+import asyncio
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 
-from tools.stack.errors import StackError
+from tools.stack import jobs
 
 INSTALL_SECONDS = 900
 
 # policy-rc.d keeps maintainer scripts from starting servers, createcluster.d keeps postgresql from making a
-# default cluster. Both go when the shell ends; one that an administrator made stays as it is. One such shell at a
-# time: the files of one would be taken away under another.
+# default cluster. Both files are deleted when the shell ends; one that an administrator made stays as it is. The lock
+# lets one such shell run at a time, because each would delete the files of the others.
 SCRIPT = """
 set -eu
 exec 9> /run/product-order-system.lock
@@ -43,35 +42,9 @@ fi
 
 
 def install(packages: Sequence[str], say: Callable[[str], None]) -> None:
-    """Says what it will install, then does; StackError names the packages where that is not possible."""
+    """Announces and installs them, as root or with sudo; blocks until then. StackError names those it could not."""
     names = " ".join(packages)
-    privilege = _privilege()
-    if privilege is None:
-        raise StackError(f"missing packages, and no way to install them from here: {names}")
     say(f"Installing with apt-get: {names}")
-    outcome = subprocess.run(  # noqa: S603  # the command is built from constants
-        [*privilege, "/bin/sh", "-c", SCRIPT, "install", *packages],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=INSTALL_SECONDS,
-    )
-    if outcome.returncode:
-        raise StackError(f"apt-get could not install: {names}", outcome.stdout)
-
-
-def _privilege() -> list[str] | None:
-    """What to put before a command that root must run; None without apt-get or the right to use it."""
-    if shutil.which("apt-get") is None:
-        return None
-    if os.geteuid() == 0:
-        return []
-    sudo = shutil.which("sudo")
-    if sudo is None:
-        return None
-    allowed = subprocess.run(  # noqa: S603  # a constant command
-        [sudo, "-n", "true"], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=10
-    )
-    return [sudo, "-n"] if allowed.returncode == 0 else None
+    privilege = () if os.geteuid() == 0 else ("sudo", "-n")
+    command = (*privilege, "/bin/sh", "-c", SCRIPT, "install", *packages)
+    asyncio.run(jobs.finish(f"apt-get install {names}", command, INSTALL_SECONDS))

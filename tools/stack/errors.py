@@ -2,7 +2,7 @@
 
 
 class StackError(Exception):
-    """Something a user can act on: one line that names the part, and the end of its log if there is one."""
+    """A failure that a user can act on: one line that names the part, and the end of its log if there is one."""
 
     def __init__(self, message: str, log: str = "") -> None:
         super().__init__(message)

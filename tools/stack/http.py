@@ -6,8 +6,6 @@ from typing import Any
 
 import aiohttp
 
-LIMIT = aiohttp.ClientTimeout(total=5)
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -15,15 +13,12 @@ class Answer:
     body: Any
 
 
-async def call(method: str, url: str, body: Mapping[str, object] | None = None) -> Answer:
-    """OSError if there is no answer within the limit, or none that is JSON."""
+async def call(method: str, url: str, body: Mapping[str, object] | None = None, *, limit: float = 5.0) -> Answer:
+    """OSError if there is no answer within `limit` seconds, or none that is JSON."""
     try:
-        async with (
-            aiohttp.ClientSession(timeout=LIMIT) as session,
-            session.request(method, url, json=body) as response,
-        ):
+        async with aiohttp.request(method, url, json=body, timeout=aiohttp.ClientTimeout(total=limit)) as response:
             return Answer(response.status, await response.json())
     except TimeoutError:
-        raise OSError(f"{method} {url}: no answer within {LIMIT.total:g} s") from None
+        raise OSError(f"{method} {url}: no answer within {limit:g} s") from None
     except (aiohttp.ClientError, ValueError) as error:
         raise OSError(f"{method} {url}: {error}") from error

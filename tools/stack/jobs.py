@@ -1,7 +1,8 @@
-"""A program that ends by itself, within a time limit."""
+"""Work that ends by itself: programs with a time limit, and coroutines side by side."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from asyncio.subprocess import DEVNULL, PIPE, STDOUT
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from tools.stack.errors import StackError
@@ -14,16 +15,26 @@ async def finish(
     *,
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    user: str | None = None,
 ) -> str:
-    """What it printed. StackError, with that, if it failed; after `limit` seconds it is killed."""
-    process = await asyncio.create_subprocess_exec(
-        *arguments,
-        cwd=folder,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
+    """Runs a program and returns what it printed; raises StackError, with that, if it fails.
+
+    The program is killed after `limit` seconds. Only root may give a `user`.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *arguments,
+            cwd=folder,
+            env=environment,
+            user=user,
+            group=user,
+            extra_groups=[] if user else None,
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=STDOUT,
+        )
+    except OSError as error:
+        raise StackError(f"{name} cannot be started: {error}") from error
     try:
         async with asyncio.timeout(limit):
             output, _ = await process.communicate()
@@ -36,3 +47,16 @@ async def finish(
     if process.returncode:
         raise StackError(f"{name} failed", output.decode(errors="replace"))
     return output.decode(errors="replace")
+
+
+async def together(*work: Coroutine[object, object, None]) -> None:
+    """Waits for all of it; the first failure cancels the rest, and a StackError is raised without its group."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in work:
+                group.create_task(coroutine)
+    except ExceptionGroup as failures:
+        expected, unexpected = failures.split(StackError)
+        if expected is None or unexpected is not None:
+            raise
+        raise expected.exceptions[0] from None

@@ -7,10 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from textwrap import indent
 
-from tools.stack.processes import kept
 from tools.stack.services import NAMES
 
-# In a column of their own, or the same on every line of a trace.
+# These have a column of their own, or are the same on every line of a trace.
 NOT_REPEATED = {"timestamp", "level", "service", "event", "trace_id", "trace_ids", "span_id", "request_id"}
 UNREMARKABLE = {"debug", "info"}
 
@@ -24,15 +23,11 @@ class Line:
     def service(self) -> str:
         return str(self.fields["service"])
 
-    @property
-    def identifiers(self) -> set[object]:
-        """Trace ids and request id."""
+    def belongs_to(self, identifiers: Collection[str]) -> bool:
+        """Whether it has one of them as a trace id or as its request id."""
         several = self.fields.get("trace_ids")
-        return {
-            self.fields.get("trace_id"),
-            self.fields.get("request_id"),
-            *(several if isinstance(several, list) else ()),
-        }
+        own = [self.fields.get("trace_id"), self.fields.get("request_id")]
+        return any(name in identifiers for name in (own + several if isinstance(several, list) else own))
 
     def __str__(self) -> str:
         """One line, unless a traceback belongs to it."""
@@ -45,36 +40,26 @@ class Line:
         return f"{clock}  {self.service:<9} {event:<15} {shown}".rstrip() + tracebacks
 
 
-def find(folder: Path, identifier: str) -> list[Line]:
-    """In time order; `identifier` is a trace id or a request id."""
-    return search((path for log in _current(folder) for path in (kept(log), log)), {identifier})
-
-
-def latest(folder: Path, identifier: str) -> list[Line]:
-    """As `find`, of what has just happened: the logs that made room, which may be large, are not read."""
-    return search(_current(folder), {identifier})
+def current(folder: Path) -> list[Path]:
+    """The services' logs, without those that have made room for them and may be large."""
+    return [folder / "log" / f"{name}.log" for name in NAMES]
 
 
 def search(paths: Iterable[Path], identifiers: Collection[str]) -> list[Line]:
-    """As `find`, for each of the identifiers in the logs named; one that does not exist is passed over."""
-    wanted = set(identifiers)
-    lines = (line for path in paths for line in _read(path, wanted))
-    return sorted((line for line in lines if wanted & line.identifiers), key=lambda line: line.time)
+    """In time order; each identifier is a trace id or a request id, and a file that does not exist is passed over."""
+    lines = (line for path in paths for line in _read(path, identifiers))
+    return sorted((line for line in lines if line.belongs_to(identifiers)), key=lambda line: line.time)
 
 
-def tells_of(paths: Iterable[Path], event: str) -> bool:
+def has_event(paths: Iterable[Path], event: str) -> bool:
     """Whether a line of one of the logs has that event."""
     return any(line.fields["event"] == event for path in paths for line in _read(path, {event}))
 
 
-def _current(folder: Path) -> Iterator[Path]:
-    return (folder / "log" / f"{name}.log" for name in NAMES)
-
-
-def _read(path: Path, wanted: Collection[str]) -> Iterator[Line]:
+def _read(path: Path, words: Collection[str]) -> Iterator[Line]:
     if not path.exists():
         return
-    encoded = [text.encode() for text in wanted]
+    encoded = [word.encode() for word in words]
     with path.open("rb") as log:
         for text in log:
             if any(word in text for word in encoded) and (line := _parse(text)):
@@ -82,7 +67,7 @@ def _read(path: Path, wanted: Collection[str]) -> Iterator[Line]:
 
 
 def _parse(text: bytes) -> Line | None:
-    """None for what is no log line of ours, such as a crash of the interpreter."""
+    """None for what is not a service's log line, such as a crash of the interpreter."""
     try:
         fields = json.loads(text)
         return Line(datetime.fromisoformat(fields["timestamp"]), fields) if "event" in fields else None

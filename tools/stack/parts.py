@@ -1,34 +1,60 @@
-"""The parts of a stack as a user knows them, for the table and for stack.json."""
+"""The parts of the system: each is a daemon that is started, asked for its state and stopped in the same way."""
 
-from collections.abc import Mapping, Sequence
+import signal
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from tools.stack.processes import Daemon
-from tools.stack.servers import Servers
-from tools.stack.services import Service
+from tools.stack.processes import Command, Daemon
 
 
-class Server(Protocol):
-    """What every server and service has in common."""
+class Server(ABC):
+    """A part of the system that runs as a daemon; it can be stopped or killed, and started again on the same port."""
 
-    @property
-    def daemon(self) -> Daemon: ...
+    start_seconds: float
+    stop_seconds: float
+    stop_signal = signal.SIGTERM
+    kill_signal = signal.SIGKILL
 
-    @property
-    def started_here(self) -> bool: ...
+    def __init__(self, name: str, folder: Path, *, tied: bool) -> None:
+        self.daemon = Daemon(name, folder, tied=tied)
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Leaves one that runs with the same command as it is; returns when it answers."""
+        if not self.daemon.runs(self.command()):
+            await self.daemon.stop(self.stop_signal, self.stop_seconds)
+            self.launch()
+        await self.daemon.ready(self.answers, self.start_seconds)
 
-    async def stop(self) -> None: ...
+    def launch(self) -> None:
+        """Starts it and does not wait."""
+        self.daemon.start(self.command())
 
-    async def answers(self) -> bool: ...
+    async def stop(self) -> None:
+        await self.daemon.stop(self.stop_signal, self.stop_seconds)
+
+    async def kill(self) -> None:
+        """Ends it as a crash does."""
+        await self.daemon.stop(self.kill_signal, self.stop_seconds)
+
+    async def state(self) -> str:
+        """`up`, `down`, or what is wrong."""
+        if self.daemon.pid is None:
+            return "down"
+        return "up" if await self.answers() else "does not answer"
+
+    @abstractmethod
+    def command(self) -> Command: ...
+
+    @abstractmethod
+    async def answers(self) -> bool:
+        """Whether it does its work for a client."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Two parts may be one server, as the two databases are."""
+    """A part as a user knows it; two of them may be one server, as the two databases are."""
 
     name: str
     url: str
@@ -40,31 +66,3 @@ class Part:
         """Host and port, without the password that the URL may hold."""
         address = urlsplit(self.url)
         return f"{address.hostname}:{address.port}"
-
-    def describe(self) -> dict[str, object]:
-        """Holds the URL's password."""
-        daemon = self.server.daemon
-        described: dict[str, object] = {"url": self.url, "log": str(daemon.log), "pid": daemon.pid}
-        return described | ({"ui": self.ui} if self.ui else {})
-
-    async def state(self) -> str:
-        """`up`, `down`, or what is wrong."""
-        if self.server.daemon.pid is None:
-            return "down"
-        if await self.server.answers():
-            return "up"
-        checks = await self.server.checks() if isinstance(self.server, Service) else None
-        failed = [name for name, outcome in (checks or {}).items() if outcome != "ok"]
-        return f"not ready: {', '.join(failed)}" if failed else "does not answer"
-
-
-def parts(servers: Servers, services: Sequence[Service], database_urls: Mapping[str, str]) -> list[Part]:
-    """In the order of a request's way through them."""
-    rabbitmq = servers.rabbitmq
-    return [
-        *(Part(service.daemon.name, service.url, service) for service in reversed(services)),
-        *(Part(f"{name}-db", url, servers.postgres) for name, url in database_urls.items()),
-        Part("products-redis", servers.products_redis.url, servers.products_redis),
-        Part("orders-redis", servers.orders_redis.url, servers.orders_redis),
-        Part("rabbitmq", rabbitmq.url, rabbitmq, ui=rabbitmq.ui_url),
-    ]

@@ -19,7 +19,7 @@ def load(path: Path, roles: Iterable[str]) -> dict[str, str]:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces the file in one step; nobody else can read it at any time."""
+    """Replaces the file in one step; only its owner can read it at any time."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)

@@ -1,22 +1,33 @@
 """A private PostgreSQL server, for the databases of both services."""
 
-import asyncio
+import contextlib
+import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import asyncpg
+import psutil
 
-from tools.stack.cluster import ADMIN, Cluster
+from tools.stack import jobs, programs
 from tools.stack.errors import StackError
+from tools.stack.parts import Server
 from tools.stack.ports import LOOPBACK
-from tools.stack.processes import Command, Daemon
+from tools.stack.processes import Command
 
-START_SECONDS = 30.0
-STOP_SECONDS = 20.0
+ADMIN = "postgres"
+# PostgreSQL refuses to run as root; Debian's package brings this user.
+SYSTEM_USER = "postgres"
+# Not /var/tmp, where systemd deletes what was not touched for a month.
+ELSEWHERE = Path("/var/lib/product-order-system")
+INIT_SECONDS = 60
+CHECK_SECONDS = 5
 ANSWER_SECONDS = 2.0
 STATEMENT_SECONDS = 20.0
 
+INIT_OPTIONS = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums")
 SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -37,7 +48,96 @@ FIND_ROLE = "SELECT true FROM pg_roles WHERE rolname = $1"
 FIND_DATABASE = "SELECT true FROM pg_database WHERE datname = $1"
 
 
-class Postgres:
+class Cluster:
+    """The data folder: where it can be, how it is made, what a crash leaves in it."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        """`folder` becomes a link if the server's user cannot reach it, and `say` gets a line about where it leads."""
+        self.user = SYSTEM_USER if os.geteuid() == 0 else None
+        self._folder = folder
+        self._say = say
+
+    @property
+    def data(self) -> Path:
+        return self._folder.resolve() / "data"
+
+    def program(self, name: str) -> str:
+        """The program of the version that made the data, if there are any: no other version can read them."""
+        with contextlib.suppress(FileNotFoundError):
+            version = (self.data / "PG_VERSION").read_text().strip()
+            same = programs.POSTGRES_VERSIONS / version / "bin" / name
+            if same.exists():
+                return str(same)
+        return str(Path(programs.require("postgres")).with_name(name))
+
+    async def create(self, password: str, *, durable: bool) -> None:
+        """Leaves a complete one as it is; takes a second or two."""
+        await self._make_folder()
+        if self.data.exists():
+            return
+        draft, password_file = self.data.with_name("draft"), self.data.with_name("password")
+        shutil.rmtree(draft, ignore_errors=True)
+        password_file.touch(mode=0o600)
+        password_file.write_text(password)
+        self._give(password_file)
+        options = (*INIT_OPTIONS, *(() if durable else ("--no-sync",)))
+        login = (f"--username={ADMIN}", f"--pwfile={password_file}")
+        command = (self.program("initdb"), "-D", str(draft), *login, *options)
+        try:
+            await jobs.finish("initdb", command, INIT_SECONDS, folder=draft.parent, user=self.user)
+        finally:
+            password_file.unlink()
+        draft.rename(self.data)
+
+    def drop_stale_lock(self) -> None:
+        """PostgreSQL would not start if the pid it had before a crash is another process's by now, or a zombie's."""
+        lock = self.data / "postmaster.pid"
+        with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+            if psutil.Process(int(lock.read_text().split()[0])).cwd() == str(self.data):
+                return
+        lock.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Deletes the data, wherever they are; the server must be stopped."""
+        shutil.rmtree(self._folder.resolve(), ignore_errors=True)
+        self._folder.unlink(missing_ok=True)
+
+    async def _make_folder(self) -> None:
+        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        if self.user and not self._folder.exists() and not await self._reachable(self._folder.parent):
+            self._link_elsewhere()
+        self._folder.mkdir(exist_ok=True)
+        self._folder.chmod(0o700)
+        self._give(self._folder)
+
+    async def _reachable(self, folder: Path) -> bool:
+        """Asks the kernel in the user's name: modes alone do not decide, there are access lists too."""
+        try:
+            await jobs.finish("test", ("test", "-x", str(folder)), CHECK_SECONDS, user=self.user)
+        except StackError:
+            return False
+        return True
+
+    def _link_elsewhere(self) -> None:
+        ELSEWHERE.mkdir(parents=True, exist_ok=True)
+        elsewhere = tempfile.mkdtemp(dir=ELSEWHERE)
+        self._folder.unlink(missing_ok=True)  # a link that leads nowhere any more
+        self._folder.symlink_to(elsewhere)
+        self._say(f"PostgreSQL's data is in {elsewhere}: its user cannot reach {self._folder.parent}")
+
+    def _give(self, path: Path) -> None:
+        if self.user:
+            shutil.chown(path, self.user, self.user)
+
+
+class Postgres(Server):
+    start_seconds = 30.0
+    stop_seconds = 20.0
+    # The fast shutdown: after SIGTERM PostgreSQL would wait for its clients to leave.
+    stop_signal = signal.SIGINT
+    # The immediate shutdown: every process of it ends at once, and the next start recovers as after a crash.
+    kill_signal = signal.SIGQUIT
+
     def __init__(
         self,
         folder: Path,
@@ -50,7 +150,7 @@ class Postgres:
         environment: Mapping[str, str] | None = None,
     ) -> None:
         """`durable=False` is for data that need not outlive this program; `settings` go over all others."""
-        self.daemon = Daemon("postgresql", folder, tied=not durable)
+        super().__init__("postgresql", folder, tied=not durable)
         self.cluster = Cluster(folder / "postgresql", say)
         self.port = port
         self.admin_url = self.database_url(ADMIN, password, "postgres")
@@ -62,27 +162,19 @@ class Postgres:
     def database_url(self, user: str, password: str, database: str) -> str:
         return f"postgresql://{user}:{password}@{LOOPBACK}:{self.port}/{database}"
 
-    @property
-    def started_here(self) -> bool:
-        return self.daemon.started_here
-
     async def start(self) -> None:
         """Leaves one that runs as it is; returns when it accepts a login."""
-        await asyncio.to_thread(self.cluster.create, self._password, durable=self._durable)
-        command = self._command()
-        if not self.daemon.runs(command):
-            await self.stop()
-            self.cluster.drop_stale_lock()
-            self.daemon.start(command)
-        await self.daemon.ready(self.answers, START_SECONDS)
+        await self.cluster.create(self._password, durable=self._durable)
+        await super().start()
 
-    async def stop(self) -> None:
-        # SIGINT is its fast shutdown: after SIGTERM it would wait for its clients to leave.
-        await self.daemon.stop(signal.SIGINT, STOP_SECONDS)
+    def launch(self) -> None:
+        self.cluster.drop_stale_lock()
+        super().launch()
 
-    async def kill(self) -> None:
-        """Its immediate shutdown, as a crash: every process of it ends at once, and the next start recovers."""
-        await self.daemon.stop(signal.SIGQUIT, STOP_SECONDS)
+    def command(self) -> Command:
+        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
+        arguments = (self.cluster.program("postgres"), "-D", str(self.cluster.data), *options)
+        return Command(arguments, self._environment, self.cluster.data, self.cluster.user)
 
     async def answers(self) -> bool:
         try:
@@ -95,7 +187,7 @@ class Postgres:
         return True
 
     async def create_database(self, name: str, owner: str, password: str) -> str:
-        """Makes what is missing of the two; the URL of the owner, who may create roles."""
+        """Makes the database and its owner, who may create roles, where they are missing; returns the owner's URL."""
         connection = await asyncpg.connect(self.admin_url, timeout=ANSWER_SECONDS, command_timeout=STATEMENT_SECONDS)
         try:
             # The server logs a statement that fails, and this one holds a password.
@@ -107,8 +199,3 @@ class Postgres:
         finally:
             await connection.close(timeout=ANSWER_SECONDS)
         return self.database_url(owner, password, name)
-
-    def _command(self) -> Command:
-        options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        arguments = (self.cluster.program("postgres"), "-D", str(self.cluster.data), *options)
-        return Command(arguments, self._environment, self.cluster.data, self.cluster.user)

@@ -5,12 +5,13 @@ import contextlib
 import hashlib
 import json
 import os
-import pwd
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import psutil
 
 from tools.stack.errors import StackError
 
@@ -18,6 +19,7 @@ POLL_SECONDS = 0.03
 KILL_SECONDS = 5.0
 LOG_LIMIT = 256 * 1024 * 1024
 TAIL_BYTES = 64 * 1024
+TAIL_LINES = 15
 TAIL_WIDTH = 300
 # prctl(2) PR_SET_PDEATHSIG, set by a program: between fork and exec Python code is not safe.
 TIE = ("setpriv", "--pdeathsig", "TERM", "--")
@@ -25,7 +27,7 @@ TIE = ("setpriv", "--pdeathsig", "TERM", "--")
 
 @dataclass(frozen=True)
 class Command:
-    """What a process is started with; a `user` needs root, `configuration` is the text of files it reads."""
+    """All that a process is started with; a `user` needs root, `configuration` is the text of files that it reads."""
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
@@ -36,9 +38,7 @@ class Command:
     @property
     def digest(self) -> str:
         """Differs as soon as any part differs; shows nothing of the environment's secrets."""
-        environment = sorted(self.environment.items())
-        parts = (self.arguments, environment, str(self.folder), self.user, self.configuration)
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -52,39 +52,20 @@ class Record:
 
 
 def identity(pid: int) -> str | None:
-    """Boot id and start time, which no later process with this pid has; None if it is gone or a zombie."""
+    """Boot id and start time, which no later process with this pid has; None if it is gone or a zombie.
+
+    psutil's start time is not used: it moves when the machine's clock is set.
+    """
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = status.rpartition(")")[2].split()  # proc(5): the name before it may hold spaces and parentheses
     state, threads, start_time = fields[0], int(fields[17]), fields[19]
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     # The first thread can be a zombie while another still ends and holds the open files, listening sockets included.
-    gone = state in "ZX" and threads <= 1
-    return None if gone else f"{boot}/{start_time}"
-
-
-def kept(log: Path) -> Path:
-    """Where a log goes when it makes room."""
-    return log.with_suffix(".log.1")
-
-
-def _send(pid: int, number: signal.Signals) -> bool:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def _reap(pid: int) -> int | None:
-    """An ended child stays a zombie until its parent asks for its status; None if it has not ended."""
-    try:
-        ended, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
+    if state in "ZX" and threads <= 1:
         return None
-    return os.waitstatus_to_exitcode(status) if ended else None
+    return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{start_time}"
 
 
 class Daemon:
@@ -96,24 +77,23 @@ class Daemon:
         A tied one is sent SIGTERM when the program that started it ends, even if that is killed.
         """
         self.name = name
-        self._tied = tied
         self.log = folder / "log" / f"{name}.log"
-        self._path = folder / "run" / f"{name}.json"
         self.started_here = False
         self.exit_status: int | None = None
-        """Of the last process that this program started and that has ended; -n if signal n ended it."""
+        """The status of the last process that this program started and that has ended; -n if signal n ended it."""
+        self._tied = tied
+        self._path = folder / "run" / f"{name}.json"
 
     @property
     def record(self) -> Record | None:
-        """The running process, whoever started it; None if there is none."""
+        """The running process, no matter which program started it; None if there is none."""
         try:
             record = Record(**json.loads(self._path.read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
-        if self.started_here and (status := _reap(record.pid)) is not None:
-            self.exit_status = status
-        ours = identity(record.pid) == record.identity and record.place == self._place
-        return record if ours else None
+        if self.started_here:
+            self._reap(record.pid)
+        return record if (identity(record.pid), self._place) == (record.identity, record.place) else None
 
     @property
     def pid(self) -> int | None:
@@ -126,8 +106,7 @@ class Daemon:
 
     def start(self, command: Command) -> None:
         """Returns once the program is loaded; StackError if it cannot be."""
-        self._make_room()
-        owner = pwd.getpwnam(command.user) if command.user else None
+        self._make_folders()
         with self.log.open("ab") as log:
             try:
                 child = subprocess.Popen(  # noqa: S603  # the command is built from constants
@@ -138,13 +117,13 @@ class Daemon:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    user=owner.pw_uid if owner else None,
-                    group=owner.pw_gid if owner else None,
-                    extra_groups=[] if owner else None,
+                    user=command.user,
+                    group=command.user,
+                    extra_groups=[] if command.user else None,
                 )
             except OSError as error:
                 raise StackError(f"{self.name} cannot be started: {error}") from error
-        child.returncode = 0  # Popen is not to wait for it, nor to warn that nobody did
+        child.returncode = 0  # keeps Popen from waiting for the process and from warning that it still runs
         self.started_here = True
         self.exit_status = None
         record = Record(child.pid, identity(child.pid) or "", command.digest, self._place)
@@ -152,17 +131,18 @@ class Daemon:
 
     def send(self, number: signal.Signals) -> bool:
         """Whether there was a process to send the signal to."""
-        pid = self.pid
-        return pid is not None and _send(pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            if pid := self.pid:
+                os.kill(pid, number)
+                return True
+        return False
 
     def pause(self) -> None:
-        """Freezes it and its children, as a machine that hangs does: connections stay open, nobody answers."""
-        for pid in self._family():
-            _send(pid, signal.SIGSTOP)
+        """Freezes it and its children, as a machine that hangs does: connections stay open, no request is answered."""
+        self._send_family(signal.SIGSTOP)
 
     def resume(self) -> None:
-        for pid in self._family():
-            _send(pid, signal.SIGCONT)
+        self._send_family(signal.SIGCONT)
 
     async def stop(self, how: signal.Signals = signal.SIGTERM, limit: float = 20.0) -> None:
         """Ends it, also when it is paused; by SIGKILL after `limit` seconds."""
@@ -178,7 +158,7 @@ class Daemon:
         """Waits at most `limit` seconds for it to be gone."""
         try:
             async with asyncio.timeout(limit):
-                while self.record is not None:  # noqa: ASYNC110  # nothing tells the end of a process that is no child
+                while self.record is not None:  # noqa: ASYNC110  # only a child's end can be waited for
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             return False
@@ -190,7 +170,7 @@ class Daemon:
             async with asyncio.timeout(limit):
                 while True:
                     answered = await answers()
-                    if self.record is None:  # whoever answered
+                    if self.record is None:  # then a stranger on its port may have answered
                         raise StackError(f"{self.name} ended while starting", self.tail())
                     if answered:
                         return
@@ -199,31 +179,39 @@ class Daemon:
             hint = "" if self.started_here else "; it was running already: see `make status`, `make down` ends it"
             raise StackError(f"{self.name} did not get ready within {limit:g} s{hint}", self.tail()) from None
 
-    def tail(self, lines: int = 15) -> str:
+    def tail(self) -> str:
         """Its log's path and last lines, long ones cut."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as log:
             log.seek(max(0, self.log.stat().st_size - TAIL_BYTES))
-            last = log.read().decode(errors="replace").splitlines()[-lines:]
+            last = log.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
         return "\n".join([f"{self.log}:", *(f"  {line[:TAIL_WIDTH]}" for line in last)])
 
     @property
     def _place(self) -> str:
-        """Of the record's folder: the same after it was moved, another one in a copy."""
+        """Identifies the record's folder: the same after it was moved, another one in a copy."""
         status = self._path.parent.stat()
         return f"{status.st_dev}:{status.st_ino}"
 
-    def _family(self) -> Iterator[int]:
-        """The parent, and only then its children: a frozen one gets no more of them."""
-        pid = self.pid
-        if pid is not None:
-            yield pid
-            with contextlib.suppress(FileNotFoundError):
-                yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    def _reap(self, pid: int) -> None:
+        """Notes the exit status of a child that has ended; until then it stays a zombie."""
+        with contextlib.suppress(ChildProcessError):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self.exit_status = os.waitstatus_to_exitcode(status)
 
-    def _make_room(self) -> None:
+    def _send_family(self, number: signal.Signals) -> None:
+        """The parent comes before its children, because a frozen one starts no more of them."""
+        if (pid := self.pid) and self.send(number):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(pid).children():
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.send_signal(number)
+
+    def _make_folders(self) -> None:
+        """Also moves a large log out of the way."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
-            self.log.replace(kept(self.log))
+            self.log.replace(self.log.with_suffix(".log.1"))

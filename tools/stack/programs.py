@@ -20,15 +20,14 @@ POSTGRES_VERSIONS = Path("/usr/lib/postgresql")
 RABBITMQ_PROGRAMS = "/usr/lib/rabbitmq/bin"
 
 
-def find(name: str) -> Path | None:
-    """The program, also where Debian keeps those that are not meant for PATH; the newest PostgreSQL."""
+def find(name: str) -> str | None:
+    """The program's path, also in Debian's folders that are not on PATH; of PostgreSQL the newest version."""
     versions = sorted(POSTGRES_VERSIONS.glob("*/bin"), key=lambda folder: -float(folder.parent.name))
     folders = [RABBITMQ_PROGRAMS, *map(str, versions), os.environ.get("PATH", os.defpath), "/usr/sbin"]
-    found = shutil.which(name, path=os.pathsep.join(folders))
-    return Path(found) if found else None
+    return shutil.which(name, path=os.pathsep.join(folders))
 
 
-def require(name: str) -> Path:
+def require(name: str) -> str:
     """The program's path; StackError if it is not installed."""
     found = find(name)
     if found is None:

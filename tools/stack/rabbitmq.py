@@ -3,22 +3,20 @@
 import asyncio
 import os
 import secrets
-import signal
 from pathlib import Path
 
 import aiormq
 
 from tools.stack import jobs, programs
+from tools.stack.parts import Server
 from tools.stack.ports import LOOPBACK, listens
 from tools.stack.processes import Command, Daemon
 
 NODE = "rabbit@localhost"
-START_SECONDS = 60.0
 EPMD_SECONDS = 5.0
-STOP_SECONDS = 30.0
 ANSWER_SECONDS = 5.0
 CONTROL_SECONDS = 20.0
-# Share of the machine's memory from which on publishers are blocked.
+# The share of the machine's memory from which on publishers are blocked.
 WATERMARK = "0.3"
 
 # The guest user is RabbitMQ's own, and by its default only for loopback connections.
@@ -45,48 +43,41 @@ ELECTION = """
 """
 
 
-class RabbitMQ:
+class RabbitMQ(Server):
+    start_seconds = 60.0
+    stop_seconds = 30.0
+
     def __init__(
         self, folder: Path, port: int, ui_port: int, epmd_port: int, distribution_port: int, *, tied: bool
     ) -> None:
-        self.daemon = Daemon("rabbitmq", folder, tied=tied)
-        self.epmd = Daemon("epmd", folder, tied=tied)
-        self.port, self.ui_port = port, ui_port
+        super().__init__("rabbitmq", folder, tied=tied)
+        self.port = port
         self.url = f"amqp://guest:guest@{LOOPBACK}:{port}/"
         self.ui_url = f"http://{LOOPBACK}:{ui_port}"
+        self._epmd = Daemon("epmd", folder, tied=tied)
         self._epmd_port = epmd_port
         self._distribution_port = distribution_port
         self._folder = folder / "rabbitmq"
         self._data = self._folder / "data"
         self._configuration = CONFIGURATION.format(host=LOOPBACK, port=port, ui_port=ui_port, watermark=WATERMARK)
 
-    @property
-    def started_here(self) -> bool:
-        return self.daemon.started_here or self.epmd.started_here
-
     async def start(self) -> None:
         """Leaves one that runs as it is; returns when it accepts a login."""
         self._write_configuration()
         await self._start_epmd()
-        command = self._command("rabbitmq-server")
-        if self.daemon.runs(command):
-            await self.daemon.ready(self.answers, START_SECONDS)
-            return
-        await self.daemon.stop(limit=STOP_SECONDS)
-        has_data = self._data.exists()
-        self.daemon.start(command)
-        await self.daemon.ready(self.answers, START_SECONDS)
-        if has_data:
+        has_queues = self._data.exists() and not self.daemon.runs(self.command())
+        await super().start()
+        if has_queues:
             await self.control("eval", ELECTION)
 
     async def stop(self) -> None:
-        await self.daemon.stop(limit=STOP_SECONDS)
-        await self.epmd.stop()
+        await super().stop()
+        await self._epmd.stop()
 
     async def kill(self) -> None:
-        """Ends it at once, as a crash does; its own shutdown takes RabbitMQ about six seconds."""
-        await self.daemon.stop(signal.SIGKILL)
-        await self.epmd.stop()
+        """Ends it as a crash does, and at once; its own shutdown takes RabbitMQ about six seconds."""
+        await super().kill()
+        await self._epmd.stop()
 
     async def answers(self) -> bool:
         if not await listens(self.port):  # aiormq logs each refused connection as an error
@@ -101,19 +92,22 @@ class RabbitMQ:
 
     async def control(self, *arguments: str) -> None:
         """Runs rabbitmqctl, which takes a second or two; StackError if it fails."""
-        command = self._command("rabbitmqctl", "--node", NODE, *arguments)
+        command = self._own("rabbitmqctl", "--node", NODE, *arguments)
         await jobs.finish(
             "rabbitmqctl", command.arguments, CONTROL_SECONDS, folder=command.folder, environment=command.environment
         )
 
+    def command(self) -> Command:
+        return self._own("rabbitmq-server")
+
     async def _start_epmd(self) -> None:
-        """Runs it in the foreground, as one of ours: the one that Erlang would start outlives the stack."""
-        program = str(programs.require("epmd"))
-        command = Command((program, "-port", str(self._epmd_port), "-address", LOOPBACK), {}, self._folder)
-        if not self.epmd.runs(command):
-            await self.epmd.stop()
-            self.epmd.start(command)
-        await self.epmd.ready(lambda: listens(self._epmd_port), EPMD_SECONDS)
+        """Runs Erlang's port mapper as a daemon; the one that Erlang itself would start outlives the stack."""
+        arguments = (programs.require("epmd"), "-port", str(self._epmd_port), "-address", LOOPBACK)
+        command = Command(arguments, {}, self._folder)
+        if not self._epmd.runs(command):
+            await self._epmd.stop()
+            self._epmd.start(command)
+        await self._epmd.ready(lambda: listens(self._epmd_port), EPMD_SECONDS)
 
     def _write_configuration(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -125,7 +119,7 @@ class RabbitMQ:
             cookie.write_text(secrets.token_hex(32))
         cookie.chmod(0o400)
 
-    def _command(self, program: str, *arguments: str) -> Command:
+    def _own(self, program: str, *arguments: str) -> Command:
         """One of RabbitMQ's own programs, in the environment that makes it this broker's."""
         folder = self._folder
         environment = {
@@ -149,5 +143,4 @@ class RabbitMQ:
             "RABBITMQ_ALLOW_INPUT": "true",
             "RABBITMQ_SERVER_START_ARGS": "-noinput",
         }
-        path = str(programs.require(program))
-        return Command((path, *arguments), environment, folder, configuration=self._configuration)
+        return Command((programs.require(program), *arguments), environment, folder, configuration=self._configuration)

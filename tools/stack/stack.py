@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tools.stack import assignment, migrations, passwords
+from tools.stack import passwords, ports
 from tools.stack.errors import StackError
-from tools.stack.parts import Part, Server, parts
+from tools.stack.jobs import together
+from tools.stack.parts import Part
 from tools.stack.servers import Servers
-from tools.stack.services import NAMES, NOTHING, ROOT, Service, environments
-from tools.stack.tasks import together
+from tools.stack.services import NAMES, Service, environments, migrate
 
 DATABASES = ("products", "orders")
 
@@ -23,18 +23,18 @@ class Stack:
         self,
         folder: Path,
         say: Callable[[str], None],
-        preferred_ports: Mapping[str, int] = assignment.PREFERRED,
-        environ: Mapping[str, str] = NOTHING,
+        preferred_ports: Mapping[str, int] = ports.PREFERRED,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
-        """All it leaves on disk is under `folder`; `say` gets what a user should know.
+        """Keeps all its files under `folder`; `say` gets what a user should know.
 
-        The services are told those of their settings that `environ` has.
+        The services get those of their settings that `environ` has.
         """
         self.folder = folder
+        self.file = folder / "stack.json"
         self._say = say
         self._preferred_ports = preferred_ports
         self._environ = environ
-        self._file = folder / "stack.json"
 
     async def up(self) -> list[Part]:
         """Starts what does not run, and again what runs with other settings; a failure ends both, and nothing else."""
@@ -42,20 +42,20 @@ class Stack:
             try:
                 system = await self._start()
             except StackError:
-                if not assignment.lost(self.folder):
+                if not ports.lost(self.folder):
                     raise
                 self._say("Another program took one of the ports meanwhile; trying again.")
                 system = await self._start()
-            described = {part.name: part.describe() for part in system.parts}
-            passwords.write_private(self._file, json.dumps(described, indent=2))
+            described = {part.name: {"url": part.url, "pid": part.server.daemon.pid} for part in system.parts}
+            passwords.write_private(self.file, json.dumps(described, indent=2))
         return system.parts
 
     async def down(self) -> None:
-        """The data stay."""
+        """Stops everything; the data stay."""
         with self._locked():
             if system := self._last_system():
                 await system.stop()
-            self._file.unlink(missing_ok=True)
+            self.file.unlink(missing_ok=True)
 
     async def clean(self) -> None:
         """Stops everything and deletes the data."""
@@ -68,25 +68,17 @@ class Stack:
     async def status(self) -> list[tuple[Part, str]]:
         """Each part of the last run with its state now; empty if there was no run."""
         system = self._last_system()
-        if system is None:
-            return []
-        states = await asyncio.gather(*(part.state() for part in system.parts))
-        return list(zip(system.parts, states, strict=True))
-
-    def gateway_url(self) -> str:
-        """StackError if the stack is not up."""
-        if not self._file.exists():
-            raise StackError("the system is not up; `make up` starts it")
-        return str(json.loads(self._file.read_text())["gateway"]["url"])
+        parts = system.parts if system else []
+        return list(zip(parts, await asyncio.gather(*(part.server.state() for part in parts)), strict=True))
 
     async def _start(self) -> "System":
-        port = assignment.assign(self.folder, self._preferred_ports, self._say)
+        port = ports.assign(self.folder, self._preferred_ports, self._say)
         system = System(self.folder, port, self._say, self._environ)
         await system.start()
         return system
 
     def _last_system(self) -> "System | None":
-        port = assignment.load(self.folder)
+        port = ports.load(self.folder)
         return System(self.folder, port, self._say, self._environ) if port else None
 
     @contextlib.contextmanager
@@ -102,17 +94,22 @@ class Stack:
 
 
 class System:
-    """Servers and services with their ports and passwords, wherever they run or not."""
+    """Servers and services with their ports and passwords, whether they run or not."""
 
     def __init__(
-        self, folder: Path, port: Mapping[str, int], say: Callable[[str], None], environ: Mapping[str, str]
+        self, folder: Path, port: Mapping[str, int], say: Callable[[str], None], environ: Mapping[str, str] | None
     ) -> None:
-        owners = [f"{name}_owner" for name in DATABASES]
-        self._passwords = passwords.load(folder / "passwords.json", [*DATABASES, *owners])
-        self.servers = Servers(folder, port, say=say)
-        told = environments(self.servers, self._passwords, port, environ)
-        self._services = [Service(name, told[name], folder) for name in NAMES]
-        self.parts = parts(self.servers, self._services, {name: told[name]["DATABASE_URL"] for name in DATABASES})
+        self._passwords = passwords.load(folder / "passwords.json", [*DATABASES, *map(_owner, DATABASES)])
+        self.servers = servers = Servers(folder, port, say=say)
+        environment = environments(servers, self._passwords, port, environ)
+        self._services = [Service(name, environment[name], folder) for name in NAMES]
+        # In the order of a request's way through them.
+        self.parts = [
+            *(Part(service.daemon.name, service.url, service) for service in reversed(self._services)),
+            *(Part(f"{name}-db", environment[name]["DATABASE_URL"], servers.postgres) for name in DATABASES),
+            *(Part(redis.daemon.name, redis.url, redis) for redis in (servers.products_redis, servers.orders_redis)),
+            Part("rabbitmq", servers.rabbitmq.url, servers.rabbitmq, ui=servers.rabbitmq.ui_url),
+        ]
 
     async def start(self) -> None:
         """Returns when every check of every service is ok; a failure ends what this call has started."""
@@ -121,7 +118,8 @@ class System:
             await together(*(self._migrate(name) for name in DATABASES))
             await together(*(service.start() for service in self._services))
         except BaseException:
-            await self._stop_started_here()
+            everything = (*self._services, *self.servers.all)
+            await together(*(server.stop() for server in everything if server.daemon.started_here))
             raise
 
     async def stop(self) -> None:
@@ -131,12 +129,11 @@ class System:
         await together(*(service.stop() for service in others))
         await self.servers.stop()
 
-    async def _stop_started_here(self) -> None:
-        everything: list[Server] = [*self._services, *self.servers.all]
-        await together(*(server.stop() for server in everything if server.started_here))
-
     async def _migrate(self, name: str) -> None:
-        owner = f"{name}_owner"
+        owner = _owner(name)
         owner_url = await self.servers.postgres.create_database(name, owner, self._passwords[owner])
-        service_url = self.servers.postgres.database_url(name, self._passwords[name], name)
-        await migrations.apply(name, owner_url, service_url, ROOT)
+        await migrate(name, owner_url, self.servers.postgres.database_url(name, self._passwords[name], name))
+
+
+def _owner(database: str) -> str:
+    return f"{database}_owner"

@@ -1,29 +1,28 @@
 """`make ops`: the tools with the addresses of the stack that runs."""
 
-import asyncio
 import json
 import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
 
+import pytest
+
 from tests.broker import Vhost
+from tools.stack.errors import StackError
+from tools.stack.jobs import finish
 from tools.stack.services import ROOT
 
 CALL = """
 import sys
 from pathlib import Path
-from tools.ops import main
-main(sys.argv[2:], Path(sys.argv[1]))
+from tools.ops import run
+from tools.terminal import exit_status
+sys.exit(exit_status(lambda: run(sys.argv[2:], Path(sys.argv[1]))))
 """
 
 
-async def make_ops(description: Path, *arguments: str) -> tuple[int | None, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CALL, str(description), *arguments, cwd=ROOT, env={}, stdout=PIPE, stderr=PIPE
-    )
-    async with asyncio.timeout(20):
-        stdout, stderr = await process.communicate()
-    return process.returncode, stdout.decode(), stderr.decode()
+async def make_ops(description: Path, *arguments: str) -> str:
+    command = (sys.executable, "-c", CALL, str(description), *arguments)
+    return await finish("make ops", command, 20, folder=ROOT, environment={})
 
 
 async def test_every_command_finds_its_servers(
@@ -35,12 +34,11 @@ async def test_every_command_finds_its_servers(
     description.write_text(json.dumps({name: {"url": url, "pid": 1} for name, url in urls.items()}))
 
     for command in (("dead-letters", "list"), ("reconcile",), ("outbox",)):
-        status, stdout, stderr = await make_ops(description, *command, "--json")
-        assert (status, stderr) == (0, "")
-        assert json.loads(stdout)
+        assert json.loads(await make_ops(description, *command, "--json"))
 
 
 async def test_without_a_stack_it_says_so(tmp_path: Path) -> None:
-    status, stdout, stderr = await make_ops(tmp_path / "stack.json", "outbox")
+    with pytest.raises(StackError) as failure:
+        await make_ops(tmp_path / "stack.json", "outbox")
 
-    assert (status, stdout, stderr) == (1, "", "the system is not up (make up starts it)\n")
+    assert failure.value.log == "the system is not up (make up starts it)\n"

@@ -1,1 +1,0 @@
-"""The Postman collection in docs/, run from the command line by newman."""

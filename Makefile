@@ -69,6 +69,10 @@ bench: venv ## measure what docs/performance.md reports
 contracts: venv ## write docs/openapi.json and docs/asyncapi.json again
 	@$(VENV)/python -m tools.contracts
 
+.PHONY: tour
+tour: venv ## run the commands of docs/tour.md on a new system and write down what they print
+	@$(VENV)/python -m tools.tour
+
 .PHONY: overload
 overload: venv ## measure what more orders than it can take do to the system
 	@$(VENV)/python -m tools.bench overload $(ARGS)

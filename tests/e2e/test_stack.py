@@ -1,7 +1,9 @@
 """`make up`, `make status`, `make demo` and `make down`, in a folder and on ports of their own."""
 
 import argparse
+import asyncio
 import json
+import re
 import signal
 import tempfile
 from collections.abc import AsyncIterator
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import running
+from tools import running, tour
 from tools.stack.__main__ import COMMANDS
 from tools.stack.errors import StackError
 from tools.stack.parts import Part
@@ -33,6 +35,10 @@ async def test_a_stack_from_up_to_down(stack: Stack, capsys: pytest.CaptureFixtu
     first = await parts(stack)
     described = json.loads(stack.file.read_text())
     assert set(described) == set(first) == PARTS
+
+    # docs/tour.md shows what the system answers.
+    page = tour.PAGE.read_text()
+    assert alike(await asyncio.to_thread(tour.play, page, tour.ports_of(list(first.values())))) == alike(page)
     await run("demo", stack)
 
     # What died is started again, on its old port; nothing else is touched.
@@ -66,6 +72,11 @@ async def test_a_stack_from_up_to_down(stack: Stack, capsys: pytest.CaptureFixtu
         await running.load(stack.file).check()
     await run("down", stack)
     assert {state for _, state in await stack.status()} == {"down"}
+
+
+def alike(page: str) -> str:
+    """The page without what differs from run to run: times, trace ids, and the length of a time without a fraction."""
+    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|[0-9a-f]{32}|(?<=Date: ).*|(?<=Content-Length: ).*", "…", page)
 
 
 async def run(command: str, stack: Stack) -> None:

@@ -97,7 +97,7 @@ async def test_whoever_waits_is_answered_when_the_process_stops(
 async def test_one_more_than_may_wait_is_told_to_come_again(
     orders_api: Api, monkeypatch: pytest.MonkeyPatch, vhost: Vhost
 ) -> None:
-    monkeypatch.setattr("orders.watch._MOST", 1)
+    monkeypatch.setattr("orders.watch._MAX_WAITING", 1)
     await orders_api.post("/orders", ORDER)
     task = await waiting(orders_api)
 

@@ -27,7 +27,7 @@ from shared.web.server import application
 # Shorter than the wait of a client of `POST /orders`, so that time is left for the write.
 _PRODUCT_TIMEOUTS = ClientTimeouts(total=2.0, connect=0.5, read=2.0)
 
-_POLL = 1.0
+_POLL_SECONDS = 1.0
 
 WATCH = web.AppKey("watch", Watch)
 
@@ -54,7 +54,7 @@ def create_app(settings: Settings) -> web.Application:
             bus.consume(ORDERS_STOCK, partial(apply_verdicts, orders))
             bus.consume(ORDERS_PRODUCTS, partial(forget_products, products))
             tasks.start("sweeper", repeat("sweeper", sweeper.interval, sweeper.sweep))
-            tasks.start("order watch", repeat("order watch", _POLL, watch.poll))
+            tasks.start("order watch", repeat("order watch", _POLL_SECONDS, watch.poll))
             tasks.start("purge of keys", repeat("purge of keys", PURGE_SECONDS, partial(purge, database, FORGET_KEYS)))
             app[HEALTH].add("database", database.is_up, required=True)
             app[HEALTH].add("broker", bus.is_up, required=False)

@@ -27,7 +27,7 @@ _ORDER_QUERY = OrderQuery()
 _ORDERS_QUERY = OrdersQuery()
 _PAGE = PageQuery()
 _NO_QUERY = NoQuery()
-_HEARTBEAT = 15.0
+_HEARTBEAT_SECONDS = 15.0
 
 
 @ROUTES.post("/orders")
@@ -72,7 +72,7 @@ async def stream_history(request: web.Request) -> web.StreamResponse:
     """Answers 204 if no entry can come any more, so that the client does not reconnect."""
     read_query(request, _NO_QUERY)
     order_id, seen = read_path(request)["id"], read_last_event_id(request)
-    async with aclosing(request.app[ORDERS].follow(order_id, seen, _HEARTBEAT)) as updates:
+    async with aclosing(request.app[ORDERS].follow(order_id, seen, _HEARTBEAT_SECONDS)) as updates:
         first = await anext(updates, None)
         if first is None:
             return web.Response(status=204)

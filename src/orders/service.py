@@ -25,7 +25,7 @@ from shared.messaging.outbox import Relay
 from shared.pagination import MAX_ID, Page
 from shared.tracing import Trace
 
-# Seconds: the limit of a batch of verdicts, and the least time between the starts of two shared writes.
+# In seconds: the limit for a batch of verdicts, and the least time between the starts of two shared writes.
 _APPLY_LIMIT = 10.0
 _WRITE_SPACING = 0.01
 
@@ -39,7 +39,7 @@ class Placed:
 
 
 class Orders:
-    """Places, cancels, decides and shows orders. Those that arrive while one write runs share the next."""
+    """Places, cancels and shows orders, and applies verdicts. Orders that arrive while a write runs share the next."""
 
     def __init__(self, database: Database, cache: Cache, relay: Relay, products: Products, watch: Watch) -> None:
         self._database = database
@@ -77,7 +77,7 @@ class Orders:
 
     async def apply(self, verdicts: Sequence[Verdict]) -> list[str]:
         """Returns the new status of each order that was pending until now."""
-        # Drops the keys of all verdicts: an earlier attempt may have committed some of them without dropping theirs.
+        # The keys of all verdicts are dropped: an earlier attempt may have committed some and not dropped theirs.
         keys = {_cache_key(verdict.product_id) for verdict in verdicts}
         async with self._cache.dropping(keys), self._database.connection(_APPLY_LIMIT) as connection:
             statuses = await repository.apply(connection, first_verdicts(verdicts))
@@ -171,10 +171,9 @@ class Orders:
         if order:
             return Placed(order)
         # Another process has placed an order under this key since `place` looked for one.
-        earlier = await self._replay(key) if key else None
-        if earlier is None:
-            raise AppError(Code.CONFLICT, "A request with this Idempotency-Key is in progress", retry_after=1)
-        return earlier
+        if key and (earlier := await self._replay(key)):
+            return earlier
+        raise AppError(Code.CONFLICT, "A request with this Idempotency-Key is in progress", retry_after=1)
 
     async def _replay(self, key: Key) -> Placed | None:
         async with self._database.connection() as connection:

@@ -21,7 +21,7 @@ from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
 from shared.pagination import Page
 
-# Seconds for a batch of claims and releases.
+# The limit for a batch of claims and releases, in seconds.
 _SETTLE_LIMIT = 10.0
 
 
@@ -153,7 +153,7 @@ class Stock:
             return await self._settle(requests)
 
     async def _settle(self, requests: Sequence[Claim | Release]) -> Settlement:
-        # Drops the keys of all requests: an earlier attempt may have committed without dropping them.
+        # The keys of all requests are dropped: an earlier attempt may have committed some and not dropped theirs.
         keys = {_cache_key(request.product_id) for request in requests}
         async with self._cache.dropping(keys), self._database.transaction(_SETTLE_LIMIT) as connection:
             # The lock comes first, so that the reservations show what any other process has decided on these orders.

@@ -41,7 +41,7 @@ async def test_an_order_that_is_final_is_answered_at_once(orders_api: Api, vhost
 async def test_whoever_waits_is_answered_as_soon_as_the_order_is_final(
     orders_settings: Settings, vhost: Vhost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.app._POLL", 60.0)
+    monkeypatch.setattr("orders.app._POLL_SECONDS", 60.0)
     await vhost.declare()
     async with start_orders(orders_settings) as api:
         for _ in range(2):

@@ -10,14 +10,6 @@ from shared.idempotency import Key
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
-    """The part of a product that an order needs."""
-
-    id: int
-    price: Decimal
-
-
-@dataclass(frozen=True, slots=True)
 class Order:
     id: int
     product_id: int
@@ -75,15 +67,6 @@ class HistoryEntry:
     reason: str | None
     trace_id: str | None
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class PendingOrder:
-    """An order that has waited `age` seconds for its verdict."""
-
-    id: int
-    trace_id: str
-    age: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from functools import partial
 
 import orjson
 
-from orders.domain import Product
 from shared.cache import Cache
 from shared.errors import AppError, Code
 from shared.web.client import Reply, ServiceClient
@@ -22,13 +21,10 @@ class Products:
         self._cache = cache
         self._upstream = upstream
 
-    async def find(self, product_id: int) -> Product | None:
+    async def price(self, product_id: int) -> Decimal | None:
         """None if there is no such product. Raises AppError UNAVAILABLE if neither cache nor service answers."""
         content = await self._cache.get(_cache_key(product_id), partial(self._fetch, product_id))
-        if content is None:
-            return None
-        product = orjson.loads(content)
-        return Product(product["id"], Decimal(product["price"]))
+        return Decimal(orjson.loads(content)["price"]) if content else None
 
     async def forget(self, product_ids: Collection[int]) -> None:
         await self._cache.drop([_cache_key(product_id) for product_id in product_ids])

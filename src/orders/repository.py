@@ -6,7 +6,7 @@ A change of several tables is one statement, so one round trip, and it writes it
 from collections.abc import Sequence
 from datetime import datetime
 
-from orders.domain import Draft, HistoryEntry, Order, PendingOrder, Verdict
+from orders.domain import Draft, HistoryEntry, Order, Verdict
 from shared.db import Connection, columns
 from shared.idempotency import Key
 
@@ -126,23 +126,17 @@ async def find_by_key(connection: Connection, key: Key) -> Order | None:
 
 # Expired keys leave their orders, at most $1 of them at a time (`shared.db.purge`).
 FORGET_KEYS = """
-UPDATE orders
-SET idempotency_key = NULL, request_hash = NULL
+UPDATE orders SET idempotency_key = NULL, request_hash = NULL
 WHERE id IN (
-    SELECT id
-    FROM orders
+    SELECT id FROM orders
     WHERE idempotency_key IS NOT NULL AND created_at < now() - interval '24 hours'
-    ORDER BY created_at
-    LIMIT $1
-    FOR UPDATE SKIP LOCKED
+    ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 """
 
 # The order of the statuses, not of the times: a clock may be set back.
 GET_HISTORY = """
-SELECT status, reason, trace_id, created_at
-FROM order_history
-WHERE order_id = $1
+SELECT status, reason, trace_id, created_at FROM order_history WHERE order_id = $1
 ORDER BY array_position(ARRAY['pending', 'done', 'rejected', 'cancelled'], status)
 """
 
@@ -198,16 +192,14 @@ async def database_now(connection: Connection) -> datetime:
 # walks orders_status
 LIST_PENDING = """
 SELECT id, trace_id, extract(epoch FROM $3::timestamptz - created_at)::float8 AS age
-FROM orders
-WHERE status = 'pending' AND id > $1
-ORDER BY id
-LIMIT $2
+FROM orders WHERE status = 'pending' AND id > $1 ORDER BY id LIMIT $2
 """
 
 
-async def pending(connection: Connection, now: datetime, above_id: int, rows: int) -> list[PendingOrder]:
-    """Oldest first."""
-    return [PendingOrder(**row) for row in await connection.fetch(LIST_PENDING, above_id, rows, now)]
+async def pending(connection: Connection, now: datetime, above_id: int, rows: int) -> list[tuple[int, str, float]]:
+    """Id, trace id and age in seconds of pending orders, oldest first."""
+    found = await connection.fetch(LIST_PENDING, above_id, rows, now)
+    return [(row["id"], row["trace_id"], row["age"]) for row in found]
 
 
 # Orders whose age since the cancellation passed $1 seconds, or that times a power of two up to a day, in the last $2

@@ -161,13 +161,12 @@ class Orders:
     async def _place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
         if self._relay.full:
             raise AppError(Code.UNAVAILABLE, "Too many orders wait to be processed", retry_after=10)
-        product = await self._products.find(product_id)
-        if product is None:
+        price = await self._products.price(product_id)
+        if price is None:
             detail = Detail("productId", "There is no such product.")
             raise AppError(Code.NOT_FOUND, f"There is no product {product_id}", details=[detail])
         trace = _trace()
-        draft = Draft(product.id, quantity, product.price, trace.trace_id, trace.traceparent, key)
-        order = await self._writes.submit(draft)
+        order = await self._writes.submit(Draft(product_id, quantity, price, trace.trace_id, trace.traceparent, key))
         if order:
             return Placed(order)
         # Another process has placed an order under this key since `place` looked for one.

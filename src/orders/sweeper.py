@@ -32,7 +32,7 @@ class Sweeper:
     def __init__(
         self, database: Database, relay: Relay, stuck_after: float, is_up: Callable[[], Awaitable[bool]]
     ) -> None:
-        """While `is_up` says that events cannot leave, none is lost: they wait in the outbox."""
+        """`is_up` says whether events can leave. While they cannot, none is lost: they wait in the outbox."""
         self._database = database
         self._relay = relay
         self._stuck_after = stuck_after
@@ -42,6 +42,7 @@ class Sweeper:
         self.interval = min(15.0, stuck_after / 4)
 
     async def sweep(self) -> None:
+        """Announces the orders that came due since the last sweep."""
         if not await self._is_up():
             return
         async with self._database.connection() as connection:
@@ -58,14 +59,14 @@ class Sweeper:
         while seen < _MAX_ORDERS:
             async with self._database.connection() as connection:
                 pending = await repository.pending(connection, now, last_id, _PAGE)
-            due = [(order.id, order.trace_id) for order in pending if is_due(order.age, since, self._stuck_after)]
+            due = [(order_id, trace) for order_id, trace, age in pending if is_due(age, since, self._stuck_after)]
             if due:
                 await self._announce(due)
                 log.warning("stuck orders announced again", orders=len(due), trace_ids=[trace for _, trace in due])
             seen += len(pending)
             if len(pending) < _PAGE:
                 break
-            last_id = pending[-1].id
+            last_id, *_ = pending[-1]
 
     async def _sweep_cancelled(self, now: datetime, since: float) -> None:
         async with self._database.connection() as connection:

@@ -107,10 +107,7 @@ async def page(connection: Connection, below_id: int, rows: int) -> list[Product
 # walks stock_movements_pkey
 LIST_MOVEMENTS = """
 SELECT id, kind, delta, order_id, reason, created_at
-FROM stock_movements
-WHERE product_id = $3 AND id < $1
-ORDER BY id DESC
-LIMIT $2
+FROM stock_movements WHERE product_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2
 """
 
 
@@ -130,8 +127,7 @@ async def lock_stock(connection: Connection, product_ids: Sequence[int]) -> dict
 
 GET_RESERVATIONS = """
 SELECT order_id, product_id, quantity, outcome, reason
-FROM reservations
-WHERE order_id = ANY ($1::bigint[])
+FROM reservations WHERE order_id = ANY ($1::bigint[])
 """
 
 
@@ -218,12 +214,9 @@ async def keep_answer(connection: Connection, key: Key, answer: bytes) -> None:
 FORGET_KEYS = """
 DELETE FROM idempotency_keys
 WHERE key IN (
-    SELECT key
-    FROM idempotency_keys
+    SELECT key FROM idempotency_keys
     WHERE created_at < now() - interval '24 hours'
-    ORDER BY created_at
-    LIMIT $1
-    FOR UPDATE SKIP LOCKED
+    ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 """
 

@@ -5,10 +5,8 @@ A change of several tables is one statement, so one round trip, and it writes it
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal
-from typing import Any
 
 import asyncpg
-import orjson
 
 from products.domain import Movement, Product
 from products.settlement import Reservation, Settlement
@@ -190,16 +188,13 @@ async def announce(connection: Connection, answers: Sequence[tuple[Reservation, 
     await connection.execute(ANNOUNCE, *made, [traceparent for _, traceparent in answers])
 
 
-async def first_answer(connection: Connection, key: Key) -> Any:
-    """The JSON that a request with this key was answered with, or None.
-
-    Raises AppError IDEMPOTENCY_MISMATCH if the key was used for another request.
-    """
+async def first_answer(connection: Connection, key: Key) -> bytes | None:
+    """JSON. Raises AppError IDEMPOTENCY_MISMATCH if the key was used for another request."""
     row = await connection.fetchrow("SELECT request_hash, answer FROM idempotency_keys WHERE key = $1", key.value)
     if row is None:
         return None
     key.check(row["request_hash"])
-    return orjson.loads(row["answer"])
+    return str(row["answer"]).encode()
 
 
 KEEP_ANSWER = "INSERT INTO idempotency_keys (key, request_hash, answer) VALUES ($1, $2, $3)"

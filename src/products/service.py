@@ -126,7 +126,7 @@ class Catalogue:
         keys = set() if product_id is None else {_cache_key(product_id)}
         async with self._cache.dropping(keys), self._database.transaction() as connection:
             if key and (answer := await repository.first_answer(connection, key)):
-                return Written(answer, replayed=True)
+                return Written(orjson.loads(answer), replayed=True)
             product = await write(connection)
             keys.add(_cache_key(product.id))
             view = product_view(product)

@@ -5,11 +5,10 @@ from functools import partial
 
 from aiohttp import web
 
-from orders.events import ProductEvents, StockEvents
-from orders.handlers import ORDERS
+from orders.events import apply_verdicts, forget_products
+from orders.handlers import ORDERS, ROUTES
 from orders.products import Products
-from orders.queries import FORGET_KEYS
-from orders.routes import ROUTES
+from orders.repository import FORGET_KEYS
 from orders.service import Orders
 from orders.settings import Settings
 from orders.sweeper import Sweeper
@@ -19,16 +18,16 @@ from shared.db import PURGE_SECONDS, open_database, purge
 from shared.messaging.bus import open_bus
 from shared.messaging.topology import ORDERS_PRODUCTS, ORDERS_STOCK
 from shared.tasks import BackgroundTasks, repeat
-from shared.web import middleware
+from shared.web import health, middleware
 from shared.web.client import ClientTimeouts, ServiceClient, client_session
 from shared.web.health import HEALTH, Health
 from shared.web.middleware import request_limits
 from shared.web.server import application
 
-# Less than what a client of `POST /orders` waits for, the write behind it included.
-_PRODUCT_LIMITS = ClientTimeouts(total=2.0, connect=0.5, read=2.0)
+# Shorter than the wait of a client of `POST /orders`, so that time is left for the write.
+_PRODUCT_TIMEOUTS = ClientTimeouts(total=2.0, connect=0.5, read=2.0)
 
-_POLL = 1.0
+_POLL_SECONDS = 1.0
 
 WATCH = web.AppKey("watch", Watch)
 
@@ -37,15 +36,14 @@ def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
     app = application(middleware.trace, middleware.errors, request_limits(settings.most_in_flight))
     app[HEALTH] = Health(tasks)
-    app.add_routes(ROUTES)
+    app.add_routes([*ROUTES, *health.ROUTES])
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
-        """Opened in this order, closed in reverse."""
-        health = app[HEALTH]
+        """Opens resources in this order and closes them in reverse."""
         async with (
             open_database(settings.database_url, "orders") as database,
             open_cache(settings.redis_url, tasks) as cache,
-            client_session(_PRODUCT_LIMITS) as session,
+            client_session(_PRODUCT_TIMEOUTS) as session,
             tasks,
             open_bus(settings.amqp_url, "orders", database, tasks) as bus,
         ):
@@ -53,22 +51,22 @@ def create_app(settings: Settings) -> web.Application:
             watch = app[WATCH] = Watch(database)
             orders = app[ORDERS] = Orders(database, cache, bus.relay, products, watch)
             sweeper = Sweeper(database, bus.relay, settings.stuck_order_seconds, bus.is_up)
-            bus.consume(ORDERS_STOCK, StockEvents(orders).handle)
-            bus.consume(ORDERS_PRODUCTS, ProductEvents(products).handle)
+            bus.consume(ORDERS_STOCK, partial(apply_verdicts, orders))
+            bus.consume(ORDERS_PRODUCTS, partial(forget_products, products))
             tasks.start("sweeper", repeat("sweeper", sweeper.interval, sweeper.sweep))
-            tasks.start("order watch", repeat("order watch", _POLL, watch.poll))
+            tasks.start("order watch", repeat("order watch", _POLL_SECONDS, watch.poll))
             tasks.start("purge of keys", repeat("purge of keys", PURGE_SECONDS, partial(purge, database, FORGET_KEYS)))
-            health.add("database", database.is_up, required=True)
-            health.add("broker", bus.is_up, required=False)
-            health.add("consumers", bus.consumes, required=True)
-            health.add("cache", cache.is_up, required=False)
+            app[HEALTH].add("database", database.is_up, required=True)
+            app[HEALTH].add("broker", bus.is_up, required=False)
+            app[HEALTH].add("consumers", bus.consumes, required=True)
+            app[HEALTH].add("cache", cache.is_up, required=False)
             yield
 
     app.cleanup_ctx.append(resources)
-    app.on_shutdown.append(_let_watchers_go)
+    app.on_shutdown.append(_release_waiting_requests)
     return app
 
 
-async def _let_watchers_go(app: web.Application) -> None:
-    """Before the server waits for its last requests, of which some may wait for an order."""
+async def _release_waiting_requests(app: web.Application) -> None:
+    """Runs before the server waits for its last requests, some of which may wait for an order."""
     app[WATCH].close()

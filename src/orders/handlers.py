@@ -1,4 +1,4 @@
-"""Parse, one call, envelope."""
+"""The routes of the order service. Each handler parses, makes one call and writes the envelope."""
 
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -7,8 +7,9 @@ import orjson
 import structlog
 from aiohttp import web
 
-from orders.domain import Entry, is_final
+from orders.domain import HistoryEntry
 from orders.service import Orders
+from orders.views import entry_view, order_view
 from shared.contracts.requests import CreateOrder, NoQuery, OrderQuery, OrdersQuery, PageQuery
 from shared.errors import AppError
 from shared.web import sse
@@ -18,6 +19,7 @@ from shared.web.responses import answer
 
 log = structlog.get_logger()
 
+ROUTES = web.RouteTableDef()
 ORDERS = web.AppKey("orders", Orders)
 
 _CREATE = CreateOrder()
@@ -25,70 +27,77 @@ _ORDER_QUERY = OrderQuery()
 _ORDERS_QUERY = OrdersQuery()
 _PAGE = PageQuery()
 _NO_QUERY = NoQuery()
-_HEARTBEAT = 15.0
+_HEARTBEAT_SECONDS = 15.0
 
 
+@ROUTES.post("/orders")
 async def create_order(request: web.Request) -> web.Response:
     read_query(request, _NO_QUERY)
     content = await read_json(request, _CREATE)
     placed = await request.app[ORDERS].place(**content, key=read_key(request, content))
     headers = {"Location": f"/orders/{placed.order.id}", **(REPLAYED if placed.replayed else {})}
-    return answer(request, placed.order.as_json(), status=201, headers=headers)
+    return answer(request, order_view(placed.order), status=201, headers=headers)
 
 
-async def cancel_order(request: web.Request) -> web.Response:
-    read_query(request, _NO_QUERY)
-    order = await request.app[ORDERS].cancel(read_path(request)["id"])
-    return answer(request, order.as_json())
+@ROUTES.get("/orders")
+async def list_orders(request: web.Request) -> web.Response:
+    orders, page = await request.app[ORDERS].page(**read_query(request, _ORDERS_QUERY))
+    return answer(request, [order_view(order) for order in orders], page=page)
 
 
+@ROUTES.get("/orders/{id}")
 async def get_order(request: web.Request) -> web.Response:
     order_id, wait = read_path(request)["id"], read_query(request, _ORDER_QUERY)["wait"]
     orders = request.app[ORDERS]
     order = await (orders.get_when_final(order_id, wait) if wait else orders.get(order_id))
-    return answer(request, order.as_json())
+    return answer(request, order_view(order))
 
 
+@ROUTES.post("/orders/{id}/cancel")
+async def cancel_order(request: web.Request) -> web.Response:
+    read_query(request, _NO_QUERY)
+    order = await request.app[ORDERS].cancel(read_path(request)["id"])
+    return answer(request, order_view(order))
+
+
+@ROUTES.get("/orders/{id}/history")
 async def list_history(request: web.Request) -> web.Response:
     read_query(request, _NO_QUERY)
     entries = await request.app[ORDERS].history(read_path(request)["id"])
-    return answer(request, [entry.as_json() for entry in entries])
+    return answer(request, [entry_view(entry) for entry in entries])
 
 
+@ROUTES.get("/orders/{id}/events", allow_head=False)
 async def stream_history(request: web.Request) -> web.StreamResponse:
-    """Each entry of the history as an event with its position as the id; 204 tells a client to come no more."""
+    """Answers 204 if no entry can come any more, so that the client does not reconnect."""
     read_query(request, _NO_QUERY)
-    order_id, sent = read_path(request)["id"], read_last_event_id(request)
-    async with aclosing(request.app[ORDERS].follow(order_id, _HEARTBEAT)) as histories:
-        entries = await anext(histories)
-        if is_final(entries) and sent >= len(entries):
+    order_id, seen = read_path(request)["id"], read_last_event_id(request)
+    async with aclosing(request.app[ORDERS].follow(order_id, seen, _HEARTBEAT_SECONDS)) as updates:
+        first = await anext(updates, None)
+        if first is None:
             return web.Response(status=204)
         response = sse.stream()
         await response.prepare(request)
         try:
-            await response.write(_frames(entries, sent) or sse.HEARTBEAT)
-            async for later in histories:
-                sent, entries = max(sent, len(entries)), later
-                await response.write(_frames(entries, sent) or sse.HEARTBEAT)
-        except (AppError, OSError) as error:
-            # The client has gone, or the database has: it comes back with the id of the last event that it got.
+            await response.write(_frames(first))
+            async for entries in updates:
+                await response.write(_frames(entries))
+        except (AppError, OSError) as error:  # the client reconnects with the id of the last event that it got
             log.info("stream ended early", order_id=order_id, error=repr(error))
         return response
 
 
-def _frames(entries: Sequence[Entry], sent: int) -> bytes:
-    return b"".join(
-        sse.frame(position, "status", orjson.dumps(entry.as_json(), option=orjson.OPT_UTC_Z))
-        for position, entry in enumerate(entries[sent:], sent + 1)
-    )
-
-
-async def list_orders(request: web.Request) -> web.Response:
-    orders, page = await request.app[ORDERS].page(**read_query(request, _ORDERS_QUERY))
-    return answer(request, [order.as_json() for order in orders], page=page)
-
-
+@ROUTES.get("/orders/product/{productId}")
 async def list_orders_of_product(request: web.Request) -> web.Response:
     product_id = read_path(request)["product_id"]
     orders, page = await request.app[ORDERS].page_of_product(product_id, **read_query(request, _PAGE))
-    return answer(request, orjson.Fragment(orders), page=page)
+    return answer(request, orders, page=page)
+
+
+def _frames(entries: Sequence[tuple[int, HistoryEntry]]) -> bytes:
+    """An event for each entry, with its position as the id; a heartbeat if there is none."""
+    frames = [
+        sse.frame(position, "status", orjson.dumps(entry_view(entry), option=orjson.OPT_UTC_Z))
+        for position, entry in entries
+    ]
+    return b"".join(frames) or sse.HEARTBEAT

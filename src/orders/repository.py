@@ -1,101 +1,165 @@
-"""Rows of orders-db; every function takes the connection, and its caller owns the transaction."""
+"""The rows of orders-db. Each function takes a connection; its caller owns the transaction.
+
+A change of several tables is one statement, so one round trip, and it writes its event into the outbox.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
 
-from orders import queries
-from orders.domain import Change, Draft, Entry, Order, Pending, Verdict
-from shared.db import Connection
+from orders.domain import Draft, HistoryEntry, Order, Verdict
+from shared.db import Connection, columns
 from shared.idempotency import Key
 
+_COLUMNS = "id, product_id, quantity, unit_price, total_price, status, reason, trace_id, created_at, updated_at"
+_SELECT = f"SELECT {_COLUMNS} FROM orders"
 
-async def place(connection: Connection, drafts: Sequence[Draft]) -> list[tuple[int | None, datetime]]:
+# $1 to $7 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
+# An order whose key is taken is not placed. Keys are written in sorted order, so that two batches with common keys
+# never wait for each other in a circle.
+PLACE = """
+WITH draft AS MATERIALIZED (
+    SELECT nextval('orders_id_seq') AS id, d.*
+    FROM unnest($1::bigint[], $2::integer[], $3::numeric[], $4::text[], $5::text[], $6::text[], $7::bytea[])
+        WITH ORDINALITY
+        AS d (product_id, quantity, unit_price, trace_id, traceparent, idempotency_key, request_hash, position)
+), placed AS (
+    INSERT INTO orders (id, product_id, quantity, unit_price, total_price, trace_id, idempotency_key, request_hash)
+    SELECT id, product_id, quantity, unit_price, unit_price * quantity, trace_id, idempotency_key, request_hash
+    FROM draft
+    ORDER BY idempotency_key NULLS FIRST, position
+    ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    RETURNING id, trace_id
+), noted AS (
+    INSERT INTO order_history (order_id, status, trace_id)
+    SELECT id, 'pending', trace_id FROM placed
+), announced AS (
+    INSERT INTO outbox (type, payload, traceparent)
+    SELECT 'order.created',
+           json_build_object('orderId', id, 'productId', product_id, 'quantity', quantity),
+           traceparent
+    FROM placed JOIN draft USING (id)
+)
+SELECT placed.id, now() AS at FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
+"""
+
+
+async def place(connection: Connection, drafts: Sequence[Draft]) -> list[Order | None]:
     """Writes orders, their history and the events `order.created`.
 
-    The id and the time of each, in order; no id for one whose key another order has.
+    Returns one element for each draft, in order: None if another order has its key.
     """
     rows = await connection.fetch(
-        queries.PLACE_ORDERS,
-        [draft.product_id for draft in drafts],
-        [draft.quantity for draft in drafts],
-        [draft.unit_price for draft in drafts],
-        [draft.trace_id for draft in drafts],
-        [draft.traceparent for draft in drafts],
+        PLACE,
+        *columns(drafts, "product_id", "quantity", "unit_price", "trace_id", "traceparent"),
         [draft.key.value if draft.key else None for draft in drafts],
         [draft.key.request_hash if draft.key else None for draft in drafts],
     )
-    return [(order_id, at) for order_id, at in rows]
+    return [draft.placed(row["id"], row["at"]) if row["id"] else None for draft, row in zip(drafts, rows, strict=True)]
 
 
-async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> list[Change]:
-    """Those of them that were pending."""
-    rows = await connection.fetch(
-        queries.APPLY_VERDICTS,
-        [verdict.order_id for verdict in verdicts],
-        [verdict.status for verdict in verdicts],
-        [verdict.reason for verdict in verdicts],
-        [verdict.trace_id for verdict in verdicts],
-    )
-    return [Change(*row) for row in rows]
+# A final status stays: a late or repeated verdict changes nothing.
+APPLY = """
+WITH verdict AS (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[])
+        AS v (order_id, status, reason, trace_id)
+), changed AS (
+    UPDATE orders
+    SET status = verdict.status, reason = verdict.reason, updated_at = now()
+    FROM verdict
+    WHERE orders.id = verdict.order_id AND orders.status = 'pending'
+    RETURNING orders.id, orders.status, orders.reason, verdict.trace_id
+), noted AS (
+    INSERT INTO order_history (order_id, status, reason, trace_id)
+    SELECT id, status, reason, trace_id FROM changed
+)
+SELECT id, status FROM changed
+"""
+
+
+async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> dict[int, str]:
+    """Returns the new status of each order that was pending, by its id."""
+    rows = await connection.fetch(APPLY, *columns(verdicts, "order_id", "status", "reason", "trace_id"))
+    return {row["id"]: row["status"] for row in rows}
+
+
+CANCEL = f"""
+WITH changed AS (
+    UPDATE orders
+    SET status = 'cancelled', reason = NULL, updated_at = now()
+    WHERE id = $1 AND status IN ('pending', 'done')
+    RETURNING {_COLUMNS}
+), noted AS (
+    INSERT INTO order_history (order_id, status, trace_id)
+    SELECT id, status, $2 FROM changed
+), announced AS (
+    INSERT INTO outbox (type, payload, traceparent)
+    SELECT 'order.cancelled', json_build_object('orderId', id, 'productId', product_id, 'quantity', quantity), $3::text
+    FROM changed
+)
+SELECT * FROM changed
+"""
 
 
 async def cancel(connection: Connection, order_id: int, trace_id: str, traceparent: str) -> Order | None:
     """Writes the order, its history and the event `order.cancelled`; None if its status does not allow it."""
-    row = await connection.fetchrow(queries.CANCEL_ORDER, order_id, trace_id, traceparent)
-    return None if row is None else Order(*row)
+    row = await connection.fetchrow(CANCEL, order_id, trace_id, traceparent)
+    return Order(**row) if row else None
 
 
 async def get(connection: Connection, order_id: int) -> Order | None:
-    row = await connection.fetchrow(queries.GET_ORDER, order_id)
-    return None if row is None else Order(*row)
+    row = await connection.fetchrow(f"{_SELECT} WHERE id = $1", order_id)
+    return Order(**row) if row else None
 
 
-async def find(connection: Connection, key: Key) -> Order | None:
+FIND_BY_KEY = f"SELECT request_hash, {_COLUMNS} FROM orders WHERE idempotency_key = $1"
+
+
+async def find_by_key(connection: Connection, key: Key) -> Order | None:
     """Raises AppError IDEMPOTENCY_MISMATCH if the key was used for another request."""
-    row = await connection.fetchrow(queries.FIND_BY_KEY, key.value)
+    row = await connection.fetchrow(FIND_BY_KEY, key.value)
     if row is None:
         return None
-    request_hash, *columns = row
-    key.check(request_hash)
-    return Order(*columns)
+    order = dict(row)
+    key.check(order.pop("request_hash"))
+    return Order(**order)
 
 
-async def history(connection: Connection, order_id: int) -> list[Entry]:
+# Expired keys leave their orders, at most $1 of them at a time (`shared.db.purge`).
+FORGET_KEYS = """
+UPDATE orders SET idempotency_key = NULL, request_hash = NULL
+WHERE id IN (
+    SELECT id FROM orders
+    WHERE idempotency_key IS NOT NULL AND created_at < now() - interval '24 hours'
+    ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+"""
+
+# The order of the statuses, not of the times: a clock may be set back.
+GET_HISTORY = """
+SELECT status, reason, trace_id, created_at FROM order_history WHERE order_id = $1
+ORDER BY array_position(ARRAY['pending', 'done', 'rejected', 'cancelled'], status)
+"""
+
+
+async def history(connection: Connection, order_id: int) -> list[HistoryEntry]:
     """Oldest first."""
-    return [Entry(*row) for row in await connection.fetch(queries.GET_HISTORY, order_id)]
+    return [HistoryEntry(**row) for row in await connection.fetch(GET_HISTORY, order_id)]
 
 
-async def final(connection: Connection, order_ids: Sequence[int]) -> list[int]:
-    """Those that are not pending."""
-    return [row["id"] for row in await connection.fetch(queries.FIND_FINAL, order_ids)]
-
-
-async def clock(connection: Connection) -> datetime:
-    """That of the database, by which all times in it were set."""
-    now: datetime = await connection.fetchval(queries.CLOCK)
-    return now
-
-
-async def pending(connection: Connection, now: datetime, above_id: int, rows: int) -> list[Pending]:
-    """Oldest first."""
-    return [Pending(*row) for row in await connection.fetch(queries.LIST_PENDING, above_id, rows, now)]
-
-
-async def cancelled(
-    connection: Connection, now: datetime, age: float, since: float, rows: int
-) -> list[tuple[int, str]]:
-    """Id and trace id where the time since passed that age, or a doubling of it, in the last `since` seconds."""
-    found = await connection.fetch(queries.LIST_CANCELLED, age, since, now, rows)
-    return [(row["id"], row["trace_id"]) for row in found]
-
-
-async def announce_again(connection: Connection, orders: Sequence[tuple[int, str]]) -> None:
-    """Writes `order.created` or `order.cancelled` for those that still are; each comes with its traceparent."""
-    await connection.execute(
-        queries.ANNOUNCE_AGAIN,
-        [order_id for order_id, _ in orders],
-        [traceparent for _, traceparent in orders],
-    )
+# Each statement walks the index named, whatever share of the table it filters. Rows are compared as the index orders
+# them, because for `status = $3 … ORDER BY id` the planner may walk all orders and filter.
+# walks orders_pkey
+LIST = f"{_SELECT} WHERE id < $1 ORDER BY id DESC LIMIT $2"
+# walks orders_status
+LIST_BY_STATUS = f"{_SELECT} WHERE status >= $3 AND (status, id) < ($3, $1) ORDER BY status DESC, id DESC LIMIT $2"
+# walks orders_product
+LIST_BY_PRODUCT = f"""
+{_SELECT} WHERE product_id >= $3 AND (product_id, id) < ($3, $1) ORDER BY product_id DESC, id DESC LIMIT $2
+"""
+# walks orders_product_status
+LIST_BY_PRODUCT_AND_STATUS = f"""
+{_SELECT} WHERE product_id = $3 AND status >= $4 AND (status, id) < ($4, $1) ORDER BY status DESC, id DESC LIMIT $2
+"""
 
 
 async def page(
@@ -103,11 +167,74 @@ async def page(
 ) -> list[Order]:
     """Newest first."""
     if product_id is None and status is None:
-        found = await connection.fetch(queries.LIST_ORDERS, below_id, rows)
+        found = await connection.fetch(LIST, below_id, rows)
     elif product_id is None:
-        found = await connection.fetch(queries.LIST_BY_STATUS, below_id, rows, status)
+        found = await connection.fetch(LIST_BY_STATUS, below_id, rows, status)
     elif status is None:
-        found = await connection.fetch(queries.LIST_BY_PRODUCT, below_id, rows, product_id)
+        found = await connection.fetch(LIST_BY_PRODUCT, below_id, rows, product_id)
     else:
-        found = await connection.fetch(queries.LIST_BY_PRODUCT_AND_STATUS, below_id, rows, product_id, status)
-    return [Order(*row) for row in found]
+        found = await connection.fetch(LIST_BY_PRODUCT_AND_STATUS, below_id, rows, product_id, status)
+    return [Order(**row) for row in found]
+
+
+async def decided_ids(connection: Connection, order_ids: Sequence[int]) -> list[int]:
+    """Those of the orders that are not pending."""
+    statement = "SELECT id FROM orders WHERE id = ANY ($1::bigint[]) AND status <> 'pending'"
+    return [row["id"] for row in await connection.fetch(statement, order_ids)]
+
+
+async def database_now(connection: Connection) -> datetime:
+    """The time by the database's clock, which has set all times in its rows."""
+    now: datetime = await connection.fetchval("SELECT now()")
+    return now
+
+
+# walks orders_status
+LIST_PENDING = """
+SELECT id, trace_id, extract(epoch FROM $3::timestamptz - created_at)::float8 AS age
+FROM orders WHERE status = 'pending' AND id > $1 ORDER BY id LIMIT $2
+"""
+
+
+async def pending(connection: Connection, now: datetime, above_id: int, rows: int) -> list[tuple[int, str, float]]:
+    """Id, trace id and age in seconds of pending orders, oldest first."""
+    found = await connection.fetch(LIST_PENDING, above_id, rows, now)
+    return [(row["id"], row["trace_id"], row["age"]) for row in found]
+
+
+# Orders whose age since the cancellation passed $1 seconds, or that times a power of two up to a day, in the last $2
+# seconds. It walks a range of orders_cancelled for each power.
+LIST_CANCELLED = """
+SELECT DISTINCT id, trace_id
+FROM generate_series(0, greatest(0, floor(log(2, (86400 / $1::float8)::numeric)))::integer) AS doubling
+JOIN orders ON status = 'cancelled'
+    AND updated_at <= $3::timestamptz - $1::float8 * 2 ^ doubling * interval '1 second'
+    AND updated_at > $3::timestamptz - ($1::float8 * 2 ^ doubling + $2::float8) * interval '1 second'
+ORDER BY id
+LIMIT $4
+"""
+
+
+async def cancelled(
+    connection: Connection, now: datetime, age: float, since: float, rows: int
+) -> list[tuple[int, str]]:
+    """Id and trace id of the orders whose age passed `age`, or a doubling of it, in the last `since` seconds."""
+    found = await connection.fetch(LIST_CANCELLED, age, since, now, rows)
+    return [(row["id"], row["trace_id"]) for row in found]
+
+
+# The event follows from what an order is now, not from what it was when it was found.
+ANNOUNCE_AGAIN = """
+INSERT INTO outbox (type, payload, traceparent)
+SELECT CASE status WHEN 'pending' THEN 'order.created' ELSE 'order.cancelled' END,
+       json_build_object('orderId', orders.id, 'productId', product_id, 'quantity', quantity),
+       traceparent
+FROM unnest($1::bigint[], $2::text[]) AS stuck (order_id, traceparent)
+JOIN orders ON orders.id = stuck.order_id AND orders.status IN ('pending', 'cancelled')
+"""
+
+
+async def announce_again(connection: Connection, orders: Sequence[tuple[int, str]]) -> None:
+    """Writes `order.created` or `order.cancelled` for each order, which comes with its traceparent."""
+    order_ids = [order_id for order_id, _ in orders]
+    await connection.execute(ANNOUNCE_AGAIN, order_ids, [traceparent for _, traceparent in orders])

@@ -1,15 +1,17 @@
-"""The use cases of the order service; each owns its transaction."""
+"""The use cases of the order service. Each owns its transaction."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from orders import repository
-from orders.domain import Draft, Entry, Order, Verdict, first_verdicts, is_final, placed
+from orders.domain import Draft, HistoryEntry, Order, Verdict, first_verdicts, is_final
 from orders.products import Products
+from orders.views import order_view
 from orders.watch import Watch
 from shared import pagination, tracing
 from shared.batching import Batcher
@@ -23,9 +25,9 @@ from shared.messaging.outbox import Relay
 from shared.pagination import MAX_ID, Page
 from shared.tracing import Trace
 
-_BATCH_LIMIT = 10.0
-_SPACING = 0.01
-_JSON = orjson.OPT_UTC_Z
+# In seconds: the limit for a batch of verdicts, and the least time between the starts of two shared writes.
+_APPLY_LIMIT = 10.0
+_WRITE_SPACING = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Placed:
 
 
 class Orders:
-    """Orders are written in batches: those that arrive while one transaction runs share the next."""
+    """Places, cancels and shows orders, and applies verdicts. Orders that arrive while a write runs share the next."""
 
     def __init__(self, database: Database, cache: Cache, relay: Relay, products: Products, watch: Watch) -> None:
         self._database = database
@@ -46,12 +48,12 @@ class Orders:
         self._products = products
         self._watch = watch
         self._in_progress = InProgress()
-        self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_SPACING)
+        self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_WRITE_SPACING)
 
     async def place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
-        """A pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE.
+        """Returns a pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE.
 
-        With a key also CONFLICT while a request with the same one is in progress, and IDEMPOTENCY_MISMATCH.
+        With a key it also raises CONFLICT while a request with the same key is in progress, and IDEMPOTENCY_MISMATCH.
         """
         if key is None:
             return await self._place(product_id, quantity)
@@ -59,7 +61,7 @@ class Orders:
             return await self._replay(key) or await self._place(product_id, quantity, key)
 
     async def cancel(self, order_id: int) -> Order:
-        """The cancelled order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT if it is rejected."""
+        """Returns the order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT if it is rejected."""
         trace = _trace()
         product_id = (await self.get(order_id)).product_id
         async with self._cache.dropping([_cache_key(product_id)]), self._database.connection() as connection:
@@ -74,13 +76,13 @@ class Orders:
         return order
 
     async def apply(self, verdicts: Sequence[Verdict]) -> list[str]:
-        """The new status of each order that was pending until now."""
-        # Of all of them: a try before this one may have changed what this one finds done.
+        """Returns the new status of each order that was pending until now."""
+        # The keys of all verdicts are dropped: an earlier attempt may have committed some and not dropped theirs.
         keys = {_cache_key(verdict.product_id) for verdict in verdicts}
-        async with self._cache.dropping(keys), self._database.connection(_BATCH_LIMIT) as connection:
-            changes = await repository.apply(connection, first_verdicts(verdicts))
-        self._watch.wake(change.order_id for change in changes)
-        return [change.status for change in changes]
+        async with self._cache.dropping(keys), self._database.connection(_APPLY_LIMIT) as connection:
+            statuses = await repository.apply(connection, first_verdicts(verdicts))
+        self._watch.wake(statuses)
+        return list(statuses.values())
 
     async def get(self, order_id: int) -> Order:
         """Raises AppError NOT_FOUND."""
@@ -91,21 +93,21 @@ class Orders:
         return order
 
     async def get_when_final(self, order_id: int, wait: float) -> Order:
-        """As `get`, after at most `wait` seconds if the order is pending."""
+        """Returns the order once it is final, or after `wait` seconds. Raises AppError NOT_FOUND, UNAVAILABLE."""
         deadline = asyncio.get_running_loop().time() + wait
-        with self._watch.on(order_id) as woken:
+        with self._watch.on(order_id) as changed:
             while True:
-                woken.clear()
+                changed.clear()
                 order = await self.get(order_id)
                 if order.is_final or self._watch.closed:
                     return order
                 try:
                     async with asyncio.timeout_at(deadline):
-                        await woken.wait()
+                        await changed.wait()
                 except TimeoutError:
                     return order
 
-    async def history(self, order_id: int) -> Sequence[Entry]:
+    async def history(self, order_id: int) -> Sequence[HistoryEntry]:
         """Oldest first. Raises AppError NOT_FOUND."""
         async with self._database.connection() as connection:
             entries = await repository.history(connection, order_id)
@@ -113,21 +115,27 @@ class Orders:
             raise _unknown(order_id)
         return entries
 
-    async def follow(self, order_id: int, heartbeat: float) -> AsyncGenerator[Sequence[Entry], None]:
-        """The history so far, again whenever there may be more of it and after `heartbeat` seconds without.
+    async def follow(
+        self, order_id: int, seen: int, heartbeat: float
+    ) -> AsyncGenerator[Sequence[tuple[int, HistoryEntry]], None]:
+        """Yields the entries after position `seen` with their positions, and then new ones as they come.
 
-        Ends when the order is final or the process stops. Raises AppError NOT_FOUND, UNAVAILABLE.
+        Yields an empty list after `heartbeat` seconds without a new one. Ends when the order is final, at once if it
+        is and has none after `seen`, and when the process stops. Raises AppError NOT_FOUND, UNAVAILABLE.
         """
-        with self._watch.on(order_id) as woken:
+        with self._watch.on(order_id) as changed:
             while True:
-                woken.clear()
-                entries = await self.history(order_id)
-                yield entries
-                if is_final(entries) or self._watch.closed:
+                changed.clear()
+                history = await self.history(order_id)
+                final = is_final(history)
+                if seen < len(history) or not final:
+                    yield list(enumerate(history, 1))[seen:]
+                if final or self._watch.closed:
                     return
+                seen = max(seen, len(history))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(heartbeat):
-                        await woken.wait()
+                        await changed.wait()
 
     async def page(
         self, limit: int, cursor: int, status: str | None = None, product_id: int | None = None
@@ -136,40 +144,39 @@ class Orders:
             rows = await repository.page(connection, cursor, limit + 1, status=status, product_id=product_id)
         return pagination.page_of(rows, limit)
 
-    async def page_of_product(self, product_id: int, limit: int, cursor: int) -> tuple[bytes, Page]:
-        """JSON array of orders; the first page of the default size comes from the cache."""
+    async def page_of_product(self, product_id: int, limit: int, cursor: int) -> tuple[list[dict[str, Any]], Page]:
+        """Returns views of orders. The first page of the default size comes from the cache."""
         if (limit, cursor) != (DEFAULT_PAGE, MAX_ID):
             orders, page = await self.page(limit, cursor, product_id=product_id)
-            return _array(orders), page
+            return [order_view(order) for order in orders], page
 
         async def load() -> bytes:
             orders, page = await self.page(limit, cursor, product_id=product_id)
-            return orjson.dumps({"next": page.next, "orders": orjson.Fragment(_array(orders))})
+            content = {"next": page.next, "orders": [order_view(order) for order in orders]}
+            return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
         content = orjson.loads(await self._cache.get(_cache_key(product_id), load) or b"{}")
-        return orjson.dumps(content["orders"]), Page(limit, content["next"])
+        return content["orders"], Page(limit, content["next"])
 
     async def _place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
         if self._relay.full:
             raise AppError(Code.UNAVAILABLE, "Too many orders wait to be processed", retry_after=10)
-        product = await self._products.find(product_id)
-        if product is None:
+        price = await self._products.price(product_id)
+        if price is None:
             detail = Detail("productId", "There is no such product.")
             raise AppError(Code.NOT_FOUND, f"There is no product {product_id}", details=[detail])
         trace = _trace()
-        draft = Draft(product.id, quantity, product.price, trace.trace_id, trace.traceparent, key)
-        order = await self._writes.submit(draft)
+        order = await self._writes.submit(Draft(product_id, quantity, price, trace.trace_id, trace.traceparent, key))
         if order:
             return Placed(order)
-        # Another process has placed one under this key since it was looked for.
-        earlier = await self._replay(key) if key else None
-        if earlier is None:
-            raise AppError(Code.CONFLICT, "A request with this Idempotency-Key is in progress", retry_after=1)
-        return earlier
+        # Another process has placed an order under this key since `place` looked for one.
+        if key and (earlier := await self._replay(key)):
+            return earlier
+        raise AppError(Code.CONFLICT, "A request with this Idempotency-Key is in progress", retry_after=1)
 
     async def _replay(self, key: Key) -> Placed | None:
         async with self._database.connection() as connection:
-            order = await repository.find(connection, key)
+            order = await repository.find_by_key(connection, key)
         return Placed(order.as_placed(), replayed=True) if order else None
 
     async def _write(self, drafts: list[Draft]) -> list[Order | None]:
@@ -177,14 +184,7 @@ class Orders:
         async with self._cache.dropping(keys), self._database.connection() as connection:
             stored = await repository.place(connection, drafts)
         self._relay.wake()
-        return [
-            placed(draft, order_id, at) if order_id else None
-            for draft, (order_id, at) in zip(drafts, stored, strict=True)
-        ]
-
-
-def _array(orders: Sequence[Order]) -> bytes:
-    return orjson.dumps([order.as_json() for order in orders], option=_JSON)
+        return stored
 
 
 def _trace() -> Trace:

@@ -1,19 +1,19 @@
-"""Wakes those who wait for an order: at once for a change in this process, every second for one in another."""
+"""Wakes requests that wait for an order: at once if this process changes it, within a second if another does."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from orders import repository
 from shared.db import Database
 from shared.errors import AppError, Code
 
-# Of the requests that the process takes on, so that the others are not kept out by those who wait.
-_MOST = 500
+# Less than the requests that the process handles at once, so that waiting ones leave room for others.
+_MAX_WAITING = 500
 
 
 class Watch:
-    """`closed` once the process stops: whoever waits then answers with what is known."""
+    """`closed` once the process stops: requests that wait then answer with what is known."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -23,32 +23,31 @@ class Watch:
 
     @contextmanager
     def on(self, order_id: int) -> Iterator[asyncio.Event]:
-        """Set whenever the order may have changed. Raises AppError UNAVAILABLE if too many wait."""
-        if self._count >= _MOST:
+        """An event that is set whenever the order may have changed. Raises AppError UNAVAILABLE if too many wait."""
+        if self._count >= _MAX_WAITING:
             raise AppError(Code.UNAVAILABLE, "Too many clients wait for orders")
-        woken = asyncio.Event()
+        changed = asyncio.Event()
         self._count += 1
-        self._waiting.setdefault(order_id, set()).add(woken)
+        self._waiting.setdefault(order_id, set()).add(changed)
         try:
-            yield woken
+            yield changed
         finally:
             self._count -= 1
-            self._waiting[order_id].discard(woken)
+            self._waiting[order_id].discard(changed)
             if not self._waiting[order_id]:
                 del self._waiting[order_id]
 
     def wake(self, order_ids: Iterable[int]) -> None:
-        """Call after the commit that changed the orders."""
+        """Must be called after the commit that changed the orders."""
         for order_id in order_ids:
-            for woken in self._waiting.get(order_id, ()):
-                woken.set()
+            for changed in self._waiting.get(order_id, ()):
+                changed.set()
 
     async def poll(self) -> None:
-        """Finds what another process has changed: with several replicas, the consumer may be in any of them."""
-        waiting: Sequence[int] = list(self._waiting)
-        if waiting:
+        """Finds orders that another replica has changed, because its consumer got the verdict."""
+        if self._waiting:
             async with self._database.connection() as connection:
-                self.wake(await repository.final(connection, waiting))
+                self.wake(await repository.decided_ids(connection, list(self._waiting)))
 
     def close(self) -> None:
         self.closed = True

@@ -5,10 +5,9 @@ from functools import partial
 
 from aiohttp import web
 
-from products.events import OrderEvents
-from products.handlers import CATALOGUE
-from products.queries import FORGET_KEYS
-from products.routes import ROUTES
+from products.events import settle_orders
+from products.handlers import CATALOGUE, ROUTES
+from products.repository import FORGET_KEYS
 from products.service import Catalogue, Stock
 from products.settings import Settings
 from shared.cache import open_cache
@@ -16,7 +15,7 @@ from shared.db import PURGE_SECONDS, open_database, purge
 from shared.messaging.bus import open_bus
 from shared.messaging.topology import PRODUCTS_ORDERS
 from shared.tasks import BackgroundTasks, repeat
-from shared.web import middleware
+from shared.web import health, middleware
 from shared.web.health import HEALTH, Health
 from shared.web.middleware import request_limits
 from shared.web.server import application
@@ -26,11 +25,10 @@ def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
     app = application(middleware.trace, middleware.errors, request_limits(settings.most_in_flight))
     app[HEALTH] = Health(tasks)
-    app.add_routes(ROUTES)
+    app.add_routes([*ROUTES, *health.ROUTES])
 
     async def resources(app: web.Application) -> AsyncIterator[None]:
-        """Opened in this order, closed in reverse."""
-        health = app[HEALTH]
+        """Opens resources in this order and closes them in reverse."""
         async with (
             open_database(settings.database_url, "products") as database,
             open_cache(settings.redis_url, tasks) as cache,
@@ -38,12 +36,12 @@ def create_app(settings: Settings) -> web.Application:
             open_bus(settings.amqp_url, "products", database, tasks) as bus,
         ):
             app[CATALOGUE] = Catalogue(database, cache, bus.relay)
-            bus.consume(PRODUCTS_ORDERS, OrderEvents(Stock(database, cache, bus.relay)).handle)
+            bus.consume(PRODUCTS_ORDERS, partial(settle_orders, Stock(database, cache, bus.relay)))
             tasks.start("purge of keys", repeat("purge of keys", PURGE_SECONDS, partial(purge, database, FORGET_KEYS)))
-            health.add("database", database.is_up, required=True)
-            health.add("broker", bus.is_up, required=False)
-            health.add("consumers", bus.consumes, required=True)
-            health.add("cache", cache.is_up, required=False)
+            app[HEALTH].add("database", database.is_up, required=True)
+            app[HEALTH].add("broker", bus.is_up, required=False)
+            app[HEALTH].add("consumers", bus.consumes, required=True)
+            app[HEALTH].add("cache", cache.is_up, required=False)
             yield
 
     app.cleanup_ctx.append(resources)

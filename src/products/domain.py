@@ -1,14 +1,13 @@
-"""Products and the movements of their stock, as the API shows them."""
+"""Products and the movements of their stock."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """`version` counts the changes of name and price, which is what two people can overwrite for each other."""
+    """`version` counts changes of name and price, which two clients could overwrite for each other; not of stock."""
 
     id: int
     name: str
@@ -18,22 +17,10 @@ class Product:
     created_at: datetime
     updated_at: datetime
 
-    def as_json(self) -> dict[str, Any]:
-        """What the API shows."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "price": f"{self.price:.2f}",
-            "qty": self.qty,
-            "version": self.version,
-            "createdAt": self.created_at,
-            "updatedAt": self.updated_at,
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """A change of a product's stock; `order_id` of one that an order made, `reason` of one that somebody made."""
+    """A change of a product's stock. It has an `order_id` if an order made it, a `reason` if a client made it."""
 
     id: int
     kind: str
@@ -41,14 +28,3 @@ class Movement:
     order_id: int | None
     reason: str | None
     created_at: datetime
-
-    def as_json(self) -> dict[str, Any]:
-        """What the API shows."""
-        return {
-            "id": self.id,
-            "kind": self.kind,
-            "delta": self.delta,
-            "orderId": self.order_id,
-            "reason": self.reason,
-            "createdAt": self.created_at,
-        }

@@ -1,4 +1,4 @@
-"""What the product service does with the events it consumes."""
+"""Handles the events that the product service consumes."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,12 @@ from shared.contracts.events import EventType
 from shared.messaging.consumer import Received
 
 
-class OrderEvents:
-    """The queue `products.orders`."""
-
-    def __init__(self, stock: Stock) -> None:
-        self._stock = stock
-
-    async def handle(self, batch: Sequence[Received]) -> Mapping[str, int]:
-        settlement = await self._stock.settle([_request(received) for received in batch])
-        answers = Counter[str](reservation.outcome for reservation, _ in settlement.answers)
-        answers["released"] = sum(move.kind == "release" for move in settlement.moves)
-        return +answers
+async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Mapping[str, int]:
+    """Handles the queue `products.orders`."""
+    settlement = await stock.settle([_request(received) for received in batch])
+    answers = Counter[str](reservation.outcome for reservation, _ in settlement.answers)
+    answers["released"] = sum(movement.kind == "release" for movement in settlement.movements)
+    return +answers
 
 
 def _request(received: Received) -> Claim | Release:

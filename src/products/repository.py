@@ -1,22 +1,58 @@
-"""Rows of products-db; every function takes the connection, and its caller owns the transaction."""
+"""The rows of products-db. Each function takes a connection; its caller owns the transaction.
+
+A change of several tables is one statement, so one round trip, and it writes its event into the outbox.
+"""
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal
 
 import asyncpg
 
-from products import queries
 from products.domain import Movement, Product
 from products.settlement import Reservation, Settlement
-from shared.contracts.events import Reason
 from shared.contracts.fields import MAX_STOCK
-from shared.db import Connection
+from shared.db import Connection, columns
 from shared.idempotency import Key
+
+_COLUMNS = "id, name, price, qty, version, created_at, updated_at"
+
+CREATE = f"""
+WITH created AS (
+    INSERT INTO products (name, price, qty)
+    VALUES ($1, $2, $3)
+    RETURNING {_COLUMNS}
+), moved AS (
+    INSERT INTO stock_movements (product_id, kind, delta)
+    SELECT id, 'initial', qty FROM created
+), announced AS (
+    INSERT INTO outbox (type, payload, traceparent)
+    SELECT 'product.created', json_build_object('productId', id, 'name', name, 'price', price::text), $4::text
+    FROM created
+)
+SELECT {_COLUMNS} FROM created
+"""
 
 
 async def create(connection: Connection, name: str, price: Decimal, qty: int, traceparent: str | None) -> Product:
     """Writes the product, its first stock movement and the event `product.created`."""
-    return Product(*await connection.fetchrow(queries.CREATE_PRODUCT, name, price, qty, traceparent) or ())
+    [row] = await connection.fetch(CREATE, name, price, qty, traceparent)
+    return Product(**row)
+
+
+# $4 holds the versions that the client allows, NULL for any.
+CHANGE = f"""
+WITH changed AS (
+    UPDATE products
+    SET name = coalesce($2, name), price = coalesce($3, price), version = version + 1, updated_at = now()
+    WHERE id = $1 AND ($4::bigint[] IS NULL OR version = ANY ($4::bigint[]))
+    RETURNING {_COLUMNS}
+), announced AS (
+    INSERT INTO outbox (type, payload, traceparent)
+    SELECT 'product.updated', json_build_object('productId', id, 'name', name, 'price', price::text), $5::text
+    FROM changed
+)
+SELECT {_COLUMNS} FROM changed
+"""
 
 
 async def change(
@@ -28,91 +64,157 @@ async def change(
     versions: Collection[int] | None,
     traceparent: str | None,
 ) -> Product | None:
-    """Writes the product and the event `product.updated`; None if there is none of these versions."""
+    """Writes the product and the event `product.updated`; None if it does not exist in one of the versions."""
     allowed = None if versions is None else list(versions)
-    row = await connection.fetchrow(queries.CHANGE_PRODUCT, product_id, name, price, allowed, traceparent)
-    return _product(row)
+    return _product(await connection.fetchrow(CHANGE, product_id, name, price, allowed, traceparent))
+
+
+# $4 is the upper limit of the stock. A product that is above it may still lose stock.
+ADJUST = f"""
+WITH changed AS (
+    UPDATE products
+    SET qty = qty + $2::integer, updated_at = now()
+    WHERE id = $1 AND qty + $2::integer >= 0 AND ($2::integer < 0 OR qty + $2::integer <= $4::bigint)
+    RETURNING {_COLUMNS}
+), moved AS (
+    INSERT INTO stock_movements (product_id, kind, delta, reason)
+    SELECT id, 'adjustment', $2::integer, $3::text FROM changed
+)
+SELECT {_COLUMNS} FROM changed
+"""
 
 
 async def adjust(connection: Connection, product_id: int, delta: int, reason: str) -> Product | None:
-    """Writes the product and a stock movement; None if there is none or its stock would leave the limits."""
-    return _product(await connection.fetchrow(queries.ADJUST_STOCK, product_id, delta, reason, MAX_STOCK))
+    """Writes the product and a stock movement; None if it does not exist or its stock would leave the limits."""
+    return _product(await connection.fetchrow(ADJUST, product_id, delta, reason, MAX_STOCK))
 
 
 async def get(connection: Connection, product_id: int) -> Product | None:
-    return _product(await connection.fetchrow(queries.GET_PRODUCT, product_id))
+    return _product(await connection.fetchrow(f"SELECT {_COLUMNS} FROM products WHERE id = $1", product_id))
+
+
+# walks products_pkey
+LIST = f"SELECT {_COLUMNS} FROM products WHERE id < $1 ORDER BY id DESC LIMIT $2"
 
 
 async def page(connection: Connection, below_id: int, rows: int) -> list[Product]:
     """Newest first."""
-    return [Product(*row) for row in await connection.fetch(queries.LIST_PRODUCTS, below_id, rows)]
+    return [Product(**row) for row in await connection.fetch(LIST, below_id, rows)]
+
+
+# walks stock_movements_pkey
+LIST_MOVEMENTS = """
+SELECT id, kind, delta, order_id, reason, created_at
+FROM stock_movements WHERE product_id = $3 AND id < $1 ORDER BY id DESC LIMIT $2
+"""
 
 
 async def movements(connection: Connection, product_id: int, below_id: int, rows: int) -> list[Movement]:
     """Newest first."""
-    return [Movement(*row) for row in await connection.fetch(queries.LIST_MOVEMENTS, below_id, rows, product_id)]
+    return [Movement(**row) for row in await connection.fetch(LIST_MOVEMENTS, below_id, rows, product_id)]
+
+
+# Rows are locked in the order of their ids, so that two batches never wait for each other in a circle.
+LOCK_STOCK = "SELECT id, qty FROM products WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
 
 async def lock_stock(connection: Connection, product_ids: Sequence[int]) -> dict[int, int]:
-    """Product id to quantity, of those that exist; nobody else changes them until the transaction ends."""
-    rows = await connection.fetch(queries.LOCK_STOCK, product_ids)
-    return {row["id"]: row["qty"] for row in rows}
+    """Quantities of the products that exist, by id. No other transaction changes them until this one ends."""
+    return {row["id"]: row["qty"] for row in await connection.fetch(LOCK_STOCK, product_ids)}
+
+
+GET_RESERVATIONS = """
+SELECT order_id, product_id, quantity, outcome, reason
+FROM reservations WHERE order_id = ANY ($1::bigint[])
+"""
 
 
 async def reservations(connection: Connection, order_ids: Sequence[int]) -> dict[int, Reservation]:
-    """Order id to the reservation made before."""
-    rows = await connection.fetch(queries.GET_RESERVATIONS, order_ids)
-    return {
-        order_id: Reservation(order_id, product_id, quantity, outcome, Reason(reason) if reason else None)
-        for order_id, product_id, quantity, outcome, reason in rows
-    }
+    """Reservations made before, by order id."""
+    rows = await connection.fetch(GET_RESERVATIONS, order_ids)
+    return {row["order_id"]: Reservation(**row) for row in rows}
+
+
+# $1 to $5 hold one element for each new reservation, $6 the orders whose reservation ends, $7 to $10 one element for
+# each movement, $11 and $12 one for each product whose stock changes.
+SETTLE = """
+WITH made AS (
+    INSERT INTO reservations (order_id, product_id, quantity, outcome, reason)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[], $5::text[])
+), ended AS (
+    UPDATE reservations SET outcome = 'released' WHERE order_id = ANY ($6::bigint[])
+), moved AS (
+    INSERT INTO stock_movements (product_id, order_id, kind, delta)
+    SELECT * FROM unnest($7::bigint[], $8::bigint[], $9::text[], $10::integer[])
+)
+UPDATE products
+SET qty = products.qty + change.delta, updated_at = now()
+FROM unnest($11::bigint[], $12::bigint[]) AS change (product_id, delta)
+WHERE products.id = change.product_id
+"""
 
 
 async def settle(connection: Connection, settlement: Settlement) -> None:
-    """Writes reservations and movements, and one update for each product, however many orders changed its stock."""
-    made, moves, changes = settlement.made, settlement.moves, settlement.changes
+    """Writes reservations and movements, and each product once, however many orders changed its stock."""
+    changes = settlement.changes
     await connection.execute(
-        queries.SETTLE,
-        [reservation.order_id for reservation in made],
-        [reservation.product_id for reservation in made],
-        [reservation.quantity for reservation in made],
-        [reservation.outcome for reservation in made],
-        [reservation.reason for reservation in made],
+        SETTLE,
+        *columns(settlement.made, "order_id", "product_id", "quantity", "outcome", "reason"),
         settlement.ended,
-        [move.product_id for move in moves],
-        [move.order_id for move in moves],
-        [move.kind for move in moves],
-        [move.delta for move in moves],
+        *columns(settlement.movements, "product_id", "order_id", "kind", "delta"),
         list(changes),
         list(changes.values()),
     )
 
 
+ANNOUNCE = """
+INSERT INTO outbox (type, payload, traceparent)
+SELECT 'order.updated',
+       json_build_object(
+           'orderId', order_id,
+           'productId', product_id,
+           'status', CASE outcome WHEN 'reserved' THEN 'done' ELSE 'rejected' END,
+           'reason', reason
+       ),
+       traceparent
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[])
+    AS o (order_id, product_id, outcome, reason, traceparent)
+"""
+
+
 async def announce(connection: Connection, answers: Sequence[tuple[Reservation, str | None]]) -> None:
-    """Writes an event `order.updated` for each, with its traceparent."""
-    await connection.execute(
-        queries.ANNOUNCE_OUTCOMES,
-        [reservation.order_id for reservation, _ in answers],
-        [reservation.product_id for reservation, _ in answers],
-        [reservation.outcome for reservation, _ in answers],
-        [reservation.reason for reservation, _ in answers],
-        [traceparent for _, traceparent in answers],
-    )
+    """Writes an event `order.updated` for each reservation, with its traceparent."""
+    made = columns([reservation for reservation, _ in answers], "order_id", "product_id", "outcome", "reason")
+    await connection.execute(ANNOUNCE, *made, [traceparent for _, traceparent in answers])
 
 
 async def first_answer(connection: Connection, key: Key) -> bytes | None:
     """JSON. Raises AppError IDEMPOTENCY_MISMATCH if the key was used for another request."""
-    row = await connection.fetchrow(queries.GET_FIRST_ANSWER, key.value)
+    row = await connection.fetchrow("SELECT request_hash, answer FROM idempotency_keys WHERE key = $1", key.value)
     if row is None:
         return None
     key.check(row["request_hash"])
     return str(row["answer"]).encode()
 
 
+KEEP_ANSWER = "INSERT INTO idempotency_keys (key, request_hash, answer) VALUES ($1, $2, $3)"
+
+
 async def keep_answer(connection: Connection, key: Key, answer: bytes) -> None:
-    """Raises asyncpg.UniqueViolationError if another process did so first."""
-    await connection.execute(queries.KEEP_ANSWER, key.value, key.request_hash, answer.decode())
+    """Takes JSON. Raises asyncpg.UniqueViolationError if another process has used the key first."""
+    await connection.execute(KEEP_ANSWER, key.value, key.request_hash, answer.decode())
+
+
+# Deletes expired keys, at most $1 at a time (`shared.db.purge`).
+FORGET_KEYS = """
+DELETE FROM idempotency_keys
+WHERE key IN (
+    SELECT key FROM idempotency_keys
+    WHERE created_at < now() - interval '24 hours'
+    ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED
+)
+"""
 
 
 def _product(row: asyncpg.Record | None) -> Product | None:
-    return None if row is None else Product(*row)
+    return Product(**row) if row else None

@@ -1,8 +1,10 @@
-"""The use cases of the product service; each owns its transaction."""
+"""The use cases of the product service. Each owns its transaction."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
+from typing import Any
 
 import asyncpg
 import orjson
@@ -10,6 +12,7 @@ import orjson
 from products import repository
 from products.domain import Movement, Product
 from products.settlement import Claim, Release, Settlement, settle
+from products.views import product_view
 from shared import pagination, tracing
 from shared.cache import Cache
 from shared.db import Connection, Database
@@ -18,19 +21,20 @@ from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
 from shared.pagination import Page
 
-_BATCH_LIMIT = 10.0
+# The limit for a batch of claims and releases, in seconds.
+_SETTLE_LIMIT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A product after a change, as JSON; `replayed` if the change was made by an earlier request with the same key."""
+    """The view of a product; `replayed` if an earlier request with the same key made the change."""
 
-    content: bytes
+    product: dict[str, Any]
     replayed: bool = False
 
 
 class Catalogue:
-    """Products as the API shows and changes them."""
+    """Shows and changes products."""
 
     def __init__(self, database: Database, cache: Cache, relay: Relay) -> None:
         self._database = database
@@ -40,16 +44,13 @@ class Catalogue:
 
     async def create(self, name: str, price: Decimal, qty: int, key: Key | None = None) -> Written:
         """Raises AppError CONFLICT or IDEMPOTENCY_MISMATCH for the key."""
-
-        async def insert(connection: Connection) -> Product:
-            return await repository.create(connection, name, price, qty, _traceparent())
-
+        insert = partial(repository.create, name=name, price=price, qty=qty, traceparent=_traceparent())
         return await self._write(insert, None, key)
 
     async def change(
         self, product_id: int, versions: Collection[int] | None, name: str | None = None, price: Decimal | None = None
     ) -> Written:
-        """Raises AppError NOT_FOUND, PRECONDITION_FAILED if the version is none of `versions`."""
+        """Raises AppError NOT_FOUND, PRECONDITION_FAILED if `versions` does not contain the product's version."""
 
         async def update(connection: Connection) -> Product:
             product = await repository.change(
@@ -76,17 +77,18 @@ class Catalogue:
 
         return await self._write(update, product_id, key)
 
-    async def get(self, product_id: int) -> bytes:
-        """JSON. Raises AppError NOT_FOUND."""
+    async def get(self, product_id: int) -> dict[str, Any]:
+        """Returns the view of the product. Raises AppError NOT_FOUND."""
 
         async def load() -> bytes | None:
             async with self._database.connection() as connection:
                 product = await repository.get(connection, product_id)
-            return None if product is None else _json(product)
+            return _json(product_view(product)) if product else None
 
-        product = await self._cache.get(cache_key(product_id), load)
-        if product is None:
+        content = await self._cache.get(_cache_key(product_id), load)
+        if content is None:
             raise _unknown(product_id)
+        product: dict[str, Any] = orjson.loads(content)
         return product
 
     async def page(self, limit: int, cursor: int) -> tuple[Sequence[Product], Page]:
@@ -105,6 +107,7 @@ class Catalogue:
     async def _write(
         self, write: Callable[[Connection], Awaitable[Product]], product_id: int | None, key: Key | None = None
     ) -> Written:
+        """`product_id` is None for a product that has no id yet."""
         if key is None:
             return await self._commit(write, product_id)
         with self._in_progress.claim(key):
@@ -113,29 +116,28 @@ class Catalogue:
             except (asyncpg.UniqueViolationError, AppError) as error:
                 if isinstance(error, AppError) and error.code is not Code.CONFLICT:
                     raise
-                # Another process may just have done it, and with it taken the last of the stock: then its answer is
-                # there now.
+                # Another process may have done this very request meanwhile, and so taken its key or the last of the
+                # stock. Then the second attempt finds its answer.
                 return await self._commit(write, product_id, key)
 
     async def _commit(
         self, write: Callable[[Connection], Awaitable[Product]], product_id: int | None, key: Key | None = None
     ) -> Written:
-        """`product_id` is None of a product that has no id yet."""
-        keys = set() if product_id is None else {cache_key(product_id)}
+        keys = set() if product_id is None else {_cache_key(product_id)}
         async with self._cache.dropping(keys), self._database.transaction() as connection:
-            if key and (content := await repository.first_answer(connection, key)):
-                return Written(content, replayed=True)
+            if key and (answer := await repository.first_answer(connection, key)):
+                return Written(orjson.loads(answer), replayed=True)
             product = await write(connection)
-            keys.add(cache_key(product.id))
-            content = _json(product)
+            keys.add(_cache_key(product.id))
+            view = product_view(product)
             if key:
-                await repository.keep_answer(connection, key, content)
+                await repository.keep_answer(connection, key, _json(view))
         self._relay.wake()
-        return Written(content)
+        return Written(view)
 
 
 class Stock:
-    """Gives stock to orders and takes it back: each order once, no product below zero."""
+    """Gives stock to orders and takes it back. It decides each order once and leaves no product below zero."""
 
     def __init__(self, database: Database, cache: Cache, relay: Relay) -> None:
         self._database = database
@@ -143,18 +145,18 @@ class Stock:
         self._relay = relay
 
     async def settle(self, requests: Sequence[Claim | Release]) -> Settlement:
-        """Decides each order, or repeats the answer that it got before, and announces the answers."""
+        """Decides each order, or repeats the answer that the order got before, and announces the answers."""
         try:
             return await self._settle(requests)
         except asyncpg.UniqueViolationError:
-            # Another process decided one of these orders at the same time, for a product that has no row to lock.
+            # Another process has just decided one of these orders, for a product that has no row to lock.
             return await self._settle(requests)
 
     async def _settle(self, requests: Sequence[Claim | Release]) -> Settlement:
-        # Of all of them: a try before this one may have changed what this one finds done.
-        keys = {cache_key(request.product_id) for request in requests}
-        async with self._cache.dropping(keys), self._database.transaction(_BATCH_LIMIT) as connection:
-            # The lock comes first: whoever decides the same order at the same time is then seen in its reservation.
+        # The keys of all requests are dropped: an earlier attempt may have committed some and not dropped theirs.
+        keys = {_cache_key(request.product_id) for request in requests}
+        async with self._cache.dropping(keys), self._database.transaction(_SETTLE_LIMIT) as connection:
+            # The lock comes first, so that the reservations show what any other process has decided on these orders.
             stock = await repository.lock_stock(connection, sorted({request.product_id for request in requests}))
             known = await repository.reservations(connection, list({request.order_id for request in requests}))
             settlement = settle(stock, known, requests)
@@ -166,7 +168,7 @@ class Stock:
         return settlement
 
 
-def cache_key(product_id: int) -> str:
+def _cache_key(product_id: int) -> str:
     return f"product:{product_id}"
 
 
@@ -181,8 +183,8 @@ def _unknown(product_id: int) -> AppError:
     return AppError(Code.NOT_FOUND, f"There is no product {product_id}")
 
 
-def _json(product: Product) -> bytes:
-    return orjson.dumps(product.as_json(), option=orjson.OPT_UTC_Z)
+def _json(view: dict[str, Any]) -> bytes:
+    return orjson.dumps(view, option=orjson.OPT_UTC_Z)
 
 
 def _traceparent() -> str | None:

@@ -1,4 +1,4 @@
-"""What stock is given to whom, and what comes back: decided without any I/O."""
+"""Decides which orders get stock and which give it back, without I/O."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ Outcome = Literal["reserved", "rejected", "released"]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """An order asks for stock; `traceparent` goes back with the answer."""
+    """An order asks for stock. The answer goes back under `traceparent`."""
 
     order_id: int
     product_id: int
@@ -21,7 +21,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """An order was cancelled and needs no stock, whether it has got it or not."""
+    """A cancelled order needs no stock any more, whether it has got it or not."""
 
     order_id: int
     product_id: int
@@ -30,18 +30,18 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What an order got: all of its quantity, nothing and the reason, or nothing any more."""
+    """What an order got: all of its quantity, nothing for a reason, or nothing since it was cancelled."""
 
     order_id: int
     product_id: int
     quantity: int
     outcome: Outcome
-    reason: Reason | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """A stock movement that an order caused."""
+class StockMovement:
+    """A change of a product's stock by an order."""
 
     product_id: int
     order_id: int
@@ -51,80 +51,75 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What a batch of claims and releases comes to.
+    """The outcome of a batch of claims and releases.
 
-    `made` are new reservations and `ended` the orders whose reservation was there and is released now. `answers` go to
-    the orders, each with the traceparent of its claim; one that was cancelled is told nothing.
+    `made` holds new reservations, `ended` the orders whose earlier reservation is released now. `answers` go to the
+    orders, each with the traceparent of its claim; a cancelled order gets no answer.
     """
 
     made: list[Reservation]
     ended: list[int]
-    moves: list[Move]
+    movements: list[StockMovement]
     answers: list[tuple[Reservation, str | None]]
 
     @property
     def changes(self) -> dict[int, int]:
-        """Product id to what its stock changes by."""
+        """The sum of the movements of each product that is not zero, by product id."""
         totals: dict[int, int] = {}
-        for move in self.moves:
-            totals[move.product_id] = totals.get(move.product_id, 0) + move.delta
+        for movement in self.movements:
+            totals[movement.product_id] = totals.get(movement.product_id, 0) + movement.delta
         return {product_id: delta for product_id, delta in totals.items() if delta}
 
 
 def settle(
     stock: Mapping[int, int], known: Mapping[int, Reservation], requests: Iterable[Claim | Release]
 ) -> Settlement:
-    """First come, first served, never more than there is; a claim that does not fit leaves the rest to later ones.
+    """Serves claims in the order they came, each in full or not at all; what one cannot get, later ones may.
 
-    `stock` maps product id to quantity, and a product that is not in it does not exist. `known` maps order id to the
-    reservation made before: an order is decided once and released once, however often it asks, in whatever order.
+    `stock` maps the id of each product that exists to its quantity, `known` maps order ids to earlier reservations.
+    An order is decided once and released once, however often and in whatever sequence its requests come.
     """
-    book = _Book(stock, known)
+    batch = _Batch(stock, known)
     claims: dict[int, Claim] = {}
     for request in requests:
         if isinstance(request, Claim):
             claims.setdefault(request.order_id, request)
-            book.claim(request)
+            batch.claim(request)
         else:
-            book.release(request)
-    now = book.reservations
+            batch.release(request)
+    now = batch.reservations
     return Settlement(
         made=[reservation for order_id, reservation in now.items() if order_id not in known],
         ended=[order_id for order_id, before in known.items() if now[order_id] != before],
-        moves=book.moves,
-        answers=[
-            (now[order_id], claim.traceparent)
-            for order_id, claim in claims.items()
-            if now[order_id].outcome != "released"
-        ],
+        movements=batch.movements,
+        answers=[(now[id_], claim.traceparent) for id_, claim in claims.items() if now[id_].outcome != "released"],
     )
 
 
-class _Book:
-    """Stock and reservations while a batch is gone through."""
+class _Batch:
+    """Stock and reservations as they change from request to request."""
 
     def __init__(self, stock: Mapping[int, int], known: Mapping[int, Reservation]) -> None:
         self._stock = dict(stock)
         self.reservations = dict(known)
-        self.moves: list[Move] = []
+        self.movements: list[StockMovement] = []
 
     def claim(self, claim: Claim) -> None:
         if claim.order_id in self.reservations:
             return
         reason = self._refusal(claim)
-        outcome: Outcome = "rejected" if reason else "reserved"
-        self._note(claim, outcome, reason)
-        if outcome == "reserved":
-            self._move(claim.product_id, claim.order_id, "reserve", -claim.quantity)
+        self._record(claim, "rejected" if reason else "reserved", reason)
+        if reason is None:
+            self._move(claim, "reserve", -claim.quantity)
 
     def release(self, release: Release) -> None:
         reservation = self.reservations.get(release.order_id)
         if reservation is None:
-            # Cancelled before it was claimed: noted, so that the claim finds it.
-            self._note(release, "released")
+            # The cancellation has overtaken the claim, which will find this reservation and get nothing.
+            self._record(release, "released")
         elif reservation.outcome == "reserved":
             self.reservations[release.order_id] = replace(reservation, outcome="released")
-            self._move(reservation.product_id, reservation.order_id, "release", reservation.quantity)
+            self._move(reservation, "release", reservation.quantity)
 
     def _refusal(self, claim: Claim) -> Reason | None:
         stock = self._stock.get(claim.product_id)
@@ -132,11 +127,10 @@ class _Book:
             return Reason.PRODUCT_NOT_FOUND
         return Reason.INSUFFICIENT_STOCK if stock < claim.quantity else None
 
-    def _note(self, request: Claim | Release, outcome: Outcome, reason: Reason | None = None) -> None:
-        self.reservations[request.order_id] = Reservation(
-            request.order_id, request.product_id, request.quantity, outcome, reason
-        )
+    def _record(self, request: Claim | Release, outcome: Outcome, reason: Reason | None = None) -> None:
+        order_id = request.order_id
+        self.reservations[order_id] = Reservation(order_id, request.product_id, request.quantity, outcome, reason)
 
-    def _move(self, product_id: int, order_id: int, kind: Literal["reserve", "release"], delta: int) -> None:
-        self._stock[product_id] = self._stock.get(product_id, 0) + delta
-        self.moves.append(Move(product_id, order_id, kind, delta))
+    def _move(self, order: Claim | Reservation, kind: Literal["reserve", "release"], delta: int) -> None:
+        self._stock[order.product_id] = self._stock.get(order.product_id, 0) + delta
+        self.movements.append(StockMovement(order.product_id, order.order_id, kind, delta))

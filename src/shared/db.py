@@ -1,9 +1,10 @@
 """PostgreSQL: a pool whose every wait has a limit, and whose outages come out as UNAVAILABLE."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
-from typing import TypeAlias
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 import asyncpg
 import asyncpg.pool
@@ -76,6 +77,11 @@ class Database:
     async def _release(self, connection: Connection) -> None:
         with suppress(*_OUTAGES):  # the pool has terminated the connection by then
             await self._pool.release(connection, timeout=_RELEASE)
+
+
+def columns(rows: Collection[object], *names: str) -> list[list[Any]]:
+    """The attributes of these names, one list for each: the arrays that a statement takes apart with `unnest`."""
+    return [list(map(attrgetter(name), rows)) for name in names]
 
 
 @asynccontextmanager

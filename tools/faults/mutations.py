@@ -138,7 +138,7 @@ NO_INBOX = Mutation(
             "settlement = settle(stock, {}, requests)",
         ),
         Edit(
-            "products/queries.py",
+            "products/repository.py",
             "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[], $5::text[])\n)",
             "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[], $5::text[])\n"
             "    ON CONFLICT (order_id) DO NOTHING\n)",
@@ -179,7 +179,7 @@ STOCK_BY_FORCE = Mutation(
             "return None",
         ),
         Edit(
-            "products/queries.py",
+            "products/repository.py",
             "SET qty = products.qty + change.delta, updated_at",
             "SET qty = GREATEST(products.qty + change.delta, 0), updated_at",
         ),

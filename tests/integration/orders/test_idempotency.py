@@ -3,7 +3,7 @@ from collections import Counter
 
 from redis.asyncio import Redis
 
-from orders.queries import FORGET_KEYS
+from orders.repository import FORGET_KEYS
 from orders.settings import Settings
 from shared.db import Database, purge
 from tests.api import Answer, Api

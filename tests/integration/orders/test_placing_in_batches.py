@@ -6,7 +6,7 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
-from orders import queries, repository
+from orders import repository
 from orders.domain import Draft
 from shared.db import Database
 from shared.errors import AppError
@@ -22,7 +22,7 @@ def draft(key: str | None = None) -> Draft:
 
 async def place(database: Database, drafts: list[Draft]) -> list[int | None]:
     async with database.connection(10) as connection:
-        return [order_id for order_id, _ in await repository.place(connection, drafts)]
+        return [order.id if order else None for order in await repository.place(connection, drafts)]
 
 
 async def deadlocks(database: Database, rounds: int) -> int:
@@ -60,8 +60,8 @@ async def test_a_batch_places_each_key_once_and_answers_in_order(
 
 async def test_keys_written_as_they_come_deadlock(orders_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the next test is about: it is there."""
-    assert ORDER_OF_KEYS in queries.PLACE_ORDERS
-    monkeypatch.setattr(queries, "PLACE_ORDERS", queries.PLACE_ORDERS.replace(ORDER_OF_KEYS, "ORDER BY position"))
+    assert ORDER_OF_KEYS in repository.PLACE
+    monkeypatch.setattr(repository, "PLACE", repository.PLACE.replace(ORDER_OF_KEYS, "ORDER BY position"))
 
     assert await deadlocks(orders_database, rounds=10) > 0
 

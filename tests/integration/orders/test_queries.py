@@ -2,7 +2,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orders import queries
+from orders import repository
 from shared.pagination import MAX_ID
 from tests.databases import PASSWORD, fetch
 from tests.integration.plans import plans
@@ -37,12 +37,12 @@ def page(index: str) -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("below", [FIRST_PAGE, LATER_PAGE])
 async def test_every_page_walks_its_index(twenty_thousand: str, below: int) -> None:
     found = {
-        "all": await plans(twenty_thousand, queries.LIST_ORDERS, below, 51),
-        "pending": await plans(twenty_thousand, queries.LIST_BY_STATUS, below, 51, "pending"),
-        "rejected": await plans(twenty_thousand, queries.LIST_BY_STATUS, below, 51, "rejected"),
-        "done, as nearly all are": await plans(twenty_thousand, queries.LIST_BY_STATUS, below, 51, "done"),
-        "of a product": await plans(twenty_thousand, queries.LIST_BY_PRODUCT, below, 51, 7),
-        "both": await plans(twenty_thousand, queries.LIST_BY_PRODUCT_AND_STATUS, below, 51, 7, "done"),
+        "all": await plans(twenty_thousand, repository.LIST, below, 51),
+        "pending": await plans(twenty_thousand, repository.LIST_BY_STATUS, below, 51, "pending"),
+        "rejected": await plans(twenty_thousand, repository.LIST_BY_STATUS, below, 51, "rejected"),
+        "done, as nearly all are": await plans(twenty_thousand, repository.LIST_BY_STATUS, below, 51, "done"),
+        "of a product": await plans(twenty_thousand, repository.LIST_BY_PRODUCT, below, 51, 7),
+        "both": await plans(twenty_thousand, repository.LIST_BY_PRODUCT_AND_STATUS, below, 51, 7, "done"),
     }
 
     assert found == {
@@ -56,9 +56,9 @@ async def test_every_page_walks_its_index(twenty_thousand: str, below: int) -> N
 
 
 async def test_what_looks_for_a_few_orders_walks_an_index(twenty_thousand: str) -> None:
-    pending = await plans(twenty_thousand, queries.LIST_PENDING, 0, 1000, datetime.now(UTC))
-    keyed = await plans(twenty_thousand, queries.FIND_BY_KEY, "key 70")
-    history = await plans(twenty_thousand, queries.GET_HISTORY, 70)
+    pending = await plans(twenty_thousand, repository.LIST_PENDING, 0, 1000, datetime.now(UTC))
+    keyed = await plans(twenty_thousand, repository.FIND_BY_KEY, "key 70")
+    history = await plans(twenty_thousand, repository.GET_HISTORY, 70)
 
     assert pending == [("Limit", "Index Scan Forward by orders_status")] * 2
     assert keyed == [("Index Scan Forward by orders_idempotency_key",)] * 2

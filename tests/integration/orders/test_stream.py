@@ -164,8 +164,8 @@ async def test_a_stream_that_cannot_be_is_refused_in_an_envelope(api: Api) -> No
 async def test_a_quiet_stream_has_heartbeats_and_one_that_is_left_frees_its_place(
     api: Api, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.handlers._HEARTBEAT", 0.05)
-    monkeypatch.setattr("orders.watch._MOST", 1)
+    monkeypatch.setattr("orders.handlers._HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("orders.watch._MAX_WAITING", 1)
     async with stream(url) as events:
         await events.event()
         assert [await events.block() for _ in range(3)] == [HEARTBEAT] * 3

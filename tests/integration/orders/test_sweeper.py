@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from orders import queries
+from orders import repository
 from orders.settings import Settings
 from orders.sweeper import Sweeper
 from shared.db import Database
@@ -195,7 +195,7 @@ async def test_cancellations_are_found_by_their_index(orders_database_url: str) 
         """,
     )
     await fetch(orders_database_url, "ANALYZE orders")
-    statement = queries.LIST_CANCELLED
+    statement = repository.LIST_CANCELLED
     for parameter, value in {"$1": "60", "$2": "15", "$3": "now()", "$4": "100"}.items():
         statement = statement.replace(parameter, value)
     plan = "\n".join(line for (line,) in await fetch(orders_database_url, f"EXPLAIN {statement}"))

@@ -41,7 +41,7 @@ async def test_an_order_that_is_final_is_answered_at_once(orders_api: Api, vhost
 async def test_whoever_waits_is_answered_as_soon_as_the_order_is_final(
     orders_settings: Settings, vhost: Vhost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orders.app._POLL", 60.0)
+    monkeypatch.setattr("orders.app._POLL_SECONDS", 60.0)
     await vhost.declare()
     async with start_orders(orders_settings) as api:
         for _ in range(2):
@@ -97,7 +97,7 @@ async def test_whoever_waits_is_answered_when_the_process_stops(
 async def test_one_more_than_may_wait_is_told_to_come_again(
     orders_api: Api, monkeypatch: pytest.MonkeyPatch, vhost: Vhost
 ) -> None:
-    monkeypatch.setattr("orders.watch._MOST", 1)
+    monkeypatch.setattr("orders.watch._MAX_WAITING", 1)
     await orders_api.post("/orders", ORDER)
     task = await waiting(orders_api)
 

@@ -3,7 +3,7 @@ from collections import Counter
 from decimal import Decimal
 
 from products import repository
-from products.queries import FORGET_KEYS
+from products.repository import FORGET_KEYS
 from shared.db import Database, purge
 from shared.idempotency import Key
 from tests.api import Answer, Api

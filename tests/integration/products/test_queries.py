@@ -1,6 +1,6 @@
 import pytest
 
-from products import queries
+from products import repository
 from shared.pagination import MAX_ID
 from tests.databases import PASSWORD, fetch
 from tests.integration.plans import plans
@@ -28,9 +28,9 @@ async def twenty_thousand(servers: Servers, products_database_url: str) -> str:
 @pytest.mark.parametrize("below", [FIRST_PAGE, LATER_PAGE])
 async def test_every_page_walks_its_index(twenty_thousand: str, below: int) -> None:
     found = [
-        await plans(twenty_thousand, queries.LIST_PRODUCTS, below, 51),
-        await plans(twenty_thousand, queries.LIST_MOVEMENTS, below, 51, 1),
-        await plans(twenty_thousand, queries.LIST_MOVEMENTS, below, 51, 15_000),
+        await plans(twenty_thousand, repository.LIST, below, 51),
+        await plans(twenty_thousand, repository.LIST_MOVEMENTS, below, 51, 1),
+        await plans(twenty_thousand, repository.LIST_MOVEMENTS, below, 51, 15_000),
     ]
 
     products = ("Limit", "Index Scan Backward by products_pkey")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.domain import Draft, Entry, Verdict, first_verdicts, is_final, placed
+from orders.domain import Draft, HistoryEntry, Verdict, first_verdicts, is_final
+from orders.views import entry_view, order_view
 from shared.contracts.requests import OrderStatus
 
 AT = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
@@ -27,7 +28,7 @@ def draft(quantity: int, unit_price: Decimal) -> Draft:
 
 
 def test_a_placed_order_as_the_api_shows_it() -> None:
-    order = placed(draft(3, Decimal("19.90")), 7, AT)
+    order = draft(3, Decimal("19.90")).placed(7, AT)
     expected = {
         "id": 7,
         "productId": 3,
@@ -40,13 +41,13 @@ def test_a_placed_order_as_the_api_shows_it() -> None:
         "createdAt": "2024-02-29T12:30:00Z",
         "updatedAt": "2024-02-29T12:30:00Z",
     }
-    assert expected == orjson.loads(orjson.dumps(order.as_json(), option=orjson.OPT_UTC_Z))
+    assert expected == orjson.loads(orjson.dumps(order_view(order), option=orjson.OPT_UTC_Z))
 
 
 @given(st.integers(1, 1_000_000), st.integers(0, 999_999_999_999))
 def test_the_total_is_exact_to_the_cent(quantity: int, cents: int) -> None:
-    order = placed(draft(quantity, Decimal(cents).scaleb(-2)), 7, AT)
-    assert str(quantity * cents) == order.as_json()["totalPrice"].replace(".", "").lstrip("0").rjust(1, "0")
+    order = draft(quantity, Decimal(cents).scaleb(-2)).placed(7, AT)
+    assert str(quantity * cents) == order_view(order)["totalPrice"].replace(".", "").lstrip("0").rjust(1, "0")
 
 
 @given(st.lists(VERDICTS, max_size=12))
@@ -60,7 +61,7 @@ FINAL = {"pending": False, "done": True, "rejected": True, "cancelled": True}
 
 
 def test_every_status_is_final_but_the_first() -> None:
-    order = placed(draft(3, Decimal(1)), 7, AT)
+    order = draft(3, Decimal(1)).placed(7, AT)
     assert {status.value: replace(order, status=status.value).is_final for status in OrderStatus} == FINAL
 
 
@@ -75,17 +76,17 @@ def test_every_status_is_final_but_the_first() -> None:
     ],
 )
 def test_a_history_is_final_by_its_last_entry(statuses: list[str], expected: bool) -> None:
-    assert is_final([Entry(status, None, TRACE_ID, AT) for status in statuses]) == expected
+    assert is_final([HistoryEntry(status, None, TRACE_ID, AT) for status in statuses]) == expected
 
 
 @pytest.mark.parametrize("status", OrderStatus)
 def test_an_order_as_it_was_placed_tells_nothing_of_what_came_after(status: OrderStatus) -> None:
-    order = placed(draft(3, Decimal("19.90")), 7, AT)
+    order = draft(3, Decimal("19.90")).placed(7, AT)
     later = replace(order, status=status.value, reason="insufficient_stock", updated_at=AT + timedelta(hours=1))
     assert later.as_placed() == order
 
 
 def test_an_entry_of_a_history_as_the_api_shows_it() -> None:
-    entry = Entry("rejected", "insufficient_stock", TRACE_ID, AT)
+    entry = HistoryEntry("rejected", "insufficient_stock", TRACE_ID, AT)
     expected = {"status": "rejected", "reason": "insufficient_stock", "traceId": TRACE_ID, "createdAt": AT}
-    assert expected == entry.as_json()
+    assert expected == entry_view(entry)

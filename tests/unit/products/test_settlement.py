@@ -82,7 +82,7 @@ def cut(sequence: Sequence[Request], places: Sequence[int]) -> list[Sequence[Req
 @given(STOCK, requests())
 def test_no_product_is_ever_oversold(stock: dict[int, int], wanted: list[Request]) -> None:
     left = dict(stock)
-    for move in settle(stock, {}, wanted).moves:
+    for move in settle(stock, {}, wanted).movements:
         left[move.product_id] += move.delta
         assert left[move.product_id] >= 0
 
@@ -115,7 +115,7 @@ def test_many_batches_decide_as_one_does(stock: dict[int, int], wanted: list[Req
     one, many = Warehouse(dict(stock)), Warehouse(dict(stock))
     whole = one.settle(wanted)
     parts = [many.settle(batch) for batch in cut(wanted, places)]
-    assert whole.moves == [move for part in parts for move in part.moves]
+    assert whole.movements == [move for part in parts for move in part.movements]
     assert one == many
 
 
@@ -140,7 +140,7 @@ def test_an_order_takes_once_and_gives_back_once(
     stock: dict[int, int], wanted: list[Request], places: list[int]
 ) -> None:
     warehouse = Warehouse(dict(stock))
-    moves = [move for batch in cut(wanted, places) for move in warehouse.settle(batch).moves]
+    moves = [move for batch in cut(wanted, places) for move in warehouse.settle(batch).movements]
     for order_id, reservation in warehouse.reservations.items():
         quantity = reservation.quantity
         found = [(move.kind, move.delta) for move in moves if move.order_id == order_id]
@@ -185,7 +185,7 @@ def test_a_rejected_order_stays_rejected(more: list[Request]) -> None:
     warehouse.stock[7] = 100
     settlement = warehouse.settle(more)
     assert warehouse.reservations == {1: Reservation(1, 7, 5, "rejected", Reason.INSUFFICIENT_STOCK)}
-    assert (settlement.made, settlement.ended, settlement.moves) == ([], [], [])
+    assert (settlement.made, settlement.ended, settlement.movements) == ([], [], [])
 
 
 @given(MORE)
@@ -194,7 +194,12 @@ def test_an_order_cancelled_before_it_claims_gets_nothing_and_no_answer(more: li
     first = warehouse.settle([Release(1, 7, 5)])
     later = warehouse.settle(more)
     assert first.made == [Reservation(1, 7, 5, "released")]
-    assert (later.made, later.ended, first.moves + later.moves, first.answers + later.answers) == ([], [], [], [])
+    assert (later.made, later.ended, first.movements + later.movements, first.answers + later.answers) == (
+        [],
+        [],
+        [],
+        [],
+    )
 
 
 @given(STOCK, requests(), requests())

@@ -9,7 +9,9 @@ import pytest
 from marshmallow import Schema, ValidationError
 
 import orders.domain
+import orders.views
 import products.domain
+import products.views
 from gateway.openapi import responses
 from shared.contracts.requests import OrderStatus
 from shared.errors import AppError, Code, invalid_field
@@ -23,18 +25,16 @@ MOVEMENTS = [
     products.domain.Movement(2, responses.MovementKind.RESERVE, -2, 7, None, NOW),
     products.domain.Movement(1, responses.MovementKind.ADJUSTMENT, 5, None, "found", NOW),
 ]
-ORDER = orders.domain.placed(
-    orders.domain.Draft(42, 2, Decimal("19.90"), ORIGIN.trace_id, "unused"), order_id=7, at=NOW
-)
-HISTORY = [orders.domain.Entry(OrderStatus.PENDING, None, ORIGIN.trace_id, NOW)]
+ORDER = orders.domain.Draft(42, 2, Decimal("19.90"), ORIGIN.trace_id, "unused").placed(order_id=7, at=NOW)
+ENTRY = orders.domain.HistoryEntry(OrderStatus.PENDING, None, ORIGIN.trace_id, NOW)
 
 ANSWERS: list[tuple[Schema, Any, Page | None]] = [
-    (responses.ProductAnswer(), PRODUCT.as_json(), None),
-    (responses.ProductsPage(), [PRODUCT.as_json()], Page(1, encode_cursor(42))),
-    (responses.MovementsPage(), [movement.as_json() for movement in MOVEMENTS], Page(2, None)),
-    (responses.OrderAnswer(), ORDER.as_json(), None),
-    (responses.OrdersPage(), [ORDER.as_json()], Page(50, None)),
-    (responses.HistoryAnswer(), [entry.as_json() for entry in HISTORY], None),
+    (responses.ProductAnswer(), products.views.product_view(PRODUCT), None),
+    (responses.ProductsPage(), [products.views.product_view(PRODUCT)], Page(1, encode_cursor(42))),
+    (responses.MovementsPage(), [products.views.movement_view(movement) for movement in MOVEMENTS], Page(2, None)),
+    (responses.OrderAnswer(), orders.views.order_view(ORDER), None),
+    (responses.OrdersPage(), [orders.views.order_view(ORDER)], Page(50, None)),
+    (responses.HistoryAnswer(), [orders.views.entry_view(ENTRY)], None),
 ]
 
 
@@ -51,7 +51,7 @@ def test_a_refusal_is_as_described(error: AppError) -> None:
 
 
 def test_an_answer_with_a_field_more_is_not() -> None:
-    content = orjson.loads(success(200, {**PRODUCT.as_json(), "color": "red"}, ORIGIN))
+    content = orjson.loads(success(200, {**products.views.product_view(PRODUCT), "color": "red"}, ORIGIN))
     with pytest.raises(ValidationError) as refusal:
         responses.ProductAnswer().load(content)
     assert refusal.value.messages == {"data": {"color": ["Unknown field."]}}

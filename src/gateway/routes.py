@@ -8,7 +8,6 @@ from typing import Literal
 from aiohttp import web
 from marshmallow import Schema
 
-from gateway.access.keyring import Scope
 from gateway.operations import (
     ADJUST_STOCK,
     CANCEL_ORDER,
@@ -25,6 +24,7 @@ from gateway.operations import (
     WATCH_ORDER,
     Operation,
 )
+from gateway.scopes import Scope
 from shared.contracts.requests import (
     AdjustStock,
     ChangeProduct,

@@ -6,14 +6,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from gateway.metrics import METRICS
 from shared import deadline
 from shared.errors import AppError, Code
 
-# The limit changes by these factors and shares (docs/adr/0012-simpler-overload-limits.md has the measurements).
+# Shares of the limit: what is left of it after a decrease, and what must have been in use for an increase.
 _DECREASE = 0.75
 _IN_USE = 0.8
 
@@ -23,7 +22,7 @@ class ConcurrencyLimit:
 
     It is decided once for every `limit` answers, which is about one round trip. If half of them took longer than
     `target` seconds, the limit falls by a quarter. Otherwise it rises by one, but only if it was nearly used up:
-    a sudden load must not meet a limit that was never tried.
+    a sudden load must not meet a limit that was never tried. docs/adr/0012-simpler-overload-limits.md has the figures.
     """
 
     def __init__(self, *, start: int = 64, least: int = 48, most: int = 128, target: float = 0.1) -> None:
@@ -207,9 +206,7 @@ class Slot:
         self._since = await self._admission._acquire(self._seconds_left)
         return self
 
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if self._is_sample:
             self._admission._sample(self._since, error)
         self._admission._release()

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Self
 
 import aiohttp
 from aiohttp import web
@@ -47,27 +48,6 @@ class Call:
     short_deadline: bool = False
 
 
-class Attempt:
-    """A request at an address; its outcome is recorded or discarded once."""
-
-    __slots__ = ("_breaker", "_permit", "reported")
-
-    def __init__(self, breaker: Breaker, permit: Permit) -> None:
-        self._breaker = breaker
-        self._permit = permit
-        self.reported = False
-
-    def record(self, ok: bool) -> None:
-        """`ok` means that the address answered, and not with a failure of its own."""
-        self.reported = True
-        self._breaker.record(self._permit, ok, time.monotonic())
-
-    def discard(self) -> None:
-        """The outcome says nothing about the address."""
-        self.reported = True
-        self._breaker.discard(self._permit)
-
-
 class Address:
     """One process of the service, or several behind one name."""
 
@@ -82,24 +62,44 @@ class Address:
         except AppError:
             return False
 
-    @contextmanager
-    def attempt(self, permit: Permit, *, waits: bool) -> Iterator[Attempt]:
-        """An attempt that raises AppError counts as a failure; a cancelled one does not count.
 
-        A request that `waits` for an event adds no load.
-        """
-        attempt = Attempt(self.breaker, permit)
-        self.load += not waits
-        try:
-            yield attempt
-        except AppError:
-            if not attempt.reported:
-                attempt.record(ok=False)
-            raise
-        finally:
-            self.load -= not waits
-            if not attempt.reported:
-                attempt.discard()
+class Attempt:
+    """A context for a request at an address, whose outcome is recorded or discarded once.
+
+    An attempt that raises AppError counts as a failure; a cancelled one does not count. A request that `waits` for an
+    event adds no load.
+    """
+
+    __slots__ = ("_address", "_load", "_permit", "_reported")
+
+    def __init__(self, address: Address, permit: Permit, *, waits: bool) -> None:
+        self._address = address
+        self._permit = permit
+        self._load = 0 if waits else 1
+        self._reported = False
+
+    def record(self, ok: bool) -> None:
+        """`ok` means that the address answered, and not with a failure of its own."""
+        self._reported = True
+        self._address.breaker.record(self._permit, ok, time.monotonic())
+
+    def discard(self) -> None:
+        """The outcome says nothing about the address."""
+        self._reported = True
+        self._address.breaker.discard(self._permit)
+
+    def __enter__(self) -> Self:
+        self._address.load += self._load
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._address.load -= self._load
+        if self._reported:
+            return
+        if isinstance(error, AppError):
+            self.record(ok=False)
+        else:
+            self.discard()
 
 
 class ServicePool:
@@ -127,7 +127,7 @@ class ServicePool:
         """Like `ServiceClient.stream`. A stream is never retried."""
         with self._waiting_client():
             address, permit = self._choose()
-            with address.attempt(permit, waits=True) as attempt:
+            with Attempt(address, permit, waits=True) as attempt:
                 async with address.client.stream(
                     call.method, call.target, headers=call.headers, quiet=quiet
                 ) as response:
@@ -148,7 +148,7 @@ class ServicePool:
 
     @contextmanager
     def _waiting_client(self) -> Iterator[None]:
-        """Waiting for an event takes a service no work, so such requests have a bound of their own."""
+        """Requests that wait for an event are no load for the service, so they have a bound of their own."""
         if self._waiting >= _MOST_WAITING:
             METRICS.refused.labels("waiting").inc()
             raise AppError(Code.UNAVAILABLE, f"Too many clients wait for {self.name}")
@@ -244,7 +244,7 @@ def is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:
 
 
 async def _try(address: Address, permit: Permit, call: Call) -> Reply | AppError:
-    with address.attempt(permit, waits=call.extra_seconds > 0) as attempt:
+    with Attempt(address, permit, waits=call.extra_seconds > 0) as attempt:
         outcome: Reply | AppError
         try:
             outcome = await address.client.request(

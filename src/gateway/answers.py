@@ -12,6 +12,6 @@ def add_headers(request: web.Request, headers: Mapping[str, str]) -> None:
 
 
 async def send_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """For `on_response_prepare`, because a stream sends its headers before its handler returns."""
+    """Runs on `on_response_prepare`, because a stream sends its headers before its handler returns."""
     if _HEADERS in request:
         response.headers.update(request[_HEADERS])

@@ -229,18 +229,18 @@ def retry_delay(draw: Callable[[float, float], float] = random.uniform) -> float
     return draw(_SHORTEST_DELAY, _LONGEST_DELAY)
 
 
-def may_repeat(method: str, *, keyed: bool, connected: bool) -> bool:
-    """Whether a retry cannot do the work twice: `keyed` has an Idempotency-Key, `connected` may have arrived."""
-    return not connected or method in _SAFE or (keyed and method == "POST")
-
-
 def is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:
-    """Whether the failure may be over soon, and a retry is safe."""
+    """Whether the failure may be over soon, and a retry cannot do the work twice."""
     if isinstance(outcome, Reply):
         connected, transient = True, outcome.status in _TRANSIENT
     else:
         connected, transient = outcome.code is not Code.UNAVAILABLE, outcome.code is not Code.UPSTREAM_TIMEOUT
-    return transient and may_repeat(call.method, keyed=IDEMPOTENCY_KEY in call.headers, connected=connected)
+    return transient and (not connected or call.method in _SAFE or _has_idempotency_key(call))
+
+
+def _has_idempotency_key(call: Call) -> bool:
+    """Services look at the key of a POST only."""
+    return call.method == "POST" and IDEMPOTENCY_KEY in call.headers
 
 
 async def _try(address: Address, permit: Permit, call: Call) -> Reply | AppError:

@@ -5,8 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from gateway.upstream.pool import Call, is_worth_repeating, may_repeat, most_retries, retry_delay
+from gateway.upstream.pool import Call, is_worth_repeating, most_retries, retry_delay
+from shared.errors import AppError, Code
 from shared.web.client import Reply
+
+NOT_CONNECTED = AppError(Code.UNAVAILABLE, "orders cannot be reached")
+BROKEN_OFF = AppError(Code.UPSTREAM_ERROR, "orders gave no usable answer")
+
+
+def call(method: str, *, keyed: bool = False) -> Call:
+    return Call(method, "/orders", {"Idempotency-Key": "key"} if keyed else {})
 
 
 @pytest.mark.parametrize(("in_flight", "expected"), [(0, 3), (1, 3), (19, 3), (20, 4), (99, 19), (100, 20)])
@@ -26,7 +34,7 @@ def test_the_delay_is_spread_over_all_of_its_range(seed: int) -> None:
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"])
 @pytest.mark.parametrize("keyed", [False, True])
 def test_what_never_left_may_be_sent_again(method: str, *, keyed: bool) -> None:
-    assert may_repeat(method, keyed=keyed, connected=False)
+    assert is_worth_repeating(call(method, keyed=keyed), NOT_CONNECTED)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +51,7 @@ def test_what_never_left_may_be_sent_again(method: str, *, keyed: bool) -> None:
 def test_what_may_have_arrived_is_repeated_only_if_it_cannot_be_done_twice(
     method: str, *, keyed: bool, expected: bool
 ) -> None:
-    assert expected == may_repeat(method, keyed=keyed, connected=True)
+    assert expected == is_worth_repeating(call(method, keyed=keyed), BROKEN_OFF)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +60,8 @@ def test_what_may_have_arrived_is_repeated_only_if_it_cannot_be_done_twice(
 )
 def test_only_a_transient_failure_is_worth_another_try(status: int, *, expected: bool) -> None:
     reply = Reply(status, CIMultiDictProxy(CIMultiDict()), b"")
-    assert expected == is_worth_repeating(Call("GET", "/orders/1", {}), reply)
+    assert expected == is_worth_repeating(call("GET"), reply)
+
+
+def test_a_time_out_is_not_worth_another_try() -> None:
+    assert not is_worth_repeating(call("GET"), AppError(Code.UPSTREAM_TIMEOUT, "orders did not answer in time"))

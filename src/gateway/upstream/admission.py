@@ -25,7 +25,7 @@ class ConcurrencyLimit:
     a sudden load must not meet a limit that was never tried. docs/adr/0012-simpler-overload-limits.md has the figures.
     """
 
-    def __init__(self, *, start: int = 64, least: int = 48, most: int = 128, target: float = 0.1) -> None:
+    def __init__(self, *, start: int = 64, least: int = 48, most: int = 128, target: float = 0.125) -> None:
         self._least = least
         self._most = most
         self._target = target

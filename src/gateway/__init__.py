@@ -1,1 +1,1 @@
-"""The API gateway: the only door."""
+"""The API gateway: every request of a client enters here."""

@@ -1,4 +1,4 @@
-"""Headers that an answer gets whatever it will be: a refusal, a service's answer, or a stream."""
+"""Headers that a layer adds to whatever answer the request gets: a refusal, a service's answer, or a stream."""
 
 from collections.abc import Mapping
 
@@ -12,6 +12,6 @@ def add_headers(request: web.Request, headers: Mapping[str, str]) -> None:
 
 
 async def send_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """For `on_response_prepare`: an event stream's headers have left before its handler returns."""
+    """Runs on `on_response_prepare`, because a stream sends its headers before its handler returns."""
     if _HEADERS in request:
         response.headers.update(request[_HEADERS])

@@ -13,13 +13,11 @@ from gateway.access.keyring import Keyring
 from gateway.access.rate import RateLimiter
 from gateway.answers import send_headers
 from gateway.docs import DOCS, Docs
-from gateway.forward import SECONDS, SERVICES, WAITING, forward
-from gateway.middleware import expectation, one_envelope, validation
+from gateway.forward import SECONDS, WAITING, Waiting, forward
+from gateway.middleware import expectation, one_envelope, shedding, validation
 from gateway.routes import ROUTES
 from gateway.settings import Settings
-from gateway.upstream.pool import open_service
-from gateway.upstream.shedding import shedding
-from gateway.waiting import Waiting
+from gateway.upstream.pool import SERVICES, open_service
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware
 from shared.web.client import client_session, once
@@ -46,12 +44,12 @@ def create_app(settings: Settings) -> web.Application:
 
     async def services(app: web.Application) -> AsyncIterator[None]:
         if not settings.api_keys:
-            log.warning("no API keys: whoever reaches this gateway may do everything", host=settings.listen.host)
+            log.warning("API keys are not set: every client may do everything", host=settings.listen.host)
         urls = {"products": settings.products_urls, "orders": settings.orders_urls}
-        # As many connections as there are requests: those are bounded by each service's admission.
+        # Connections need no limit: the admission of each service bounds the requests.
         async with client_session(settings.limits, connections=0, middlewares=(once,)) as session:
             app[SERVICES] = {name: open_service(name, urls[name], session) for name in urls}
-            # Either may be down while the other still answers.
+            # The gateway is ready without them: one service may be down while the other answers.
             for service in app[SERVICES].values():
                 app[HEALTH].add(service.name, service.is_ready, required=False)
             yield
@@ -59,12 +57,12 @@ def create_app(settings: Settings) -> web.Application:
     app.cleanup_ctx.append(services)
     if settings.rate_limit or settings.cors_origins:
         app.on_response_prepare.append(send_headers)
-    app.on_shutdown.append(_let_waiting_go)
+    app.on_shutdown.append(_end_waiting)
     return app
 
 
 def _layers(settings: Settings) -> tuple[Middleware, ...]:
-    """Outermost first: what refuses most cheaply comes before what costs more."""
+    """The outermost comes first, and a layer that refuses cheaply comes before one that costs more."""
     keyring = Keyring(settings.api_keys) if settings.api_keys else None
     limiter = RateLimiter(*settings.rate_limit) if settings.rate_limit else None
     return (
@@ -78,6 +76,6 @@ def _layers(settings: Settings) -> tuple[Middleware, ...]:
     )
 
 
-async def _let_waiting_go(app: web.Application) -> None:
-    """Before the server waits for its last requests."""
+async def _end_waiting(app: web.Application) -> None:
+    """Runs before the server waits for its last requests."""
     app[WAITING].close()

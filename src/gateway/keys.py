@@ -6,15 +6,16 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from gateway.access.keyring import Scope, check_key
+from gateway.access.keyring import check_key
+from gateway.scopes import Scope
 
-# Keys that are recognised by their beginning are found by secret scanners.
+# Secret scanners find keys by such a prefix.
 _PREFIX = "shop_"
 _RANDOM_BYTES = 32
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the key, which is kept nowhere; exit status 2 with all that is wrong."""
+    """Prints the key, which is stored nowhere; exit status 2 with all problems if the arguments are wrong."""
     parser = argparse.ArgumentParser(prog="python -m gateway.keys", description="Make an API key.")
     parser.add_argument("name", metavar="NAME", help="of the key, for the logs")
     parser.add_argument("scopes", metavar="SCOPE", nargs="+", help=", ".join(Scope))
@@ -36,7 +37,7 @@ def make_key() -> str:
 
 
 def entry_of(name: str, key: str, scopes: Sequence[str]) -> str:
-    """A digest without salt or stretching: nobody guesses 256 random bits."""
+    """The digest needs no salt and no stretching, because 256 random bits cannot be guessed."""
     return f"{name} {hashlib.sha256(key.encode()).hexdigest()} {','.join(sorted(set(scopes)))}"
 
 

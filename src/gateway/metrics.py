@@ -1,4 +1,4 @@
-"""What the gateway tells Prometheus beside the requests: how it treats its services and its clients."""
+"""The gateway's own metrics: retries, refusals, load and breakers of its services."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ from gateway.upstream.breaker import Breaker, State
 
 
 class Metrics:
-    """The series of the gateway; a service is named, an address only by its place in the settings."""
+    """An address is labelled with its position in the settings, so that no host name is published."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.retries = Counter(
@@ -16,7 +16,7 @@ class Metrics:
         )
         self.refused = Counter("gateway_refused_total", "Requests refused here", ("reason",), registry=registry)
         self.in_flight = Gauge("gateway_in_flight", "Requests at the service", ("upstream",), registry=registry)
-        self.queued = Gauge("gateway_queued", "Requests that wait for a place", ("upstream",), registry=registry)
+        self.queued = Gauge("gateway_queued", "Requests that wait for a slot", ("upstream",), registry=registry)
         self.limit = Gauge("gateway_concurrency_limit", "Requests that may be there", ("upstream",), registry=registry)
         self.breaker = Gauge(
             "gateway_breaker_state",
@@ -26,7 +26,7 @@ class Metrics:
         )
 
     def watch_breaker(self, upstream: str, address: int, breaker: Breaker) -> None:
-        """Read when Prometheus asks, so that a request pays nothing for it."""
+        """The state is read when Prometheus asks, so that it costs a request nothing."""
         for state in State:
             series = self.breaker.labels(upstream, str(address), state.value)
             series.set_function(partial(_is_in, breaker, state))

@@ -8,9 +8,9 @@ from typing import Literal
 from aiohttp import web
 from marshmallow import Schema
 
-from gateway.access.keyring import Scope
 from gateway.openapi import responses
 from gateway.openapi.responses import Envelope
+from gateway.scopes import Scope
 from shared.contracts import requests
 from shared.errors import Code
 from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id

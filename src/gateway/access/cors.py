@@ -1,4 +1,4 @@
-"""Lets pages of other origins in, where that was asked for: https://fetch.spec.whatwg.org/#http-cors-protocol."""
+"""Lets pages of other origins in if the settings name them: https://fetch.spec.whatwg.org/#http-cors-protocol."""
 
 from collections.abc import Collection
 
@@ -19,7 +19,7 @@ _EXPOSED = "ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Pol
 
 
 def cors(origins: Collection[str]) -> Middleware:
-    """`origins` as browsers send them (`https://shop.example`), or `*` for all; none: nothing is added."""
+    """`origins` are written as browsers send them (`https://shop.example`); `*` stands for all."""
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""Who is let in, and how often: decided on the head of a request, before its body is read."""
+"""Decides who is let in, and how often, by the head of a request, before its body is read."""
 
 import time
 from collections.abc import Sequence
@@ -7,16 +7,17 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from gateway.access.clients import Network, bucket, client_address
-from gateway.access.keyring import ApiKey, Keyring, Scope, require
+from gateway.access.keyring import ApiKey, Keyring, require
 from gateway.access.rate import RateLimiter
 from gateway.answers import add_headers
 from gateway.metrics import METRICS
 from gateway.middleware import is_forwarded, route_of
+from gateway.scopes import Scope
 from shared.errors import AppError, Code
 from shared.web.health import DETAILED
 from shared.web.middleware import Handler
 
-# The address that a request comes from, and the name of its API key if it has one.
+# The address that a request comes from, and the name of its API key, if it has one.
 CLIENT = web.RequestKey("client", str)
 KEY_NAME = web.RequestKey("key_name", str)
 
@@ -25,7 +26,7 @@ _METRICS = "/metrics"
 
 
 def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequence[Network]) -> Middleware:
-    """Without a keyring anybody may do anything; without a limiter as often as they like."""
+    """Without a keyring every client may do everything; without a limiter, as often as it likes."""
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -36,7 +37,7 @@ def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequenc
             if keyring is not None:
                 key = keyring.find(_authorization(request))
         finally:
-            # A wrong key counts too, for the address that tries it.
+            # A wrong key counts too, against the address that tries it.
             if limiter is not None and is_forwarded(request):
                 _take(request, limiter, f"key {key.name}" if key else bucket(client))
         if key is not None:
@@ -50,7 +51,7 @@ def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequenc
 
 
 def _authorization(request: web.Request) -> str | None:
-    """Two of them as one, which no key is: RFC 9110 §5.3."""
+    """Two headers are joined into one (RFC 9110 §5.3), which is never a valid key."""
     values = request.headers.getall("Authorization", None)
     return None if values is None else ", ".join(values)
 

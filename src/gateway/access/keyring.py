@@ -1,37 +1,28 @@
-"""Who may do what: API keys, of which only SHA-256 digests are known here, and their scopes."""
+"""API keys and their scopes. Only SHA-256 digests of the keys are known here."""
 
 import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from gateway.scopes import Scope
 from shared.errors import AppError, Code
 
 _REALM = 'Bearer realm="shop"'
 _LONGEST_KEY = 200
 _B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 §2.1
-# Names are logged: one is shorter than a key, so that a key put in its place is refused.
+# Names are logged. They are shorter than a key, so that a key given in place of a name is refused.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _FIELDS = 3
 _SCOPES_FIELD = 2
-
-
-class Scope(StrEnum):
-    CATALOG_WRITE = "catalog:write"
-    ORDERS_WRITE = "orders:write"
-    ORDERS_READ = "orders:read"
-    OPS = "ops"
-
-
 _SCOPES = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is known of a key: its SHA-256, never itself."""
+    """A key is known by its SHA-256; the key itself is not stored."""
 
     name: str
     digest: bytes = field(repr=False)
@@ -45,12 +36,12 @@ class Keyring:
         self._keys = tuple(keys)
 
     def find(self, authorization: str | None) -> ApiKey | None:
-        """The key of an `Authorization` header, None without one. Raises AppError for one that is not ours."""
+        """The key in an `Authorization` header, None without the header. Raises AppError for any other content."""
         if authorization is None:
             return None
         scheme, _, credentials = authorization.partition(" ")
         if scheme.lower() != "bearer":
-            # A scheme that is not supported counts as none: no error attribute (RFC 6750 §3.1).
+            # An unsupported scheme is treated like no authentication: no error attribute (RFC 6750 §3.1).
             raise _unauthorized("The Authorization header must be: Bearer, a space, an API key")
         key = self._look_up(credentials.lstrip(" "))
         if key is None:
@@ -58,7 +49,7 @@ class Keyring:
         return key
 
     def _look_up(self, secret: str) -> ApiKey | None:
-        """Looks at every key, so that the time tells nothing of which one it was."""
+        """Compares every key, so that the time does not show which one matched."""
         if len(secret) > _LONGEST_KEY or not _B64TOKEN.fullmatch(secret):
             return None
         digest = hashlib.sha256(secret.encode()).digest()
@@ -70,7 +61,7 @@ class Keyring:
 
 
 def require(key: ApiKey | None, scope: Scope | None) -> None:
-    """Raises AppError unless the key has the scope; None stands for what is public."""
+    """Raises AppError unless the key has the scope; the scope None is public."""
     if scope is None:
         return
     if key is None:
@@ -81,9 +72,9 @@ def require(key: ApiKey | None, scope: Scope | None) -> None:
 
 
 def parse_keys(text: str) -> list[ApiKey]:
-    """Of `name sha256-hex scope,scope`, entries with `;` or a new line between.
+    """Reads entries of `name sha256-hex scope,scope`, separated by `;` or a new line.
 
-    Raises ValueError with all problems, one a line; they show nothing of what was given, as it may be a key.
+    Raises ValueError with all problems, one a line. They do not repeat the text, because it may contain a key.
     """
     entries = [entry.split() for entry in re.split(r"[;\n]", text) if entry.strip()]
     problems = []
@@ -100,7 +91,7 @@ def parse_keys(text: str) -> list[ApiKey]:
 
 
 def check_key(name: str, scopes: Sequence[str]) -> list[str]:
-    """What is wrong with a key's name and scopes."""
+    """The problems of a key's name and scopes."""
     problems = []
     if not _NAME.fullmatch(name):
         problems.append('the name must be 1 to 32 letters, digits, ".", "_" or "-", the first a letter or a digit')
@@ -123,7 +114,7 @@ def _problems(entry: list[str]) -> list[str]:
 
 
 def _repetitions(entry: list[str], seen: set[str]) -> list[str]:
-    """Names that differ in case alone are one to whoever reads the logs; no name is as long as a digest."""
+    """Names that differ only in case would be confused in the logs. A name is never as long as a digest."""
     return [
         f"the {what} is that of an earlier entry"
         for what, value in zip(("name", "SHA-256"), entry, strict=False)

@@ -1,156 +1,212 @@
-"""The door of one service: a place for as many requests as its limit allows, a short queue for a few more."""
+"""Admits requests to one service: a limit of requests in flight, and a queue for those beyond it."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
+from dataclasses import dataclass
 from typing import Self
 
 from gateway.metrics import METRICS
-from gateway.upstream.concurrency import ConcurrencyLimit
-from gateway.upstream.patience import Patience
 from shared import deadline
 from shared.errors import AppError, Code
 
+# Shares of the limit: what is left of it after a decrease, and what must have been in use for an increase.
+_DECREASE = 0.75
+_IN_USE = 0.8
+
+
+class ConcurrencyLimit:
+    """How many requests a service is given at once: additive increase, multiplicative decrease (as in RFC 5681).
+
+    It is decided once for every `limit` answers, which is about one round trip. If half of them took longer than
+    `target` seconds, the limit falls by a quarter. Otherwise it rises by one, but only if it was nearly used up:
+    a sudden load must not meet a limit that was never tried. docs/adr/0012-simpler-overload-limits.md has the figures.
+    """
+
+    def __init__(self, *, start: int = 64, least: int = 48, most: int = 128, target: float = 0.125) -> None:
+        self._least = least
+        self._most = most
+        self._target = target
+        self._answers = self._late = self._peak = 0
+        self.limit = start
+
+    def sample(self, seconds: float, in_flight: int) -> None:
+        """A request, one of `in_flight`, was answered after `seconds`."""
+        self._answers += 1
+        self._late += seconds > self._target
+        self._peak = max(self._peak, in_flight)
+        if self._answers < self.limit:
+            return
+        if self._late * 2 >= self._answers:
+            self.limit = max(self._least, int(self.limit * _DECREASE))
+        elif self._peak >= self.limit * _IN_USE:
+            self.limit = min(self._most, self.limit + 1)
+        self._answers = self._late = self._peak = 0
+
+    def timed_out(self, seconds: float, in_flight: int) -> None:
+        """A request timed out after `seconds`. A deadline shorter than the target says nothing about the service."""
+        if seconds > self._target:
+            self.sample(seconds, in_flight)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueBounds:
+    """How many requests may wait, and for how many seconds each."""
+
+    length: int
+    seconds: float
+
+
+# With the load generator on the same two cores, 1,000 orders/s bring stalls of 300 ms (docs/performance.md).
+BURST = QueueBounds(length=512, seconds=0.4)
+STANDING = QueueBounds(length=16, seconds=0.02)
+# Seconds: longer than a burst lasts, and how long an overload is assumed to go on after the last refusal.
+INTERVAL = 0.5
+
+
+class QueuePolicy:
+    """Decides how long one queue may be, from its events; times are monotonic seconds.
+
+    After CoDel (RFC 8289): a queue that becomes empty again and again only smooths bursts, and may be long. A queue
+    that has stood for `interval` and overflows is an overload: waiting longer helps no request, so the queue is kept
+    just long enough for the service to find its next request there.
+    """
+
+    def __init__(
+        self, burst: QueueBounds = BURST, standing: QueueBounds = STANDING, interval: float = INTERVAL
+    ) -> None:
+        self._burst = burst
+        self._standing = standing
+        self._interval = interval
+        self._waiting_since = math.inf
+        self._overloaded_until = -math.inf
+
+    def bounds(self, now: float) -> QueueBounds:
+        return self._standing if now < self._overloaded_until else self._burst
+
+    def began(self, now: float) -> None:
+        """A request joins the empty queue."""
+        self._waiting_since = now
+
+    def refused(self, now: float) -> None:
+        """A request found no place in the queue, or waited in vain."""
+        if now < self._overloaded_until or now - self._waiting_since >= self._interval:
+            self._overloaded_until = now + self._interval
+
 
 class Admission:
-    """First come, first served. Nobody waits while there is room: whoever leaves gives the place on."""
+    """First come, first served: a request that leaves hands its slot to the one that has waited longest."""
 
     def __init__(
         self,
         service: str,
         limit: ConcurrencyLimit,
-        patience: Patience,
+        policy: QueuePolicy,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`patience` bounds the queue."""
         self._service = service
         self._limit = limit
-        self._patience = patience
+        self._policy = policy
         self._clock = clock
-        self._queue: deque[asyncio.Future[bool]] = deque()
+        self._queue: deque[asyncio.Future[None]] = deque()
         self.in_flight = 0
 
     @property
     def waiting(self) -> int:
         return len(self._queue)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether it is worth asking who else is on the way."""
-        return self.in_flight * 2 > self._limit.limit
+    def refuse_if_full(self) -> None:
+        """Raises AppError UNAVAILABLE if the limit and the queue leave no room for another request."""
+        if self.in_flight >= self._limit.limit:
+            self._refuse_if_queue_is_full(self._clock())
 
-    def refuses(self, expected: int = 0) -> bool:
-        """Whether `enter` would refuse at once, with so many more on their way to it; if so it counts as a refusal."""
-        free = self._limit.limit - self.in_flight - expected
-        if free > 0:
-            return False
-        now = self._clock()
-        full = len(self._queue) - free >= self._patience.bounds(now).places
-        if full:
-            self._patience.refused(now)
-        return full
+    def acquire(self, seconds_left: Callable[[], float] = deadline.left) -> "Slot":
+        """A context that holds a slot; entering it raises AppError UNAVAILABLE if none comes free in time.
 
-    def enter(self, seconds_left: Callable[[], float] = deadline.left) -> "Place":
-        """A context that holds a place; entering it raises AppError UNAVAILABLE if none comes free in time.
-
-        Its time and its time-outs go to the limit. `Place.forget` keeps from it an answer that tells nothing of load.
+        The limit learns how long the slot was held by a request that was answered or timed out.
         """
-        return Place(self, seconds_left)
+        return Slot(self, seconds_left)
 
-    async def _take(self, seconds_left: Callable[[], float]) -> float:
+    async def _acquire(self, seconds_left: Callable[[], float]) -> float:
+        """The time of the admission."""
         now = self._clock()
         if self.in_flight < self._limit.limit and not self._queue:
             self.in_flight += 1
             return now
-        bounds = self._patience.bounds(now)
-        if len(self._queue) < bounds.places:
-            if await self._wait(min(bounds.seconds, seconds_left())):
-                return self._clock()
-        else:
-            self._patience.refused(now)
-        METRICS.refused.labels("overload").inc()
-        raise AppError(Code.UNAVAILABLE, f"{self._service} has too much to do", retry_after=1)
-
-    async def _wait(self, seconds: float) -> bool:
-        """Whether a place was given; it counts as taken from the moment it is, before the waiter runs."""
-        loop = asyncio.get_running_loop()
-        turn: asyncio.Future[bool] = loop.create_future()
+        bounds = self._refuse_if_queue_is_full(now)
         if not self._queue:
-            self._patience.began(self._clock())
-        self._queue.append(turn)
-        timer = loop.call_later(seconds, self._give_up, turn)
+            self._policy.began(now)
         try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn in self._queue:
-                self._remove(turn)
-            elif not turn.cancelled() and turn.result():
-                self._leave()
-            raise
-        finally:
-            timer.cancel()
+            await self._wait(min(bounds.seconds, seconds_left()))
+        except TimeoutError:
+            raise self._refusal(self._clock()) from None
+        return self._clock()
 
-    def _give_up(self, turn: asyncio.Future[bool]) -> None:
-        if not turn.done():
-            self._patience.refused(self._clock())
-            self._remove(turn)
-            turn.set_result(False)
+    def _refuse_if_queue_is_full(self, now: float) -> QueueBounds:
+        bounds = self._policy.bounds(now)
+        if len(self._queue) >= bounds.length:
+            raise self._refusal(now)
+        return bounds
 
-    def _remove(self, turn: asyncio.Future[bool]) -> None:
-        self._queue.remove(turn)
-        if not self._queue:
-            self._patience.ended()
+    def _refusal(self, now: float) -> AppError:
+        self._policy.refused(now)
+        METRICS.refused.labels("overload").inc()
+        return AppError(Code.UNAVAILABLE, f"{self._service} is overloaded", retry_after=1)
 
-    def _leave(self) -> None:
+    async def _wait(self, seconds: float) -> None:
+        """Until a slot comes free: it counts as taken at that moment, before this task runs. Raises TimeoutError."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append(turn)
+        async with asyncio.timeout(seconds):
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():
+                    self._release()
+                elif turn in self._queue:
+                    self._queue.remove(turn)
+                raise
+
+    def _release(self) -> None:
         self.in_flight -= 1
         while self._queue and self.in_flight < self._limit.limit:
             turn = self._queue.popleft()
             if not turn.done():
                 self.in_flight += 1
-                turn.set_result(True)
-            if not self._queue:
-                self._patience.ended()
+                turn.set_result(None)
 
-    def _finish(self, since: float, error: BaseException | None) -> None:
-        now = self._clock()
+    def _sample(self, since: float, error: BaseException | None) -> None:
+        """An answer or a time-out shows how busy the service is; another failure, or a client that left, does not."""
+        seconds = self._clock() - since
         if error is None:
-            self._limit.sample(now - since, self.in_flight, now)
-        elif _took_too_long(error):
-            self._limit.failed(now - since, self.in_flight, now)
-        self._leave()
+            self._limit.sample(seconds, self.in_flight)
+        elif isinstance(error, TimeoutError) or (isinstance(error, AppError) and error.code is Code.UPSTREAM_TIMEOUT):
+            self._limit.timed_out(seconds, self.in_flight)
 
 
-class Place:
-    """Of one request, from its admission to its answer; made by `Admission.enter`, to be entered once."""
+class Slot:
+    """The room of one request at the service; made by `Admission.acquire`, to be entered once."""
 
-    __slots__ = ("_admission", "_forgotten", "_seconds_left", "_since")
+    __slots__ = ("_admission", "_is_sample", "_seconds_left", "_since")
 
     def __init__(self, admission: Admission, seconds_left: Callable[[], float]) -> None:
         self._admission = admission
         self._seconds_left = seconds_left
-        self._forgotten = False
+        self._is_sample = True
         self._since = 0.0
 
-    def forget(self) -> None:
-        """Its time says nothing of the load: a refusal, for one, comes fast because nothing was done."""
-        self._forgotten = True
+    def discard_sample(self) -> None:
+        """Keeps the request's time from the limit, because it does not show how busy the service is."""
+        self._is_sample = False
 
     async def __aenter__(self) -> Self:
-        self._since = await self._admission._take(self._seconds_left)
+        self._since = await self._admission._acquire(self._seconds_left)
         return self
 
-    async def __aexit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        if self._forgotten:
-            self._admission._leave()
-        else:
-            self._admission._finish(self._since, error)
-
-
-def _took_too_long(error: BaseException) -> bool:
-    """A client that leaves tells nothing."""
-    return isinstance(error, TimeoutError) or (isinstance(error, AppError) and error.code is Code.UPSTREAM_TIMEOUT)
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if self._is_sample:
+            self._admission._sample(self._since, error)
+        self._admission._release()

@@ -1,4 +1,4 @@
-"""A circuit breaker: an address that keeps failing is left alone, then probed, then given its load back bit by bit.
+"""A circuit breaker: a failing address gets no requests, then a few probes, then a growing share of its load.
 
 closed → open → half-open → recovering → closed. A failed probe, or too many failures while recovering, opens it again,
 each time for twice as long until it has been closed.
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NewType
 
-# What a request was let through with; a permit of an earlier state tells nothing of the present one.
+# Stands for the state that a request was let through in; its outcome counts only while that state lasts.
 Permit = NewType("Permit", int)
 REFUSED = Permit(0)
 
@@ -22,10 +22,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BreakerParameters:
-    """Times are seconds, rates and shares are of 1. Failures are counted over `buckets * bucket_seconds`."""
+    """Times are seconds, rates and shares are of 1. Failures are counted over `half_window` to twice as long."""
 
-    bucket_seconds: float = 1.0
-    buckets: int = 10
+    half_window: float = 5.0
     least_requests: int = 20
     failure_rate: float = 0.5
     first_open: float = 1.0
@@ -40,75 +39,65 @@ DEFAULTS = BreakerParameters()
 
 
 class FailureWindow:
-    """Counts the answers of the last seconds, in buckets that expire one by one."""
+    """Counts answers and failures in two halves, the older of which is dropped when a new one begins."""
 
-    __slots__ = ("_answers", "_bucket", "_failures", "_latest", "answers", "failures")
+    __slots__ = ("_half", "_newer", "_number", "_older")
 
-    def __init__(self, bucket_seconds: float, buckets: int) -> None:
-        self._bucket = bucket_seconds
-        self._answers = [0] * buckets
-        self._failures = [0] * buckets
-        self._latest = 0
-        self.answers = 0
-        self.failures = 0
+    def __init__(self, half_seconds: float) -> None:
+        self._half = half_seconds
+        self._number = 0  # of the newer half, counted from the start of the clock
+        self._older = self._newer = (0, 0)
+
+    def totals(self) -> tuple[int, int]:
+        """Answers, and how many of them were failures."""
+        return self._older[0] + self._newer[0], self._older[1] + self._newer[1]
 
     def add(self, ok: bool, now: float) -> None:
-        number = int(now / self._bucket)
-        if number > self._latest:
-            self._expire(number)
-        slot = self._latest % len(self._answers)
-        self._answers[slot] += 1
-        self.answers += 1
-        if not ok:
-            self._failures[slot] += 1
-            self.failures += 1
+        number = int(now / self._half)
+        if number > self._number:
+            self._older = self._newer if number == self._number + 1 else (0, 0)
+            self._newer = (0, 0)
+            self._number = number
+        answers, failures = self._newer
+        self._newer = (answers + 1, failures + (not ok))
 
     def clear(self) -> None:
-        self._expire(self._latest + len(self._answers))
-
-    def _expire(self, number: int) -> None:
-        """Makes `number` the latest bucket, and empty; a pause costs no more than all buckets."""
-        for expired in range(max(self._latest + 1, number - len(self._answers) + 1), number + 1):
-            slot = expired % len(self._answers)
-            self.answers -= self._answers[slot]
-            self.failures -= self._failures[slot]
-            self._answers[slot] = self._failures[slot] = 0
-        self._latest = number
+        self._older = self._newer = (0, 0)
 
 
 class Breaker:
-    """Of one address. Times are monotonic seconds; `state` is that of the last call."""
+    """The breaker of one address. Times are monotonic seconds; `state` is as the last call left it."""
 
     def __init__(self, parameters: BreakerParameters = DEFAULTS) -> None:
         self._parameters = parameters
-        self._window = FailureWindow(parameters.bucket_seconds, parameters.buckets)
+        self._window = FailureWindow(parameters.half_window)
         self._open_for = parameters.first_open
         self._generation = Permit(1)
-        self._until = 0.0  # open: the first probe; half-open: the probes that are out count as lost
-        self._places = 0  # half-open: probes that may still go out
-        self._answered = 0  # half-open: probes that went well
-        self._since = 0.0  # recovering: the start of the ramp
-        self._credit = 0.0  # recovering: what is saved up towards the next permit
+        self._until = 0.0  # open: time of the first probe; half-open: when unanswered probes count as lost
+        self._probes_left = 0  # half-open: probes that may still be sent
+        self._answered = 0  # half-open: probes that succeeded
+        self._since = 0.0  # recovering: start of the ramp
+        self._credit = 0.0  # recovering: the part of the next permit that has been earned
         self.state = State.CLOSED
 
     def permit(self, now: float) -> Permit:
-        """To be given to `record` or `forget` once; REFUSED, which is false, if the request must not be sent."""
+        """Give it to `record` or `discard` once. REFUSED, which is false, means that the request must not be sent."""
         state = self.state
         if state is State.CLOSED:
             return self._generation
         if state is State.RECOVERING:
             return self._share(now)
-        if state is State.HALF_OPEN and self._places:
+        if state is State.HALF_OPEN and self._probes_left:
             return self._probe(now)
         if now < self._until:
             return REFUSED
         self._enter(State.HALF_OPEN)
-        self._places = self._parameters.probes
+        self._probes_left = self._parameters.probes
         self._answered = 0
         return self._probe(now)
 
     def record(self, permit: Permit, ok: bool, now: float) -> None:
-        """Tells how the request went: `ok` is that the address answered, and not with a failure of its own."""
+        """Counts an outcome: `ok` means that the address answered, and not with a failure of its own."""
         if permit != self._generation:
             return
         if self.state is not State.HALF_OPEN:
@@ -122,13 +111,13 @@ class Breaker:
             if self._answered == self._parameters.probes:
                 self._recover(now)
 
-    def forget(self, permit: Permit) -> None:
-        """The request ended and told nothing of the address: its client left, say."""
+    def discard(self, permit: Permit) -> None:
+        """The request ended without saying anything about the address; for example, its client left."""
         if permit == self._generation and self.state is State.HALF_OPEN:
-            self._places += 1
+            self._probes_left += 1
 
     def retry_after(self, now: float) -> float:
-        """Seconds until a refused request may be worth another try; 0 if none is refused."""
+        """Seconds until a refused request may be tried again; 0 if no request is refused."""
         if self.state is State.CLOSED:
             return 0.0
         if self.state is State.OPEN:
@@ -136,10 +125,10 @@ class Breaker:
         return self._parameters.first_open
 
     def _share(self, now: float) -> Permit:
-        """Lets a share through that grows with time, evenly spread."""
+        """Lets an evenly spread share of the requests through, which grows with time."""
         elapsed = now - self._since
         if elapsed >= self._parameters.ramp_seconds:
-            self.state = State.CLOSED  # same generation: what was let through on the ramp still counts
+            self.state = State.CLOSED  # the generation stays, so that requests of the ramp still count
             self._open_for = self._parameters.first_open
             return self._generation
         self._credit += max(self._parameters.first_share, elapsed / self._parameters.ramp_seconds)
@@ -149,12 +138,12 @@ class Breaker:
         return self._generation
 
     def _probe(self, now: float) -> Permit:
-        self._places -= 1
+        self._probes_left -= 1
         self._until = now + self._parameters.probe_lost_after
         return self._generation
 
     def _fails_too_often(self) -> bool:
-        answers, failures = self._window.answers, self._window.failures
+        answers, failures = self._window.totals()
         return answers >= self._parameters.least_requests and failures >= answers * self._parameters.failure_rate
 
     def _open(self, now: float) -> None:
@@ -165,7 +154,7 @@ class Breaker:
     def _recover(self, now: float) -> None:
         self._enter(State.RECOVERING)
         self._since = now
-        self._credit = 1.0  # the first request finds the door open
+        self._credit = 1.0  # the first request is let through
 
     def _enter(self, state: State) -> None:
         self.state = state

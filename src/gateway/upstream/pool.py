@@ -1,50 +1,105 @@
-"""A service behind the gateway: which of its addresses a request goes to, and what is tried once more."""
+"""A service behind the gateway: which of its addresses a request goes to, and when it is sent a second time."""
 
 import asyncio
 import math
+import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Self
 
 import aiohttp
+from aiohttp import web
 
 from gateway.metrics import METRICS
-from gateway.upstream import retries
-from gateway.upstream.address import Address
-from gateway.upstream.admission import Admission, Place
-from gateway.upstream.breaker import Permit
-from gateway.upstream.concurrency import ConcurrencyLimit, LimitParameters
-from gateway.upstream.patience import Patience
-from gateway.upstream.retries import RetryBudget
+from gateway.upstream.admission import Admission, ConcurrencyLimit, QueuePolicy, Slot
+from gateway.upstream.breaker import Breaker, Permit
 from shared import deadline
 from shared.errors import AppError, Code
 from shared.web.client import Reply, ServiceClient
 from shared.web.headers import IDEMPOTENCY_KEY
 
-# Answers that are a failure of the address, not of the request: its own proxy's, or none that is an answer.
+# These answers come from a proxy in front of the address and count as its failure. A 500 or 503 of the service does
+# not: the service lives, and other requests may succeed.
 _BROKEN = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
-# More at once make no service faster, only its answers later.
-_LIMIT = LimitParameters(least=48, most=128, buffer=0.1)
-# Half of what an order service lets wait (orders.watch).
+_TRANSIENT = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE})
+_SAFE = frozenset({"GET", "HEAD"})
+# Half of the waiting clients that an order service accepts (orders.watch).
 _MOST_WAITING = 256
+# Seconds: long enough for a process that restarts to listen again, short enough to fit into a request's deadline.
+_SHORTEST_DELAY, _LONGEST_DELAY = 0.025, 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as it is sent; `patience` are seconds that it may take on top of what any may.
+    """A request to a service; `extra_seconds` are added to the time that any request may take.
 
-    A `hurried` one has so little time, by its client's own wish, that running out of it tells nothing of the service.
+    With `short_deadline` the client asked for so little time that a time-out says nothing about the service.
     """
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes | None = None
-    patience: float = 0.0
-    hurried: bool = False
+    extra_seconds: float = 0.0
+    short_deadline: bool = False
+
+
+class Address:
+    """One process of the service, or several behind one name."""
+
+    def __init__(self, client: ServiceClient) -> None:
+        self.client = client
+        self.breaker = Breaker()
+        self.load = 0
+
+    async def is_ready(self) -> bool:
+        try:
+            return await self.client.is_ready()
+        except AppError:
+            return False
+
+
+class Attempt:
+    """A context for a request at an address, whose outcome is recorded or discarded once.
+
+    An attempt that raises AppError counts as a failure; a cancelled one does not count. A request that `waits` for an
+    event adds no load.
+    """
+
+    __slots__ = ("_address", "_load", "_permit", "_reported")
+
+    def __init__(self, address: Address, permit: Permit, *, waits: bool) -> None:
+        self._address = address
+        self._permit = permit
+        self._load = 0 if waits else 1
+        self._reported = False
+
+    def record(self, ok: bool) -> None:
+        """`ok` means that the address answered, and not with a failure of its own."""
+        self._reported = True
+        self._address.breaker.record(self._permit, ok, time.monotonic())
+
+    def discard(self) -> None:
+        """The outcome says nothing about the address."""
+        self._reported = True
+        self._address.breaker.discard(self._permit)
+
+    def __enter__(self) -> Self:
+        self._address.load += self._load
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._address.load -= self._load
+        if self._reported:
+            return
+        if isinstance(error, AppError):
+            self.record(ok=False)
+        else:
+            self.discard()
 
 
 class ServicePool:
@@ -55,31 +110,32 @@ class ServicePool:
         self.addresses = tuple(addresses)
         self.admission = admission
         self._rotation = deque(addresses)
-        self._budget = RetryBudget()
+        self._in_flight = 0
+        self._retrying = 0
         self._waiting = 0
 
     async def request(self, call: Call) -> Reply:
-        """Raises AppError: UNAVAILABLE if it has too much to do, and what `ServiceClient.request` raises."""
-        if call.patience:
-            with self._place_to_wait():
+        """Raises AppError: UNAVAILABLE if the service is overloaded, and what `ServiceClient.request` raises."""
+        if call.extra_seconds:
+            with self._waiting_client():
                 return await self._request(call)
-        async with self.admission.enter() as place:
-            return await self._request(call, place)
+        async with self.admission.acquire() as slot:
+            return await self._request(call, slot)
 
     @asynccontextmanager
     async def stream(self, call: Call, quiet: float) -> AsyncIterator[aiohttp.ClientResponse]:
-        """As `ServiceClient.stream`; tried once."""
-        with self._place_to_wait():
+        """Like `ServiceClient.stream`. A stream is never retried."""
+        with self._waiting_client():
             address, permit = self._choose()
-            with address.attempt(permit, waits=True) as attempt:
-                async with address.upstream.stream(
+            with Attempt(address, permit, waits=True) as attempt:
+                async with address.client.stream(
                     call.method, call.target, headers=call.headers, quiet=quiet
                 ) as response:
-                    attempt.tell(ok=response.status not in _BROKEN)
+                    attempt.record(ok=response.status not in _BROKEN)
                     yield response
 
     async def is_ready(self) -> bool:
-        """Whether any address is; one that hangs does not hold up the others."""
+        """Whether any address is ready. All are asked at once, so that one that hangs delays nothing."""
         checks = [asyncio.create_task(address.is_ready()) for address in self.addresses]
         try:
             for check in asyncio.as_completed(checks):
@@ -91,8 +147,8 @@ class ServicePool:
                 check.cancel()
 
     @contextmanager
-    def _place_to_wait(self) -> Iterator[None]:
-        """For requests that take their time by intention, which say nothing of how busy the service is."""
+    def _waiting_client(self) -> Iterator[None]:
+        """Requests that wait for an event are no load for the service, so they have a bound of their own."""
         if self._waiting >= _MOST_WAITING:
             METRICS.refused.labels("waiting").inc()
             raise AppError(Code.UNAVAILABLE, f"Too many clients wait for {self.name}")
@@ -102,39 +158,40 @@ class ServicePool:
         finally:
             self._waiting -= 1
 
-    async def _request(self, call: Call, place: Place | None = None) -> Reply:
-        """Tries once more where that is safe and may help."""
-        self._budget.begin()
+    async def _request(self, call: Call, slot: Slot | None = None) -> Reply:
+        """Retries once where that is safe and may help."""
+        self._in_flight += 1
         try:
             address, permit = self._choose()
             outcome = await _try(address, permit, call)
-            if _is_worth_repeating(call, outcome) and self._budget.begin_retry():
-                if place is not None:
-                    place.forget()  # two tries and a pause are no latency
+            if is_worth_repeating(call, outcome) and self._retrying < most_retries(self._in_flight):
+                if slot is not None:
+                    slot.discard_sample()  # two tries with a pause between them are no latency
                 outcome = await self._retry(call, outcome, address)
         finally:
-            self._budget.end()
+            self._in_flight -= 1
         if isinstance(outcome, AppError):
             raise outcome
-        if place is not None and outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            place.forget()  # a failure can be fast because nothing was done
+        if slot is not None and outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            slot.discard_sample()  # a failure can be fast because nothing was done
         return outcome
 
     async def _retry(self, call: Call, outcome: Reply | AppError, failed: Address) -> Reply | AppError:
-        """What came of the first try, at `failed`, stays if the deadline leaves no time for another."""
+        """The first `outcome`, from the address `failed`, stands if the deadline leaves no time for a retry."""
+        self._retrying += 1
         try:
-            pause = retries.delay()
-            if pause >= deadline.left():
+            delay = retry_delay()
+            if delay >= deadline.left():
                 return outcome
             METRICS.retries.labels(self.name).inc()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(delay)
             address, permit = self._choose(failed)
             return await _try(address, permit, call)
         finally:
-            self._budget.end_retry()
+            self._retrying -= 1
 
     def _choose(self, failed: Address | None = None) -> tuple[Address, Permit]:
-        """Equals take turns, `failed` comes last. Raises AppError UNAVAILABLE if every breaker is open."""
+        """Addresses with equal load take turns; `failed` comes last. Raises UNAVAILABLE if every breaker is open."""
         now = time.monotonic()
         self._rotation.rotate()
         for address in sorted(self._rotation, key=lambda each: (each is failed, each.load)):
@@ -142,42 +199,62 @@ class ServicePool:
                 return address, permit
         wait = min(address.breaker.retry_after(now) for address in self.addresses)
         METRICS.refused.labels("breaker").inc()
-        message = f"{self.name} has failed too often and is left alone for a while"
+        message = f"{self.name} has failed too often and gets no requests for a while"
         raise AppError(Code.UNAVAILABLE, message, retry_after=math.ceil(wait) or 1)
 
 
-async def _try(address: Address, permit: Permit, call: Call) -> Reply | AppError:
-    with address.attempt(permit, waits=call.patience > 0) as attempt:
-        outcome: Reply | AppError
-        try:
-            outcome = await address.upstream.request(
-                call.method, call.target, headers=call.headers, body=call.body, patience=call.patience
-            )
-        except AppError as error:
-            outcome = error
-        if call.hurried and outcome.status == HTTPStatus.GATEWAY_TIMEOUT:  # by our clock or, told of it, the service's
-            attempt.forget()
-        else:
-            attempt.tell(ok=isinstance(outcome, Reply) and outcome.status not in _BROKEN)
-        return outcome
-
-
-def _is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:
-    if isinstance(outcome, Reply):
-        connected, transient = True, retries.worth_repeating(outcome.status)
-    else:
-        connected, transient = outcome.code is not Code.UNAVAILABLE, outcome.code is not Code.UPSTREAM_TIMEOUT
-    return transient and retries.may_repeat(call.method, keyed=IDEMPOTENCY_KEY in call.headers, connected=connected)
+SERVICES = web.AppKey("services", Mapping[str, ServicePool])
 
 
 def open_service(name: str, urls: Sequence[str], session: aiohttp.ClientSession) -> ServicePool:
-    """One address for each URL; it is seen in the metrics from then on."""
+    """Makes one address for each URL, and publishes their metrics."""
     addresses = [Address(ServiceClient(name, url, session)) for url in urls]
-    limit = ConcurrencyLimit(_LIMIT)
-    admission = Admission(name, limit, Patience())
+    limit = ConcurrencyLimit()
+    admission = Admission(name, limit, QueuePolicy())
     METRICS.in_flight.labels(name).set_function(lambda: admission.in_flight)
     METRICS.queued.labels(name).set_function(lambda: admission.waiting)
     METRICS.limit.labels(name).set_function(lambda: limit.limit)
     for number, address in enumerate(addresses):
         METRICS.watch_breaker(name, number, address.breaker)
     return ServicePool(name, addresses, admission)
+
+
+def most_retries(in_flight: int) -> int:
+    """Retries at once: a fifth of the requests in flight, so that retries cannot multiply an overload."""
+    return max(3, in_flight // 5)
+
+
+def retry_delay(draw: Callable[[float, float], float] = random.uniform) -> float:
+    """Seconds, with full jitter, so that requests that failed together do not return together."""
+    return draw(_SHORTEST_DELAY, _LONGEST_DELAY)
+
+
+def is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:
+    """Whether the failure may be over soon, and a retry cannot do the work twice."""
+    if isinstance(outcome, Reply):
+        connected, transient = True, outcome.status in _TRANSIENT
+    else:
+        connected, transient = outcome.code is not Code.UNAVAILABLE, outcome.code is not Code.UPSTREAM_TIMEOUT
+    return transient and (not connected or call.method in _SAFE or _has_idempotency_key(call))
+
+
+def _has_idempotency_key(call: Call) -> bool:
+    """Services look at the key of a POST only."""
+    return call.method == "POST" and IDEMPOTENCY_KEY in call.headers
+
+
+async def _try(address: Address, permit: Permit, call: Call) -> Reply | AppError:
+    with Attempt(address, permit, waits=call.extra_seconds > 0) as attempt:
+        outcome: Reply | AppError
+        try:
+            outcome = await address.client.request(
+                call.method, call.target, headers=call.headers, body=call.body, extra_seconds=call.extra_seconds
+            )
+        except AppError as error:
+            outcome = error
+        # The service itself gives up with 504 when the deadline that it was sent is over.
+        if call.short_deadline and outcome.status == HTTPStatus.GATEWAY_TIMEOUT:
+            attempt.discard()
+        else:
+            attempt.record(ok=isinstance(outcome, Reply) and outcome.status not in _BROKEN)
+        return outcome

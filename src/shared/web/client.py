@@ -86,16 +86,16 @@ class ServiceClient:
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        patience: float = 0.0,
+        extra_seconds: float = 0.0,
     ) -> Reply:
-        """`target` is an encoded path with its query; `patience` are seconds on top of the session's limits.
+        """`target` is an encoded path with its query; `extra_seconds` are added to the session's limits.
 
         It keeps the deadline of the request that it is for.
 
         Raises AppError: UNAVAILABLE if no connection could be made, UPSTREAM_TIMEOUT past a limit,
         UPSTREAM_ERROR if the answer broke off or was no HTTP.
         """
-        timeout = _limits(self._session.timeout, patience)
+        timeout = _limits(self._session.timeout, extra_seconds)
         try:
             async with self._send(method, target, headers, body, timeout) as response:
                 return Reply(response.status, response.headers, await response.read())
@@ -144,15 +144,15 @@ class ServiceClient:
         return reply.status == 200  # noqa: PLR2004  # what `shared.web.health.ready` answers
 
 
-def _limits(limits: aiohttp.ClientTimeout, patience: float) -> aiohttp.ClientTimeout:
+def _limits(limits: aiohttp.ClientTimeout, extra_seconds: float) -> aiohttp.ClientTimeout:
     """With what is left of the request that it is for. Raises AppError UPSTREAM_TIMEOUT if that is nothing."""
-    total, left = (limits.total or math.inf) + patience, deadline.left()
+    total, left = (limits.total or math.inf) + extra_seconds, deadline.left()
     if left == 0:
         raise AppError(Code.UPSTREAM_TIMEOUT, "The request took longer than it may")
-    if left >= total and not patience:
+    if left >= total and not extra_seconds:
         return limits
     return aiohttp.ClientTimeout(
-        total=min(total, left), connect=limits.connect, sock_read=(limits.sock_read or 0) + patience
+        total=min(total, left), connect=limits.connect, sock_read=(limits.sock_read or 0) + extra_seconds
     )
 
 

@@ -8,10 +8,9 @@ import pytest
 
 from gateway.app import create_app
 from gateway.settings import Settings
-from gateway.upstream import address, pool
+from gateway.upstream import pool
+from gateway.upstream.admission import ConcurrencyLimit, QueueBounds, QueuePolicy
 from gateway.upstream.breaker import Breaker, BreakerParameters
-from gateway.upstream.concurrency import LimitParameters
-from gateway.upstream.patience import Bounds, Patience
 from shared.web.connection import ServerLimits
 from shared.web.server import serving
 from tests.api import Api, connect
@@ -33,16 +32,16 @@ async def opened(products: FakeService | str, orders: FakeService | str, **setti
         yield api
 
 
-def narrow(monkeypatch: pytest.MonkeyPatch, *, limit: int, places: int = 1, patience: float = 5.0) -> None:
+def narrow(monkeypatch: pytest.MonkeyPatch, *, limit: int, queue: int = 1, seconds: float = 5.0) -> None:
     """Each service of a gateway that is opened after this has so many requests at once, and such a queue."""
-    monkeypatch.setattr(pool, "_LIMIT", LimitParameters(start=limit, least=limit, most=limit))
-    bounds = Bounds(places, patience)
-    monkeypatch.setattr(pool, "Patience", partial(Patience, bounds, bounds))
+    monkeypatch.setattr(pool, "ConcurrencyLimit", partial(ConcurrencyLimit, start=limit, least=limit, most=limit))
+    bounds = QueueBounds(queue, seconds)
+    monkeypatch.setattr(pool, "QueuePolicy", partial(QueuePolicy, bounds, bounds))
 
 
 def breaking(monkeypatch: pytest.MonkeyPatch, parameters: BreakerParameters) -> None:
     """So does the breaker of each address."""
-    monkeypatch.setattr(address, "Breaker", partial(Breaker, parameters))
+    monkeypatch.setattr(pool, "Breaker", partial(Breaker, parameters))
 
 
 async def sample(api: Api, series: str) -> float:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gateway.access.keyring import Scope
 from gateway.keys import entry_of, make_key
+from gateway.scopes import Scope
 from tests.api import Answer
 from tests.integration.gateway.behaviour import ORDER, ok
 from tests.integration.gateway.opening import opened

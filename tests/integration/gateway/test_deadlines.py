@@ -97,8 +97,8 @@ async def test_a_client_may_not_have_more_time_and_nonsense_says_nothing(
 async def test_a_request_that_waits_for_its_turn_has_no_more_time_than_another(
     products: FakeService, orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its patience is 5 s."""
-    narrow(monkeypatch, limit=1, places=1, patience=5.0)
+    """It could wait in the queue for 5 s."""
+    narrow(monkeypatch, limit=1, queue=1, seconds=5.0)
     orders.respond = hang
     async with opened(products, orders, REQUEST_SECONDS=SHORT) as gateway:
         started = time.monotonic()

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gateway.access.keyring import Scope
 from gateway.keys import entry_of, make_key
+from gateway.scopes import Scope
 from tests.integration.gateway.behaviour import DONE, ORDER, ok
 from tests.integration.gateway.opening import listening
 from tests.integration.shared.web.raw import connected

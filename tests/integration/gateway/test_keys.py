@@ -7,9 +7,9 @@ import pytest
 from aiohttp import hdrs
 from structlog.testing import capture_logs
 
-from gateway.access.keyring import Scope
 from gateway.keys import entry_of, make_key
 from gateway.routes import ROUTES, Route
+from gateway.scopes import Scope
 from tests.api import Answer, Api
 from tests.integration.gateway.behaviour import DONE, ORDER, ok
 from tests.integration.gateway.opening import listening, opened

@@ -61,7 +61,7 @@ async def reading(port: int) -> AsyncIterator[Peer]:
 async def test_what_is_beyond_the_limit_and_the_queue_is_refused(
     products: FakeService, orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow(monkeypatch, limit=LIMIT, places=PLACES, patience=0.1)
+    narrow(monkeypatch, limit=LIMIT, queue=PLACES, seconds=0.1)
     async with opened(products, orders) as gateway:
         before = await sample(gateway, REFUSED)
         requests = [asyncio.create_task(gateway.post("/orders", ORDER)) for _ in range(CLIENTS)]
@@ -171,7 +171,7 @@ async def test_a_place_at_the_service_is_given_on_when_its_client_leaves(
 async def test_a_client_that_waits_for_too_long_is_refused(
     products: FakeService, orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow(monkeypatch, limit=1, patience=0.1)
+    narrow(monkeypatch, limit=1, seconds=0.1)
     async with opened(products, orders) as gateway:
         at_work = asyncio.create_task(gateway.get("/orders/1"))
         await eventually(lambda: gate.waiting == 1)

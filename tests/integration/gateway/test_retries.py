@@ -146,6 +146,9 @@ async def test_three_retries_are_always_allowed(products: FakeService, orders: F
         await eventually(lambda: second.waiting == 3 and sum(request.done() for request in requests) == 2)
         second.open()
         answers = await asyncio.gather(*requests)
+        orders.respond = turns(reset, ok)
+        afterwards = await gateway.get("/orders/1")
 
-    assert len(orders.seen) == 8
+    assert len(orders.seen) == 8 + 2
+    assert afterwards.status == 200
     assert sorted(answer.status for answer in answers) == [200] * 3 + [502] * 2

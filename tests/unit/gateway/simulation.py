@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gateway.upstream.concurrency import ConcurrencyLimit
+from gateway.upstream.admission import ConcurrencyLimit
 
-# As `gateway.admission` has them.
-PLACES, PATIENCE = 32, 0.05
+# A queue that is longer than the one of a standing overload, and shorter than that of a burst.
+LENGTH, SECONDS = 32, 0.05
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Simulation:
         self.service = service
         self.now = 0.0
         self._random = random.Random(seed)  # noqa: S311  # a load, not a secret
-        self._queue: deque[float] = deque()  # arrivals without a place
+        self._queue: deque[float] = deque()  # arrivals without a slot
         self._admitted: deque[tuple[float, float]] = deque()  # (arrival, admission)
         self._answers: deque[tuple[float, float, float]] = deque()
         self._in_flight = 0
@@ -52,7 +52,7 @@ class Simulation:
         self._batch_end = math.inf
 
     def run(self, seconds: float, rate: float) -> Outcome:
-        """What becomes of a random load of `rate` requests a second; the next run goes on from here."""
+        """The outcome of a random load of `rate` requests a second; the next run continues from here."""
         outcome = Outcome()
         end = self.now + seconds
         arrivals = self._arrivals(end, rate)
@@ -84,7 +84,7 @@ class Simulation:
         self._expire(outcome)
         if self._in_flight < self.limit.limit:
             self._admit(self.now)
-        elif len(self._queue) < PLACES:
+        elif len(self._queue) < LENGTH:
             self._queue.append(self.now)
         else:
             outcome.refused += 1
@@ -92,7 +92,7 @@ class Simulation:
     def _leave(self, outcome: Outcome) -> None:
         _, arrived, admitted = self._answers.popleft()
         outcome.latencies.append(self.now - arrived)
-        self.limit.sample(self.now - admitted, self._in_flight, self.now)
+        self.limit.sample(self.now - admitted, self._in_flight)
         self._in_flight -= 1
         outcome.limits.append(self.limit.limit)
         self._expire(outcome)
@@ -100,7 +100,7 @@ class Simulation:
             self._admit(self._queue.popleft())
 
     def _expire(self, outcome: Outcome) -> None:
-        while self._queue and self._queue[0] + PATIENCE <= self.now:
+        while self._queue and self._queue[0] + SECONDS <= self.now:
             self._queue.popleft()
             outcome.refused += 1
 

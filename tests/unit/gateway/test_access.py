@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.access.keyring import ApiKey, Keyring, Scope, check_key, parse_keys, require
+from gateway.access.keyring import ApiKey, Keyring, check_key, parse_keys, require
+from gateway.scopes import Scope
 from shared.errors import AppError, Code
 
 SECRET = "shop_checkout"

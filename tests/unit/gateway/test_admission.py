@@ -1,41 +1,45 @@
-"""Waits end by what the test does, or by a patience of 0 s; the loop's next rounds are all that passes."""
+"""Waits end by what the test does, or after 0 s; no time passes but the next rounds of the loop."""
 
 import asyncio
-import math
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.admission import Admission
-from gateway.upstream.concurrency import ConcurrencyLimit, LimitParameters
-from gateway.upstream.patience import Bounds, Patience
+from gateway.upstream.admission import Admission, ConcurrencyLimit, QueueBounds, QueuePolicy
 from shared.errors import AppError, Code
 
 LONG = 60.0
 
 
-def limited(places: int) -> ConcurrencyLimit:
-    return ConcurrencyLimit(LimitParameters(start=places, least=places, most=places))
+class Fixed(ConcurrencyLimit):
+    """A limit that only the test changes."""
+
+    def sample(self, seconds: float, in_flight: int) -> None:
+        pass
 
 
-def patient(*, places: int = 32, seconds: float = LONG) -> Patience:
-    """The same under an overload."""
-    bounds = Bounds(places, seconds)
-    return Patience(bounds, bounds)
+def limited(slots: int) -> ConcurrencyLimit:
+    return Fixed(start=slots)
+
+
+def queue(*, length: int = 32, seconds: float = LONG) -> QueuePolicy:
+    """The same bounds under an overload."""
+    bounds = QueueBounds(length, seconds)
+    return QueuePolicy(bounds, bounds)
 
 
 class Samples(ConcurrencyLimit):
-    """A limit that keeps what it is told; a time-out is a sample of infinity."""
+    """A limit that keeps its samples."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[tuple[float, int]] = []
+        self.seen: list[tuple[float, int]] = []
 
-    def sample(self, seconds: float, in_flight: int, now: float) -> None:
-        self.told.append((seconds, in_flight))
-        super().sample(seconds, in_flight, now)
+    def sample(self, seconds: float, in_flight: int) -> None:
+        self.seen.append((seconds, in_flight))
+        super().sample(seconds, in_flight)
 
 
 class Clock:
@@ -48,7 +52,7 @@ class Clock:
 
 @dataclass(eq=False)
 class Visit:
-    """A request that stays until it is told to go."""
+    """A request that stays until `go` is set."""
 
     number: int
     order: list[int] = field(default_factory=list)
@@ -56,7 +60,7 @@ class Visit:
     inside: bool = False
 
     async def run(self, admission: Admission, seconds_left: float = LONG) -> None:
-        async with admission.enter(lambda: seconds_left):
+        async with admission.acquire(lambda: seconds_left):
             self.order.append(self.number)
             self.inside = True
             try:
@@ -73,38 +77,41 @@ async def settle() -> None:
 
 async def refusal(admission: Admission, seconds_left: float = LONG) -> AppError:
     with pytest.raises(AppError) as refused:
-        async with admission.enter(lambda: seconds_left):
+        async with admission.acquire(lambda: seconds_left):
             pass
     return refused.value
 
 
 async def test_a_request_beyond_limit_and_queue_is_refused_at_once() -> None:
-    admission = Admission("orders", limited(1), patient(places=1))
-    assert not admission.refuses()
+    admission = Admission("orders", limited(1), queue(length=1))
+    admission.refuse_if_full()
     first, second = Visit(1), Visit(2)
     tasks = [asyncio.create_task(visit.run(admission)) for visit in (first, second)]
     await settle()
-    assert (admission.in_flight, admission.waiting, admission.refuses()) == (1, 1, True)
+    assert (admission.in_flight, admission.waiting) == (1, 1)
+    with pytest.raises(AppError, match="orders is overloaded"):
+        admission.refuse_if_full()
     error = await refusal(admission)
     assert (error.code, error.retry_after) == (Code.UNAVAILABLE, 1)
     first.go.set()
     second.go.set()
     await asyncio.gather(*tasks)
-    assert (admission.in_flight, admission.waiting, admission.refuses()) == (0, 0, False)
+    assert (admission.in_flight, admission.waiting) == (0, 0)
+    admission.refuse_if_full()
 
 
-@pytest.mark.parametrize(("patience", "seconds_left"), [(0.0, LONG), (LONG, 0.0), (LONG, -1.0)])
-async def test_nobody_waits_longer_than_patience_and_deadline_allow(patience: float, seconds_left: float) -> None:
-    admission = Admission("orders", limited(1), patient(seconds=patience))
-    async with admission.enter(lambda: LONG):
+@pytest.mark.parametrize(("seconds", "seconds_left"), [(0.0, LONG), (LONG, 0.0), (LONG, -1.0)])
+async def test_no_request_waits_longer_than_queue_and_deadline_allow(seconds: float, seconds_left: float) -> None:
+    admission = Admission("orders", limited(1), queue(seconds=seconds))
+    async with admission.acquire(lambda: LONG):
         error = await refusal(admission, seconds_left)
         assert error.code is Code.UNAVAILABLE
         assert admission.waiting == 0
     assert admission.in_flight == 0
 
 
-async def test_who_came_first_enters_first() -> None:
-    admission, order = Admission("orders", limited(1), patient()), list[int]()
+async def test_the_first_to_come_is_the_first_to_enter() -> None:
+    admission, order = Admission("orders", limited(1), queue()), list[int]()
     visits = [Visit(number, order) for number in range(5)]
     tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
     await settle()
@@ -115,11 +122,11 @@ async def test_who_came_first_enters_first() -> None:
     assert order == [0, 1, 2, 3, 4]
 
 
-async def test_nobody_overtakes_those_who_wait() -> None:
+async def test_no_request_overtakes_those_that_wait() -> None:
     limit = limited(1)
-    admission, order = Admission("orders", limit, patient()), list[int]()
+    admission, order = Admission("orders", limit, queue()), list[int]()
     visits = [Visit(number, order) for number in range(3)]
-    async with admission.enter(lambda: LONG):
+    async with admission.acquire(lambda: LONG):
         tasks = [asyncio.create_task(visit.run(admission)) for visit in visits[:2]]
         await settle()
         limit.limit = 2
@@ -133,8 +140,8 @@ async def test_nobody_overtakes_those_who_wait() -> None:
 
 async def test_a_raised_limit_lets_in_as_many_as_fit() -> None:
     limit = limited(1)
-    admission, visits = Admission("orders", limit, patient()), [Visit(number) for number in range(4)]
-    async with admission.enter(lambda: LONG):
+    admission, visits = Admission("orders", limit, queue()), [Visit(number) for number in range(4)]
+    async with admission.acquire(lambda: LONG):
         tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
         await settle()
         limit.limit = 3
@@ -145,9 +152,9 @@ async def test_a_raised_limit_lets_in_as_many_as_fit() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_a_lowered_limit_lets_nobody_in_until_enough_have_left() -> None:
+async def test_a_lowered_limit_lets_no_request_in_until_enough_have_left() -> None:
     limit = limited(3)
-    admission, visits = Admission("orders", limit, patient()), [Visit(number) for number in range(4)]
+    admission, visits = Admission("orders", limit, queue()), [Visit(number) for number in range(4)]
     tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
     await settle()
     limit.limit = 1
@@ -160,8 +167,8 @@ async def test_a_lowered_limit_lets_nobody_in_until_enough_have_left() -> None:
 
 
 async def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
-    admission = Admission("orders", limited(1), patient(places=1))
-    async with admission.enter(lambda: LONG):
+    admission = Admission("orders", limited(1), queue(length=1))
+    async with admission.acquire(lambda: LONG):
         waiter = asyncio.create_task(Visit(1).run(admission))
         await settle()
         waiter.cancel()
@@ -169,10 +176,10 @@ async def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
         assert (admission.in_flight, admission.waiting) == (1, 0)
 
 
-async def test_a_place_given_to_a_waiter_that_is_cancelled_before_it_runs_is_given_on() -> None:
-    admission = Admission("orders", limited(1), patient())
+async def test_a_slot_given_to_a_waiter_that_is_cancelled_before_it_runs_is_given_on() -> None:
+    admission = Admission("orders", limited(1), queue())
     gone, next_in_line = Visit(1), Visit(2)
-    async with admission.enter(lambda: LONG):
+    async with admission.acquire(lambda: LONG):
         cancelled, task = (asyncio.create_task(visit.run(admission)) for visit in (gone, next_in_line))
         await settle()
     assert (admission.in_flight, admission.waiting) == (1, 1)
@@ -185,10 +192,10 @@ async def test_a_place_given_to_a_waiter_that_is_cancelled_before_it_runs_is_giv
     assert admission.in_flight == 0
 
 
-async def test_a_waiter_cancelled_as_the_place_comes_free_is_passed_over() -> None:
-    admission = Admission("orders", limited(1), patient())
+async def test_a_waiter_cancelled_as_the_slot_comes_free_is_passed_over() -> None:
+    admission = Admission("orders", limited(1), queue())
     gone, next_in_line = Visit(1), Visit(2)
-    async with admission.enter(lambda: LONG):
+    async with admission.acquire(lambda: LONG):
         cancelled, task = (asyncio.create_task(visit.run(admission)) for visit in (gone, next_in_line))
         await settle()
         cancelled.cancel()
@@ -200,12 +207,12 @@ async def test_a_waiter_cancelled_as_the_place_comes_free_is_passed_over() -> No
     assert admission.in_flight == 0
 
 
-async def test_the_limit_is_told_the_time_inside_but_not_in_the_queue() -> None:
+async def test_the_limit_learns_the_time_inside_but_not_in_the_queue() -> None:
     clock, samples = Clock(), Samples()
     samples.limit = 1
-    admission = Admission("orders", samples, patient(), clock=clock)
+    admission = Admission("orders", samples, queue(), clock=clock)
     visit = Visit(1)
-    async with admission.enter(lambda: LONG):
+    async with admission.acquire(lambda: LONG):
         task = asyncio.create_task(visit.run(admission))
         await settle()
         clock.now += 3.0
@@ -213,46 +220,46 @@ async def test_the_limit_is_told_the_time_inside_but_not_in_the_queue() -> None:
     clock.now += 2.0
     visit.go.set()
     await task
-    assert samples.told == [(3.0, 1), (2.0, 1)]
+    assert samples.seen == [(3.0, 1), (2.0, 1)]
 
 
 @pytest.mark.parametrize("error", [TimeoutError(), AppError(Code.UPSTREAM_TIMEOUT, "orders did not answer in time")])
-async def test_the_limit_is_told_of_a_time_out(error: Exception) -> None:
+async def test_the_limit_learns_of_a_time_out(error: Exception) -> None:
     clock, samples = Clock(), Samples()
-    admission = Admission("orders", samples, patient(), clock=clock)
-    place = admission.enter(lambda: LONG)
-    await place.__aenter__()
+    admission = Admission("orders", samples, queue(), clock=clock)
+    slot = admission.acquire(lambda: LONG)
+    await slot.__aenter__()
     clock.now += 5.0
-    await place.__aexit__(type(error), error, None)
-    assert samples.told == [(math.inf, 1)]
+    await slot.__aexit__(type(error), error, None)
+    assert samples.seen == [(5.0, 1)]
     assert admission.in_flight == 0
 
 
 @pytest.mark.parametrize(
     "error", [AppError(Code.UNAVAILABLE, "orders cannot be reached"), ValueError(), asyncio.CancelledError()]
 )
-async def test_what_ends_otherwise_tells_nothing_of_the_latency(error: BaseException) -> None:
+async def test_what_ends_otherwise_says_nothing_about_the_latency(error: BaseException) -> None:
     samples = Samples()
-    admission = Admission("orders", samples, patient())
+    admission = Admission("orders", samples, queue())
     with pytest.raises(type(error)):
-        async with admission.enter(lambda: LONG):
+        async with admission.acquire(lambda: LONG):
             raise error
-    assert samples.told == []
+    assert samples.seen == []
     assert admission.in_flight == 0
 
 
-async def test_a_forgotten_answer_tells_nothing_and_gives_its_place_back() -> None:
+async def test_a_discarded_sample_changes_nothing_and_the_slot_comes_free() -> None:
     samples = Samples()
-    admission = Admission("orders", samples, patient())
-    async with admission.enter(lambda: LONG) as place:
-        place.forget()
-    assert samples.told == []
+    admission = Admission("orders", samples, queue())
+    async with admission.acquire(lambda: LONG) as slot:
+        slot.discard_sample()
+    assert samples.seen == []
     assert admission.in_flight == 0
 
 
-async def test_while_there_is_room_entering_does_not_suspend() -> None:
-    admission = Admission("orders", limited(1), patient())
-    entering = admission.enter(lambda: LONG).__aenter__()
+async def test_while_there_is_room_acquiring_does_not_suspend() -> None:
+    admission = Admission("orders", limited(1), queue())
+    entering = admission.acquire(lambda: LONG).__aenter__()
     with pytest.raises(StopIteration):
         entering.send(None)
     assert admission.in_flight == 1
@@ -269,11 +276,11 @@ ACTIONS = st.one_of(
 
 
 @given(st.lists(ACTIONS, max_size=50))
-async def test_in_any_order_of_events_no_place_is_lost_or_given_twice(actions: list[tuple[str, int]]) -> None:
+async def test_in_any_order_of_events_no_slot_is_lost_or_given_twice(actions: list[tuple[str, int]]) -> None:
     limit = limited(2)
-    admission, order = Admission("orders", limit, patient(places=3)), list[int]()
+    admission, order = Admission("orders", limit, queue(length=3)), list[int]()
     visits: dict[asyncio.Task[None], Visit] = {}
-    steady = all(action != "limit" for action, _ in actions)  # one raised from outside wakes nobody
+    steady = all(action != "limit" for action, _ in actions)  # a limit raised from outside wakes no task
     for action, number in [*actions, ("settle", 0)]:
         here = [task for task in visits if not task.done()]
         if action.startswith("enter"):

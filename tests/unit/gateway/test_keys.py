@@ -3,7 +3,8 @@ import re
 import pytest
 
 from gateway import keys
-from gateway.access.keyring import Keyring, Scope, parse_keys
+from gateway.access.keyring import Keyring, parse_keys
+from gateway.scopes import Scope
 
 
 def test_the_key_is_shown_once_and_its_entry_opens_with_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,7 +127,7 @@ def test_a_million_clients_stay_within_the_bound() -> None:
         limiter.take(f"client-{number % 50_000}", number * 1e-5)
         if number % 10_000 == 0:
             assert len(limiter) <= 1_000
-    assert 900 <= len(limiter) <= 1_000
+    assert len(limiter) == 1_000
 
 
 @given(st.integers(1, 500), st.lists(st.integers(0, 2_000), max_size=300))
@@ -138,19 +138,7 @@ def test_never_more_clients_than_the_bound(most: int, clients: list[int]) -> Non
         assert len(limiter) <= most
 
 
-def test_clients_whose_bucket_is_full_again_are_forgotten_first() -> None:
-    limiter = RateLimiter(60, 60, 10, most_clients=3)
-    assert allowed(limiter, "greedy", 0.0, 10) == 10
-    limiter.take("first", 1.0)
-    limiter.take("second", 1.5)
-    # Their buckets are full again at 2.0 and 2.5, that of greedy at 10.0, though it was seen before them.
-    limiter.take("new", 2.2)
-    limiter.take("newer", 2.6)
-    assert len(limiter) == 3
-    assert allowed(limiter, "greedy", 2.6, 10) == 2
-
-
-def test_else_the_least_recently_seen_is_forgotten() -> None:
+def test_the_least_recently_seen_client_is_forgotten() -> None:
     limiter = RateLimiter(1, 3600, 1, most_clients=3)
     for now, client in enumerate(["a", "b", "c", "a", "d"]):
         limiter.take(client, now)
@@ -163,15 +151,13 @@ def test_else_the_least_recently_seen_is_forgotten() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 3)), max_size=100), st.integers(1, 8))
 def test_a_full_table_forgets_as_it_should(takes: list[tuple[str, float]], most: int) -> None:
-    """Against a table that is searched wholly each time."""
+    """Compared with a plain dict."""
     limiter = RateLimiter(10, 20, 4, most_clients=most)
     model: dict[str, float] = {}
     for (client, _), now in zip(takes, accumulate((pause for _, pause in takes), initial=100.0), strict=False):
         full_at = max(model.pop(client, now), now)
         if len(model) == most:
-            model = {each: at for each, at in model.items() if at > now} if min(model.values()) <= now else model
-            if len(model) == most:
-                del model[next(iter(model))]
+            del model[next(iter(model))]
         expected = (full_at - now) / 2 + 1 <= 4
         edge = abs((full_at - now) / 2 - 3) < 0.02
         decision = limiter.take(client, now)

@@ -17,5 +17,5 @@ async def apply(name: str, owner_url: str, service_url: str, root: Path) -> None
         "DATABASE_OWNER_URL": owner_url,
         "DATABASE_URL": service_url,
     }
-    command = (sys.executable, "-m", "ops.migrate", name)
+    command = (sys.executable, "-m", "ops", "migrate", name)
     await jobs.finish(f"the migration of {name}", command, LIMIT, folder=root, environment=environment)

@@ -2,7 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from ops.migrate import MIGRATIONS, Migration, MigrationError, main, pending, read
+from ops.__main__ import main
+from ops.migrate import MIGRATIONS, Migration, MigrationError, databases, pending, read, run
+from ops.settings import MigrationUrls, migration_urls
+from shared.settings import SettingsError
 
 FIRST = Migration(1, "0001_orders.sql", "CREATE TABLE orders ()")
 SECOND = Migration(2, "0002_outbox.sql", "CREATE TABLE outbox ()")
@@ -76,35 +79,30 @@ def test_a_folder_without_migrations_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_database_of_the_project_has_its_migrations() -> None:
-    names = sorted(folder.name for folder in MIGRATIONS.iterdir())
-    assert names == ["orders", "products"]
-    assert all(read(MIGRATIONS / name) for name in names)
+    assert databases() == ["orders", "products"]
+    assert all(read(MIGRATIONS / name) for name in databases())
 
 
 @pytest.mark.parametrize("arguments", [[], ["customers"], ["orders", "products"]])
-def test_wrong_usage_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    assert capsys.readouterr().err == "usage: python -m ops.migrate orders|products\n"
+def test_wrong_usage_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["migrate", *arguments])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: python -m ops ")
 
 
-def test_wrong_settings_are_told_all_at_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("DATABASE_OWNER_URL", raising=False)
-    monkeypatch.setenv("DATABASE_URL", "mysql://user:hunter2@localhost")
-    assert main(["orders"]) == 2
-    told = capsys.readouterr().err
-    assert "DATABASE_OWNER_URL is not set" in told
-    assert "DATABASE_URL must be a URL that starts with postgresql://" in told
-    assert "hunter2" not in told
+def test_wrong_settings_are_reported_all_at_once() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        migration_urls({"DATABASE_URL": "mysql://user:hunter2@localhost"})
+    assert refusal.value.problems == [
+        "DATABASE_OWNER_URL is not set",
+        "DATABASE_URL must be a URL that starts with postgresql:// or postgres://",
+    ]
 
 
-def test_a_setting_inside_the_url_that_is_wrong_is_told_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATABASE_OWNER_URL", "postgresql://owner:hunter2@localhost/orders?sslmode=bogus")
-    monkeypatch.setenv("DATABASE_URL", "postgresql://orders@localhost/orders")
-    assert main(["orders"]) == 2
-    headline, problem = capsys.readouterr().err.splitlines()
-    assert headline == "migrate: the settings are wrong"
+async def test_a_wrong_option_inside_the_url_is_a_wrong_setting() -> None:
+    owner = "postgresql://owner:hunter2@localhost/orders?sslmode=bogus"
+    with pytest.raises(SettingsError) as refusal:
+        await run(MigrationUrls(owner, "postgresql://orders@localhost/orders"), "orders")
+    [problem] = refusal.value.problems
     assert problem.startswith("DATABASE_OWNER_URL: `sslmode` parameter must be one of: disable, ")

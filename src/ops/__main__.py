@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import structlog
 
@@ -14,12 +15,15 @@ from ops import letters, migrate, outbox, reconcile
 from ops.bounds import number, whole
 from ops.errors import OpsError
 from ops.output import Answer
-from ops.settings import broker_url, database_urls, migration_urls
 from shared.messaging.topology import QUEUES
 from shared.settings import SettingsError
 
 _MOST_LISTED = 10_000
 _LONGEST_SECONDS = 86_400.0
+
+_COMMANDS: Mapping[str, Callable[[Mapping[str, str], argparse.Namespace], Awaitable[Answer]]] = MappingProxyType(
+    {"dead-letters": letters.run, "migrate": migrate.run, "outbox": outbox.run, "reconcile": reconcile.run}
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -45,15 +49,7 @@ def main(arguments: Sequence[str]) -> int:
 
 async def run(options: argparse.Namespace, environ: Mapping[str, str]) -> Answer:
     """Raises SettingsError or OpsError."""
-    match options.command:
-        case "dead-letters":
-            return await letters.run(broker_url(environ), options)
-        case "reconcile":
-            return await reconcile.run(database_urls(environ), options)
-        case "outbox":
-            return await outbox.run(database_urls(environ))
-        case _:
-            return await migrate.run(migration_urls(environ), options.database)
+    return await _COMMANDS[options.command](environ, options)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

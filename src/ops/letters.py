@@ -18,7 +18,9 @@ from ops.output import Answer, printable, table
 from shared import tracing
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event
+from shared.messaging.connection import FAILURES
 from shared.messaging.topology import QUEUES, Queue
+from shared.settings import SettingsSchema, load, url
 
 # Per queue: every letter that was looked at is held until the end, and the broker has to remember it.
 MOST_SEARCHED = 10_000
@@ -51,10 +53,15 @@ class DeadLetter:
         return {renamed.get(name, name): value for name, value in asdict(self).items()}
 
 
-async def run(url: str, options: argparse.Namespace) -> Answer:
-    """Raises OpsError."""
+class _Schema(SettingsSchema):
+    amqp_url = url("amqp", "amqps")
+
+
+async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
+    """Raises SettingsError or OpsError."""
+    amqp_url = load(_Schema(), environ)["amqp_url"]
     queues = [queue for queue in QUEUES if options.queue in (None, queue.name)]
-    async with broker.connect(url) as connection:
+    async with broker.connect(amqp_url) as connection:
         match options.action:
             case "list":
                 return await _list(connection, queues, options.limit)
@@ -150,32 +157,27 @@ async def _settle(
     connection: AbstractConnection, queues: Sequence[Queue], ids: Sequence[str], done: str, act: Act
 ) -> Answer:
     """Calls `act` for each of `ids`, or for every letter if `ids` is empty; `done` names the result."""
-    wanted = set(ids)
+    left = set(ids)
     settled: list[str] = []
     try:
         for queue in queues:
+            if ids and not left:
+                break
             async with broker.opened(connection, queue) as reading:
-                await _settle_queue(reading, wanted if ids else None, settled, act)
-    except broker.FAILURES as error:
+                async for message in reading.letters(MOST_SEARCHED if ids else reading.ready):
+                    identifier = identify(queue.name, message.header.properties, message.body)
+                    if ids and identifier not in left:
+                        continue
+                    await act(reading, message)
+                    settled.append(identifier)
+                    left.discard(identifier)  # so of letters that share an id only the first is settled
+                    if ids and not left:
+                        break
+    except FAILURES as error:
         raise OpsError(f"the broker failed after {len(settled)} were {done}: {first_line(error)}") from error
-    unknown = [identifier for identifier in dict.fromkeys(ids) if identifier in wanted]
+    unknown = [identifier for identifier in dict.fromkeys(ids) if identifier in left]
     text = f"{len(settled)} {done}" + (f"\n{_unknown(unknown)}" if unknown else "")
     return Answer({done: settled, "unknown": unknown}, text, ok=not unknown)
-
-
-async def _settle_queue(reading: Reading, wanted: set[str] | None, settled: list[str], act: Act) -> None:
-    """Removes what it finds from `wanted`, so of letters that share an id only the first is settled."""
-    if wanted is not None and not wanted:
-        return
-    async for message in reading.letters(reading.ready if wanted is None else MOST_SEARCHED):
-        identifier = identify(reading.queue.name, message.header.properties, message.body)
-        if wanted is None or identifier in wanted:
-            await act(reading, message)
-            settled.append(identifier)
-        if wanted is not None:
-            wanted.discard(identifier)
-            if not wanted:
-                return
 
 
 def _described(queue: Queue, message: DeliveredMessage) -> DeadLetter:

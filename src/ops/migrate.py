@@ -4,6 +4,7 @@ The owner's URL names the role that owns the schema. The service's own role is c
 and write rows, nothing else.
 """
 
+import argparse
 import asyncio
 import hashlib
 import re
@@ -16,8 +17,7 @@ import asyncpg
 
 from ops.errors import OpsError, first_line
 from ops.output import Answer
-from ops.settings import MigrationUrls
-from shared.settings import SettingsError
+from shared.settings import SettingsError, SettingsSchema, load, url
 from shared.tasks import Backoff
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -82,10 +82,16 @@ def databases() -> list[str]:
     return sorted(path.name for path in MIGRATIONS.iterdir() if path.is_dir())
 
 
-async def run(urls: MigrationUrls, database: str) -> Answer:
-    """Raises OpsError, or SettingsError for a wrong option in the owner's URL."""
+class _Schema(SettingsSchema):
+    database_owner_url = url("postgresql", "postgres")
+    database_url = url("postgresql", "postgres")
+
+
+async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
+    """Raises SettingsError or OpsError."""
+    urls, database = load(_Schema(), environ), options.database
     try:
-        applied = await migrate(urls.owner, urls.service, MIGRATIONS / database)
+        applied = await migrate(urls["database_owner_url"], urls["database_url"], MIGRATIONS / database)
     except asyncpg.ClientConfigurationError as error:
         raise SettingsError([f"DATABASE_OWNER_URL: {error.args[0]}"]) from None
     except TimeoutError as error:
@@ -98,7 +104,7 @@ async def run(urls: MigrationUrls, database: str) -> Answer:
 
 
 async def migrate(owner_url: str, service_url: str, folder: Path) -> list[str]:
-    """The names of the files that this run applied; concurrent runs wait for each other."""
+    """Returns the names of the files that this run applied; concurrent runs wait for each other."""
     files = read(folder)
     connection = await _connect(owner_url)
     try:

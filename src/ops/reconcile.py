@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +37,9 @@ class Findings:
             self.complete = False
 
 
-async def run(urls: DatabaseUrls, options: argparse.Namespace) -> Answer:
-    """Raises OpsError."""
+async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
+    """Raises SettingsError or OpsError."""
+    urls = DatabaseUrls.load(environ)
 
     async def settle() -> None:
         await asyncio.sleep(options.settle)

@@ -85,14 +85,13 @@ class Cache:
 
     async def get(self, key: str, load: Load) -> bytes | None:
         """The cached JSON, or the result of `load`; None if there is no such thing. Raises what `load` raises."""
-        if self._bypassed:
-            return await self._from_source("bypass", load)
-        value, lease = await self._reads.submit(key)
+        value, lease = (None, None) if self._bypassed else await self._reads.submit(key)
         if value is not None:
             METRICS.cache.labels("hit").inc()
             return None if value == NONE else value
         if lease is None:
-            return await self._from_source("down", load)
+            METRICS.cache.labels("bypass" if self._bypassed else "down").inc()
+            return await load()
         METRICS.cache.labels("miss").inc()
         return await asyncio.shield(self._load_once(key, lease, load))
 
@@ -130,10 +129,6 @@ class Cache:
                 backoff.reset()
             else:
                 await asyncio.sleep(backoff.next())
-
-    async def _from_source(self, outcome: str, load: Load) -> bytes | None:
-        METRICS.cache.labels(outcome).inc()
-        return await load()
 
     def _load_once(self, key: str, lease: bytes, load: Load) -> "asyncio.Task[bytes | None]":
         # Shared only by readers who saw the same lease: no write came between their reads.

@@ -60,11 +60,10 @@ def _within(low: float, high: float, problem: str) -> dict[str, Any]:
 
 def url(*schemes: str, **options: Any) -> Parsed[str]:
     """One URL with a host; the variable must be set."""
-    problem = f"must be a URL that starts with {_alternatives(schemes)}"
 
     def parse(text: str) -> str:
         if not _is_url(text, schemes):
-            raise ValueError(problem)
+            raise ValueError(f"must be a URL that starts with {_alternatives(schemes)}")
         return text
 
     return Parsed(parse, required=True, **options)
@@ -72,12 +71,11 @@ def url(*schemes: str, **options: Any) -> Parsed[str]:
 
 def urls(*schemes: str, **options: Any) -> Parsed[tuple[str, ...]]:
     """One or more URLs with commas between them; the variable must be set."""
-    problem = f"must be URLs that start with {_alternatives(schemes)}"
 
     def parse(text: str) -> tuple[str, ...]:
         found = tuple(filter(None, map(str.strip, text.split(","))))
         if not found or not all(_is_url(entry, schemes) for entry in found):
-            raise ValueError(problem)
+            raise ValueError(f"must be URLs that start with {_alternatives(schemes)}")
         return found
 
     return Parsed(parse, required=True, **options)

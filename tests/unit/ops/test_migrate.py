@@ -2,9 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.__main__ import main
-from ops.migrate import MIGRATIONS, Migration, MigrationError, databases, pending, read, run
-from ops.settings import MigrationUrls, migration_urls
+from ops.__main__ import main, parse, run
+from ops.migrate import MIGRATIONS, Migration, MigrationError, databases, pending, read
 from shared.settings import SettingsError
 
 FIRST = Migration(1, "0001_orders.sql", "CREATE TABLE orders ()")
@@ -91,9 +90,9 @@ def test_wrong_usage_is_refused(arguments: list[str], capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.startswith("usage: python -m ops ")
 
 
-def test_wrong_settings_are_reported_all_at_once() -> None:
+async def test_wrong_settings_are_reported_all_at_once() -> None:
     with pytest.raises(SettingsError) as refusal:
-        migration_urls({"DATABASE_URL": "mysql://user:hunter2@localhost"})
+        await run(parse(["migrate", "orders"]), {"DATABASE_URL": "mysql://user:hunter2@localhost"})
     assert refusal.value.problems == [
         "DATABASE_OWNER_URL is not set",
         "DATABASE_URL must be a URL that starts with postgresql:// or postgres://",
@@ -101,8 +100,11 @@ def test_wrong_settings_are_reported_all_at_once() -> None:
 
 
 async def test_a_wrong_option_inside_the_url_is_a_wrong_setting() -> None:
-    owner = "postgresql://owner:hunter2@localhost/orders?sslmode=bogus"
+    urls = {
+        "DATABASE_OWNER_URL": "postgresql://owner:hunter2@localhost/orders?sslmode=bogus",
+        "DATABASE_URL": "postgresql://orders@localhost/orders",
+    }
     with pytest.raises(SettingsError) as refusal:
-        await run(MigrationUrls(owner, "postgresql://orders@localhost/orders"), "orders")
+        await run(parse(["migrate", "orders"]), urls)
     [problem] = refusal.value.problems
     assert problem.startswith("DATABASE_OWNER_URL: `sslmode` parameter must be one of: disable, ")

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared import deadline
@@ -245,10 +247,12 @@ async def test_a_drop_that_fails_while_the_cache_is_flushed_leads_to_another_flu
 
     async def fail_to_drop() -> None:
         redis_line.cut()
-        await cache.drop([KEY])
-        redis_line.restore()
+        try:
+            await cache.drop([KEY])
+        finally:
+            redis_line.restore()
 
-    async with Client(host="127.0.0.1", port=redis_line.port) as client:
+    async with Client(host="127.0.0.1", port=redis_line.port, retry=Retry(NoBackoff(), 0)) as client:
         cache = Cache(client)
         await fail_to_drop()
         flusher = tasks.start("flusher", cache.flush_after_failed_drops())

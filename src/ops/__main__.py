@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     _add_reconcile(commands)
     _add(commands, "outbox", "events that the broker has not confirmed yet, of both services")
     migration = _add(commands, "migrate", "bring the schema of a database up to date")
-    migration.add_argument("database", choices=migrate.databases(), help="its migrations and its service's role")
+    migration.add_argument("database", choices=migrate.DATABASES, help="whose files are applied")
     options = parser.parse_args(arguments)
     if "ids" in options and "all" in options and bool(options.ids) is options.all:
         parser.error(f"dead-letters {options.action}: give IDs, or --all")

@@ -21,6 +21,7 @@ from shared.settings import SettingsError, SettingsSchema, load, url
 from shared.tasks import Backoff
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
+DATABASES = ("orders", "products")
 
 _FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
 _LOCK = 0x6D696772  # any constant, as long as every run takes the same
@@ -78,10 +79,6 @@ def pending(files: Sequence[Migration], applied: Mapping[int, tuple[str, str]]) 
     return files[len(applied) :]
 
 
-def databases() -> list[str]:
-    return sorted(path.name for path in MIGRATIONS.iterdir() if path.is_dir())
-
-
 class _Schema(SettingsSchema):
     database_owner_url = url("postgresql", "postgres")
     database_url = url("postgresql", "postgres")
@@ -120,12 +117,12 @@ async def migrate(owner_url: str, service_url: str, folder: Path) -> list[str]:
     return [migration.name for migration in todo]
 
 
-async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def _connect(owner_url: str) -> "asyncpg.Connection[asyncpg.Record]":
     backoff = Backoff()
     async with asyncio.timeout(_WAIT_FOR_SERVER):
         while True:
             try:
-                return await asyncpg.connect(url, timeout=5, command_timeout=_STATEMENT_LIMIT)
+                return await asyncpg.connect(owner_url, timeout=5, command_timeout=_STATEMENT_LIMIT)
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
                 await asyncio.sleep(backoff.next())
 

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import aiormq
 import structlog
@@ -61,11 +61,11 @@ class Acknowledgements:
         return self.acked if self.acked > before else None
 
 
-class Consumer:
+class Consumer(SupervisedConnection):
     """Consumes one queue, one batch at a time; `stalled` is true while a batch is held because a server is down."""
 
     def __init__(self, url: str, name: str, queue: Queue, handle: Handle, dead_letters: DeadLetters) -> None:
-        self._supervised = SupervisedConnection(url, f"{name} consumer of {queue.name}", self._session)
+        super().__init__(url, f"{name} consumer of {queue.name}", self._consuming_channel)
         self._queue = queue
         self._handle = handle
         self._dead_letters = dead_letters
@@ -73,13 +73,6 @@ class Consumer:
         self._idle = asyncio.Event()
         self._idle.set()
         self.stalled = False
-
-    @property
-    def connected(self) -> bool:
-        return self._supervised.connected
-
-    async def run(self) -> NoReturn:
-        await self._supervised.run()
 
     async def stop(self) -> None:
         """Finishes and acknowledges the current batch within 4 s; other consumers get the rest."""
@@ -91,7 +84,7 @@ class Consumer:
             log.warning("batch not finished in time", queue=self._queue.name)
 
     @asynccontextmanager
-    async def _session(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
+    async def _consuming_channel(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
         channel = await connection.channel(publisher_confirms=False)
         await channel.basic_qos(prefetch_count=_PREFETCH)
         inbox: asyncio.Queue[DeliveredMessage] = asyncio.Queue()  # bounded by the prefetch count
@@ -99,7 +92,7 @@ class Consumer:
         async def receive(message: DeliveredMessage) -> None:
             inbox.put_nowait(message)
 
-        # It must end with the channel or the consumer, or it would wait for ever.
+        # The worker must end with the channel or the consumer, or it would wait for ever.
         worker = asyncio.ensure_future(self._work(channel, inbox))
         channel.on_consumer_cancel_callbacks.add(lambda _: worker.cancel())
         channel.closing.add_done_callback(lambda _: worker.cancel())
@@ -122,7 +115,8 @@ class Consumer:
             self._idle.clear()
             try:
                 await self._process(elements)
-                tag = acknowledgements.settle(_tag(message) for message in messages)
+                # Every delivery has a tag, although the type of aiormq allows None.
+                tag = acknowledgements.settle(message.delivery_tag or 0 for message in messages)
                 if tag is not None:
                     await channel.basic_ack(tag, multiple=True, wait=False)
             except aiormq.exceptions.ChannelInvalidStateError:
@@ -215,10 +209,3 @@ def _unreadable(event: Event, reason: str) -> Unreadable:
 
 def _traces(events: Sequence[Received]) -> list[str | None]:
     return [tracing.trace_id_of(received.event.traceparent) for received in events]
-
-
-def _tag(message: DeliveredMessage) -> int:
-    tag = message.delivery_tag
-    if tag is None:
-        raise ValueError("a delivery without a tag")
-    return tag

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
@@ -20,21 +20,14 @@ class PublishError(Exception):
     """The broker did not confirm the message: not connected, blocked, returned, refused or silent."""
 
 
-class Publisher:
+class Publisher(SupervisedConnection):
     """One channel with up to 256 confirms in flight; its own connection, so that a blocked one stops no consumer."""
 
     def __init__(self, url: str, name: str) -> None:
-        self._supervised = SupervisedConnection(url, f"{name} publisher", self._session)
+        super().__init__(url, f"{name} publisher", self._confirming_channel)
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
-
-    @property
-    def connected(self) -> bool:
-        return self._supervised.connected
-
-    async def run(self) -> NoReturn:
-        await self._supervised.run()
 
     async def publish(
         self, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None = None
@@ -61,7 +54,7 @@ class Publisher:
             raise PublishError(repr(error)) from error
 
     @asynccontextmanager
-    async def _session(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
+    async def _confirming_channel(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
         self._channel = await connection.channel(publisher_confirms=True)
         self._connection = connection
         try:

@@ -193,7 +193,7 @@ class Cache:
         self._flush_needed.clear()
         try:
             async with asyncio.timeout(_LIMIT):
-                await self._redis.flushdb()
+                await self._redis.flushdb(asynchronous=True)  # empty at once; the memory is freed in the background
         except _FAILURES:
             self._flush_needed.set()
             return False

@@ -77,7 +77,7 @@ async def test_wrong_usage_is_refused(command: str) -> None:
     assert ended.stderr.startswith("usage: ")
 
 
-async def test_json_is_one_document_and_the_status_tells_the_rest(
+async def test_json_is_one_document_and_the_status_says_the_rest(
     vhost: Vhost, products_database_url: str, orders_database_url: str
 ) -> None:
     await vhost.declare()

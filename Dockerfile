@@ -32,5 +32,5 @@ ready = http.client.HTTPConnection('127.0.0.1', os.environ['PORT'], timeout=2);\
 ready.request('GET', '/health/ready');\
 sys.exit(ready.getresponse().status != 200)"]
 
-# One image for every process: python -m gateway|products|orders, python -m ops.migrate products|orders, python -m ops.
+# One image for every process: python -m gateway|products|orders, and python -m ops for the operator.
 CMD ["python", "-m", "gateway"]

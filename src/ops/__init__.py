@@ -1,1 +1,1 @@
-"""What an operator needs when something went wrong: dead letters, a reconciliation of the databases, the outboxes."""
+"""The operator's program: migrations, dead letters, a reconciliation of the databases, the outboxes."""

@@ -6,21 +6,29 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import structlog
 
-from ops import dead_letters, outbox, reconcile
-from ops.arguments import parse
+from ops import letters, migrate, outbox, reconcile
+from ops.bounds import number, whole
 from ops.errors import OpsError
 from ops.output import Answer
-from ops.settings import broker_url, database_urls
+from shared.messaging.topology import QUEUES
 from shared.settings import SettingsError
+
+_MOST_LISTED = 10_000
+_LONGEST_SECONDS = 86_400.0
+
+_COMMANDS: Mapping[str, Callable[[Mapping[str, str], argparse.Namespace], Awaitable[Answer]]] = MappingProxyType(
+    {"dead-letters": letters.run, "migrate": migrate.run, "outbox": outbox.run, "reconcile": reconcile.run}
+)
 
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
-    _keep_logs_out()
+    _silence_logs()
     try:
         answer = asyncio.run(run(options, os.environ))
         sys.stdout.buffer.write(answer.render(as_json=options.json))
@@ -33,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # as of `… | head -1`; Python would complain again when it flushes at exit
+    except BrokenPipeError:  # from `… | head -1`; Python would complain again when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0 if answer.ok else 1
@@ -41,17 +49,69 @@ def main(arguments: Sequence[str]) -> int:
 
 async def run(options: argparse.Namespace, environ: Mapping[str, str]) -> Answer:
     """Raises SettingsError or OpsError."""
-    match options.command:
-        case "dead-letters":
-            return await dead_letters.run(broker_url(environ), options)
-        case "reconcile":
-            return await reconcile.run(database_urls(environ), options)
-        case _:
-            return await outbox.run(database_urls(environ))
+    return await _COMMANDS[options.command](environ, options)
 
 
-def _keep_logs_out() -> None:
-    """stdout is the answer's; what fails is said once, on stderr, and not by the client libraries too."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """`command`, `json` and the command's own options; `action` for dead-letters. Wrong usage exits with status 2."""
+    parser = argparse.ArgumentParser(prog="python -m ops", description="Look at what went wrong, and repair it.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_dead_letters(commands)
+    _add_reconcile(commands)
+    _add(commands, "outbox", "events that the broker has not confirmed yet, of both services")
+    migration = _add(commands, "migrate", "bring the schema of a database up to date")
+    migration.add_argument("database", choices=migrate.DATABASES, help="whose files are applied")
+    options = parser.parse_args(arguments)
+    if "ids" in options and "all" in options and bool(options.ids) is options.all:
+        parser.error(f"dead-letters {options.action}: give IDs, or --all")
+    return options
+
+
+def _add_dead_letters(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = commands.add_parser("dead-letters", help="events that could not be read or applied")
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = _add(actions, "list", "show which there are, and why")
+    listed.add_argument("--limit", type=whole(1, _MOST_LISTED), default=100, help="list at most so many (%(default)s)")
+    shown = _add(actions, "show", "show everything about one")
+    shown.add_argument("ids", metavar="ID", nargs=1, help="as list names it")
+    replayed = _add(actions, "replay", "send them to the queue that they came from")
+    dropped = _add(actions, "drop", "delete them")
+    for action in (replayed, dropped):
+        action.add_argument("ids", metavar="ID", nargs="*", help="as list names it")
+        action.add_argument("--all", action="store_true", help="every one that is there now")
+    for action in (listed, shown, replayed, dropped):
+        action.add_argument("--queue", choices=[queue.name for queue in QUEUES], help="only those of this queue")
+
+
+def _add_reconcile(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    command = _add(commands, "reconcile", "compare stock, movements, reservations, orders and their history")
+    command.add_argument(
+        "--older-than",
+        type=number(0, _LONGEST_SECONDS),
+        default=60.0,
+        metavar="SECONDS",
+        help="how long an order may be on its way (%(default)g)",
+    )
+    command.add_argument(
+        "--settle",
+        type=number(0, _LONGEST_SECONDS),
+        default=5.0,
+        metavar="SECONDS",
+        help="pause before differences are looked at again; those that have gone were work in flight (%(default)g)",
+    )
+    command.add_argument("--limit", type=whole(1, _MOST_LISTED), default=100, help="print so many (%(default)s)")
+
+
+def _add(
+    parsers: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, description: str
+) -> argparse.ArgumentParser:
+    parser = parsers.add_parser(name, help=description, description=description)
+    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    return parser
+
+
+def _silence_logs() -> None:
+    """Leaves stdout to the answer; a failure is one line on stderr, not repeated by the client libraries."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.basicConfig(level=logging.CRITICAL, handlers=[logging.NullHandler()])
 

@@ -1,4 +1,4 @@
-"""Types of numbers on a command line: one that is out of bounds is wrong usage, exit status 2."""
+"""Types of numbers on a command line; argparse reports one that is out of bounds as wrong usage, exit status 2."""
 
 import argparse
 from collections.abc import Callable

@@ -1,12 +1,21 @@
-"""The statements of `reconcile`. Each takes the ids that it is to look at, or NULL for all.
+"""The statements of `reconcile`; each takes the ids that it is to look at, or NULL for all.
 
-What lies inside one database is compared there, so that only what disagrees is sent.
+What lies inside one database is compared there, so that only the rows that disagree are sent.
 """
 
-COUNT_PRODUCTS = "SELECT count(*) FROM products"
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import replace
 
-# $2: at most so many.
-STOCK = """
+from ops.databases import Snapshot
+from ops.differences import Difference, Kind, Order, Reservation, expected_movements
+
+# The first look remembers so many of each sort for the second. More than that has a cause that shows without the rest.
+MOST_KEPT = 10_000
+
+Ids = Sequence[int] | None
+
+# The second parameter limits the rows.
+_STOCK = """
 SELECT coalesce(p.id, m.product_id) AS product_id, p.qty, m.total
 FROM (
     SELECT id, qty FROM products WHERE $1::bigint[] IS NULL OR id = ANY ($1)
@@ -22,8 +31,22 @@ ORDER BY product_id
 LIMIT $2
 """
 
-# Movements that ought to name an order and do not are a group of their own, without a reservation.
-MOVEMENTS = """
+
+async def stock(products: Snapshot, product_ids: Ids) -> list[Difference]:
+    """Products whose quantity is not the sum of their movements, or is below zero."""
+    differences = []
+    for row in await products.fetch(_STOCK, product_ids, MOST_KEPT + 1):
+        product_id, qty, total = row["product_id"], row["qty"], row["total"] or 0
+        found = "no product" if qty is None else f"qty {qty}"
+        if qty != total:
+            differences.append(Difference(Kind.STOCK, found, f"{total}, the sum of its movements", product_id))
+        if qty is not None and qty < 0:
+            differences.append(Difference(Kind.BELOW_ZERO, found, "0 or more", product_id))
+    return differences
+
+
+# Movements that ought to name an order and do not form a group of their own, without a reservation.
+_MOVEMENTS = """
 SELECT coalesce(r.order_id, m.order_id) AS order_id,
        coalesce(r.product_id, m.product_id) AS product_id,
        r.quantity, r.outcome, m.movements
@@ -58,9 +81,24 @@ ORDER BY order_id
 LIMIT $2
 """
 
+
+async def movements(products: Snapshot, order_ids: Ids) -> list[Difference]:
+    """Orders whose movements are not those that their reservation asks for."""
+    return [
+        Difference(
+            Kind.MOVEMENTS,
+            found=f"{_state('reservation', row['outcome'])}: {', '.join(row['movements'] or ['none'])}",
+            expected=expected_movements(row["outcome"], row["quantity"], row["product_id"]),
+            product_id=row["product_id"],
+            order_id=row["order_id"],
+        )
+        for row in await products.fetch(_MOVEMENTS, order_ids, MOST_KEPT + 1)
+    ]
+
+
 # A time in the history is the start of its transaction, and of two that wait for each other the one that started first
 # may commit last: hence ten seconds, longer than any transaction of the services lives.
-HISTORY = """
+_HISTORY = """
 SELECT coalesce(o.id, h.order_id) AS order_id, o.product_id, o.status, o.trace_id, h.entries
 FROM (
     SELECT id, product_id, status, trace_id FROM orders WHERE $1::bigint[] IS NULL OR id = ANY ($1)
@@ -91,19 +129,63 @@ ORDER BY order_id
 LIMIT $2
 """
 
-# Both walk a primary key.
-ORDERS = """
-SELECT id, product_id, quantity, status, trace_id, extract(epoch FROM now() - updated_at)::float8
+
+async def history(orders: Snapshot, order_ids: Ids) -> list[Difference]:
+    """Orders whose history does not lead to their status."""
+    return [
+        Difference(
+            Kind.HISTORY,
+            found=f"{_state('order', row['status'])}: {', '.join(row['entries'] or ['no history'])}",
+            expected=f"pending first, {row['status']} last" if row["status"] else "an order",
+            product_id=row["product_id"],
+            order_id=row["order_id"],
+            trace_id=row["trace_id"],
+        )
+        for row in await orders.fetch(_HISTORY, order_ids, MOST_KEPT + 1)
+    ]
+
+
+async def count_products(products: Snapshot) -> int:
+    [row] = await products.fetch("SELECT count(*) FROM products")
+    return int(row["count"])
+
+
+# This and _RESERVATIONS walk a primary key.
+_ORDERS = """
+SELECT id, product_id, quantity, status, trace_id, extract(epoch FROM now() - updated_at)::float8 AS seconds
 FROM orders
 WHERE $1::bigint[] IS NULL OR id = ANY ($1)
 ORDER BY id
 """
 
-RESERVATIONS = """
+
+async def orders(database: Snapshot, order_ids: Ids) -> AsyncIterator[Order]:
+    async for row in database.stream(_ORDERS, order_ids):
+        yield Order(**row)
+
+
+_RESERVATIONS = """
 SELECT order_id, product_id, quantity, outcome
 FROM reservations
 WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
 ORDER BY order_id
 """
 
-TRACES = "SELECT id, trace_id FROM orders WHERE id = ANY ($1::bigint[])"
+
+async def reservations(database: Snapshot, order_ids: Ids) -> AsyncIterator[Reservation]:
+    async for row in database.stream(_RESERVATIONS, order_ids):
+        yield Reservation(**row)
+
+
+_TRACES = "SELECT id, trace_id FROM orders WHERE id = ANY ($1::bigint[])"
+
+
+async def with_traces(orders: Snapshot, differences: Iterable[Difference]) -> list[Difference]:
+    """Gives differences that were found in products-db the trace of their order."""
+    ids = [d.order_id for d in differences if d.trace_id is None and d.order_id is not None]
+    traces = {row["id"]: row["trace_id"] for row in await orders.fetch(_TRACES, ids)} if ids else {}
+    return [d if d.trace_id is not None else replace(d, trace_id=traces.get(d.order_id)) for d in differences]
+
+
+def _state(noun: str, state: str | None) -> str:
+    return f"no {noun}" if state is None else f"{noun} {state}"

@@ -1,4 +1,4 @@
-"""A look at one moment of a database."""
+"""Read-only snapshots of the databases."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -16,7 +16,7 @@ _PREFETCH = 1_000
 
 
 class Snapshot:
-    """Every statement sees the same moment, whatever is written meanwhile; nothing can be changed through it."""
+    """Every statement sees the same moment, whatever is written meanwhile, and none can change anything."""
 
     def __init__(self, name: str, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._name = name
@@ -27,7 +27,7 @@ class Snapshot:
             return await self._connection.fetch(statement, *arguments)
 
     async def stream(self, statement: str, *arguments: object) -> AsyncIterator[asyncpg.Record]:
-        """One row after the other, of which few are in memory."""
+        """Yields the rows; about 1,000 of them are in memory at a time."""
         with _named(self._name):
             async for row in self._connection.cursor(statement, *arguments, prefetch=_PREFETCH, timeout=_STATEMENT):
                 yield row
@@ -35,7 +35,7 @@ class Snapshot:
 
 @asynccontextmanager
 async def snapshot(url: str, name: str) -> AsyncIterator[Snapshot]:
-    """Raises OpsError for whatever the database does or does not do, also in the context."""
+    """Raises OpsError for every failure of the database, in the context too."""
     with _named(name):
         connection = await asyncpg.connect(
             url, timeout=_CONNECT, command_timeout=_STATEMENT, server_settings={"application_name": "ops"}
@@ -44,10 +44,10 @@ async def snapshot(url: str, name: str) -> AsyncIterator[Snapshot]:
         transaction = connection.transaction(isolation="repeatable_read", readonly=True)
         with _named(name):
             await transaction.start()
-            await connection.execute("SELECT")  # the first statement is what fixes the moment
+            await connection.execute("SELECT")  # the first statement fixes the moment
         yield Snapshot(name, connection)
     finally:
-        # There is nothing to commit: the server forgets the transaction with the connection.
+        # There is nothing to commit; the transaction ends with the connection.
         with suppress(*_FAILURES):
             await connection.close(timeout=_CLOSE)
 

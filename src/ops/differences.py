@@ -1,4 +1,4 @@
-"""What of an order and its reservation agrees: decided without any I/O."""
+"""Decides, without I/O, how an order and its reservation differ."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 
 class Kind(StrEnum):
-    """What disagrees."""
-
     STOCK = "stock"
     BELOW_ZERO = "below_zero"
     MOVEMENTS = "movements"
@@ -22,7 +20,7 @@ class Kind(StrEnum):
 
 
 class Order(NamedTuple):
-    """`seconds` since its status last changed."""
+    """`seconds` is the time since its status last changed."""
 
     id: int
     product_id: int
@@ -49,7 +47,7 @@ class Reservation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of a product or of an order; `order_id` is None too for movements that name no order."""
+    """A difference of a product or an order; `order_id` is also None for movements that name no order."""
 
     kind: Kind
     found: str
@@ -60,7 +58,7 @@ class Difference:
 
     @property
     def key(self) -> tuple[Kind, int | None, int | None]:
-        """The same difference, seen again, has the same."""
+        """The same difference has the same key at each look."""
         subject = (self.product_id, None) if self.order_id is None else (None, self.order_id)
         return (self.kind, *subject)
 
@@ -75,7 +73,7 @@ class Difference:
         }
 
 
-# Of an order that is pending any outcome will do: the answer is on its way.
+# A pending order may have any outcome, because the answer is still on its way.
 _OUTCOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"done": ("reserved",), "rejected": ("rejected",), "cancelled": ("released", "rejected")}
 )
@@ -89,9 +87,9 @@ _MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
 
 
 def compare(order: Order | None, reservation: Reservation | None, older_than: float) -> Difference | None:
-    """Of one order: its difference, UNFINISHED if it is pending for longer than `older_than` seconds, or None."""
+    """The difference of one order, or None; UNFINISHED if it is pending for longer than `older_than` seconds."""
     if order is None:
-        return None if reservation is None else _alone(reservation)
+        return None if reservation is None else _orderless(reservation)
     if reservation is not None and order.claim != reservation.claim:
         return _difference(Kind.PRODUCT_OR_QUANTITY, order, reservation, "the same product and quantity")
     if order.status == "pending":
@@ -107,7 +105,7 @@ def compare(order: Order | None, reservation: Reservation | None, older_than: fl
 
 
 def expected_movements(outcome: str | None, quantity: int | None, product_id: int | None) -> str:
-    """Of a reservation, or of none."""
+    """Describes the movements that a reservation asks for; without an outcome there is no reservation."""
     template = _MOVEMENTS.get(outcome)
     return "a reservation" if template is None else template.format(quantity=quantity, product_id=product_id)
 
@@ -115,7 +113,7 @@ def expected_movements(outcome: str | None, quantity: int | None, product_id: in
 async def pairs(
     orders: AsyncIterator[Order], reservations: AsyncIterator[Reservation]
 ) -> AsyncIterator[tuple[Order | None, Reservation | None]]:
-    """What belongs to the same order, and what is alone. Both come in the order of their ids, each once."""
+    """Merges two streams that are sorted by order id; an order or a reservation without a partner comes with None."""
     order, reservation = await anext(orders, None), await anext(reservations, None)
     while order is not None or reservation is not None:
         if reservation is None or (order is not None and order.id < reservation.order_id):
@@ -129,11 +127,11 @@ async def pairs(
             order, reservation = await anext(orders, None), await anext(reservations, None)
 
 
-def _alone(reservation: Reservation) -> Difference:
+def _orderless(reservation: Reservation) -> Difference:
     return Difference(
         kind=Kind.RESERVATION_WITHOUT_ORDER,
         found=f"reservation {reservation.outcome}, no order",
-        expected=f"an order of {_told(reservation)}",
+        expected=f"an order of {_described(reservation)}",
         product_id=reservation.product_id,
         order_id=reservation.order_id,
     )
@@ -143,9 +141,9 @@ def _difference(kind: Kind, order: Order, reservation: Reservation | None, expec
     found = f"order {order.status} for {order.seconds:.0f} s, "
     found += "no reservation" if reservation is None else f"reservation {reservation.outcome}"
     if reservation is not None and kind is Kind.PRODUCT_OR_QUANTITY:
-        found = f"order of {_told(order)}, reservation of {_told(reservation)}"
+        found = f"order of {_described(order)}, reservation of {_described(reservation)}"
     return Difference(kind, found, expected, order.product_id, order.id, order.trace_id)
 
 
-def _told(claim: Order | Reservation) -> str:
+def _described(claim: Order | Reservation) -> str:
     return f"{claim.quantity} of product {claim.product_id}"

@@ -1,10 +1,10 @@
-"""The one error of the operator's tools."""
+"""The one error type of the operator's program."""
 
 
 class OpsError(Exception):
-    """What could not be done and why, in one line without secrets; the exit status is 1."""
+    """Says in one line, without secrets, what could not be done and why; the exit status is 1."""
 
 
 def first_line(error: BaseException) -> str:
-    """What `error` says, or its name if it says nothing."""
+    """The first line of its message, or its type if the message is empty."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

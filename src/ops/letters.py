@@ -1,26 +1,41 @@
-"""What a dead letter tells of itself: decided without any I/O, from bytes that anybody may have sent."""
+"""Dead letters: describes them from bytes that any sender may have written; lists, shows, replays and drops them."""
 
+import argparse
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from aiormq.abc import AbstractConnection, DeliveredMessage
 from pamqp.commands import Basic
 
+from ops import broker
+from ops.broker import Reading
+from ops.errors import OpsError, first_line
+from ops.output import Answer, printable, table
 from shared import tracing
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event
+from shared.messaging.connection import FAILURES
+from shared.messaging.topology import QUEUES, Queue
+from shared.settings import SettingsSchema, load, url
+
+# Per queue: every letter that was looked at is held until the end, and the broker has to remember it.
+MOST_SEARCHED = 10_000
 
 _ID_DIGITS = 16
+_HEADINGS = ("ID", "QUEUE", "TYPE", "EVENT", "REASON", "ERROR", "TRACE", "TIME")
+
+Act = Callable[[Reading, DeliveredMessage], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """`event_type`, `event_id` and `trace_id` are the first readable event's, `events` how many are readable.
+    """`event_type`, `event_id` and `trace_id` belong to its first readable event, `events` counts the readable ones.
 
-    `time` is when it became a dead letter, None for one that does not tell.
+    `time` is when it became a dead letter, None if nothing says so.
     """
 
     id: str
@@ -34,14 +49,33 @@ class DeadLetter:
     time: datetime | None
 
     def as_json(self) -> dict[str, Any]:
-        fields = asdict(self)
         renamed = {"event_type": "eventType", "event_id": "eventId", "trace_id": "traceId"}
-        return {renamed.get(name, name): value for name, value in fields.items()}
+        return {renamed.get(name, name): value for name, value in asdict(self).items()}
+
+
+class _Schema(SettingsSchema):
+    amqp_url = url("amqp", "amqps")
+
+
+async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
+    """Raises SettingsError or OpsError."""
+    amqp_url = load(_Schema(), environ)["amqp_url"]
+    queues = [queue for queue in QUEUES if options.queue in (None, queue.name)]
+    async with broker.connect(amqp_url) as connection:
+        match options.action:
+            case "list":
+                return await _list(connection, queues, options.limit)
+            case "show":
+                return await _show(connection, queues, options.ids[0])
+            case "replay":
+                return await _replay(connection, queues, options.ids)
+            case _:
+                return await _settle(connection, queues, options.ids, "dropped", Reading.take)
 
 
 def describe(queue: str, properties: Basic.Properties, body: bytes) -> DeadLetter:
     headers = properties.headers or {}
-    death = _first_death(headers)
+    death = _last_death(headers)
     events = [element for element in cloudevents.decode(body) if isinstance(element, Event)]
     first = events[0] if events else None
     traceparent = _text(headers.get("traceparent")) or (first.traceparent if first else None)
@@ -61,7 +95,7 @@ def describe(queue: str, properties: Basic.Properties, body: bytes) -> DeadLette
 def identify(queue: str, properties: Basic.Properties, body: bytes) -> str:
     """The same in every run; two letters share it only if queue, message id and every byte of the body are equal.
 
-    The message id alone would not do: a foreign sender may leave it out, repeat it, or put anything into it.
+    The message id alone is not enough: another sender may leave it out, repeat it, or put anything into it.
     """
     digest = hashlib.sha256()
     for part in (queue.encode(), str(properties.message_id or "").encode(errors="replace"), body):
@@ -70,7 +104,7 @@ def identify(queue: str, properties: Basic.Properties, body: bytes) -> str:
 
 
 def content(properties: Basic.Properties, body: bytes) -> dict[str, Any]:
-    """What `show` adds: the body as text, or in base64 if it is none."""
+    """The headers and the body, as text or, where the bytes are not UTF-8, in base64."""
     shown: dict[str, Any] = {
         "messageId": _text(properties.message_id),
         "contentType": _text(properties.content_type),
@@ -82,8 +116,87 @@ def content(properties: Basic.Properties, body: bytes) -> dict[str, Any]:
         return {**shown, "bodyBase64": base64.b64encode(body).decode()}
 
 
-def _first_death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The broker's own note, the latest first: https://www.rabbitmq.com/docs/dlx#effects."""
+async def _list(connection: AbstractConnection, queues: Sequence[Queue], limit: int) -> Answer:
+    found: list[DeadLetter] = []
+    ready: dict[str, int] = {}
+    for queue in queues:
+        async with broker.opened(connection, queue) as reading:
+            ready[queue.name] = reading.ready
+            found += [_described(queue, message) async for message in reading.letters(limit - len(found))]
+    total = sum(ready.values())
+    text = table(_HEADINGS, map(_row, found)) if found else "no dead letters"
+    if total > len(found):
+        text += f"\n{len(found)} of {total} shown"
+    return Answer({"deadLetters": [letter.as_json() for letter in found], "ready": ready}, text)
+
+
+async def _show(connection: AbstractConnection, queues: Sequence[Queue], wanted: str) -> Answer:
+    for queue in queues:
+        async with broker.opened(connection, queue) as reading:
+            async for message in reading.letters(MOST_SEARCHED):
+                letter = _described(queue, message)
+                if letter.id == wanted:
+                    document = {**letter.as_json(), **content(message.header.properties, message.body)}
+                    lines = (f"{name}: {printable(str(value))}" for name, value in document.items())
+                    return Answer(document, "\n".join(lines))
+    raise OpsError(_unknown([wanted]))
+
+
+async def _replay(connection: AbstractConnection, queues: Sequence[Queue], ids: Sequence[str]) -> Answer:
+    channel = await connection.channel(publisher_confirms=True)
+
+    async def resend(reading: Reading, message: DeliveredMessage) -> None:
+        await broker.send(channel, reading.queue, message)
+        # In this order a crash in between leaves it in both queues, and an event that comes twice changes nothing.
+        await reading.take(message)
+
+    return await _settle(connection, queues, ids, "replayed", resend)
+
+
+async def _settle(
+    connection: AbstractConnection, queues: Sequence[Queue], ids: Sequence[str], done: str, act: Act
+) -> Answer:
+    """Calls `act` for each of `ids`, or for every letter if `ids` is empty; `done` names the result."""
+    left = set(ids)
+    settled: list[str] = []
+    try:
+        for queue in queues:
+            if ids and not left:
+                break
+            async with broker.opened(connection, queue) as reading:
+                async for message in reading.letters(MOST_SEARCHED if ids else reading.ready):
+                    identifier = identify(queue.name, message.header.properties, message.body)
+                    if ids and identifier not in left:
+                        continue
+                    await act(reading, message)
+                    settled.append(identifier)
+                    left.discard(identifier)  # so of letters that share an id only the first is settled
+                    if ids and not left:
+                        break
+    except FAILURES as error:
+        raise OpsError(f"the broker failed after {len(settled)} were {done}: {first_line(error)}") from error
+    unknown = [identifier for identifier in dict.fromkeys(ids) if identifier in left]
+    text = f"{len(settled)} {done}" + (f"\n{_unknown(unknown)}" if unknown else "")
+    return Answer({done: settled, "unknown": unknown}, text, ok=not unknown)
+
+
+def _described(queue: Queue, message: DeliveredMessage) -> DeadLetter:
+    return describe(queue.name, message.header.properties, message.body)
+
+
+def _row(letter: DeadLetter) -> Sequence[object]:
+    event = letter.event_id if letter.events <= 1 else f"{letter.event_id} and {letter.events - 1} more"
+    time = letter.time and f"{letter.time:%Y-%m-%d %H:%M:%S}"
+    return (letter.id, letter.queue, letter.event_type, event, letter.reason, letter.error, letter.trace_id, time)
+
+
+def _unknown(ids: Sequence[str]) -> str:
+    named = ", ".join(map(printable, ids))
+    return f"not among the dead letters (of each queue {MOST_SEARCHED} are searched): {named}"
+
+
+def _last_death(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The broker's own note; the latest comes first: https://www.rabbitmq.com/docs/dlx#effects."""
     deaths = headers.get("x-death")
     if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict):
         return deaths[0]
@@ -100,7 +213,7 @@ def _time(value: object) -> datetime | None:
 
 
 def _text(value: object) -> str | None:
-    """None for nothing and for an empty text."""
+    """None for None and for an empty text."""
     if isinstance(value, bytes | bytearray):
         return value.decode(errors="backslashreplace") or None
     return None if value is None else str(value) or None

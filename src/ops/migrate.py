@@ -1,14 +1,13 @@
 """Applies the numbered SQL files of one database: forward only, each in one transaction, each once.
 
-`python -m ops.migrate products|orders` reads DATABASE_OWNER_URL, whose role owns the schema, and DATABASE_URL,
-whose role is the service's own: it is made if it is missing and may read and write rows, nothing else.
+The owner's URL names the role that owns the schema. The service's own role is created if it is missing; it may read
+and write rows, nothing else.
 """
 
+import argparse
 import asyncio
 import hashlib
-import os
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,16 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from shared.settings import Environment, SettingsError
+from ops.errors import OpsError, first_line
+from ops.output import Answer
+from shared.settings import SettingsError, SettingsSchema, load, url
 from shared.tasks import Backoff
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
+DATABASES = ("orders", "products")
 
 _FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
-_LOCK = 0x6D696772  # any constant will do, as long as every run takes the same
+_LOCK = 0x6D696772  # any constant, as long as every run takes the same
 _WAIT_FOR_SERVER = 30.0
 _STATEMENT_LIMIT = 600.0
 
@@ -48,10 +50,10 @@ class Migration:
 
 
 class MigrationError(Exception):
-    """Names the file that is missing, changed or out of sequence."""
+    """Names the file that is missing, changed or out of sequence, or the role that cannot be used."""
 
 
-_FAILURES = (MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_FAILURES = (MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
 def read(folder: Path) -> list[Migration]:
@@ -68,7 +70,7 @@ def read(folder: Path) -> list[Migration]:
 
 
 def pending(files: Sequence[Migration], applied: Mapping[int, tuple[str, str]]) -> Sequence[Migration]:
-    """What is left to apply; `applied` maps version to name and checksum. Raises MigrationError."""
+    """The files that are left to apply; `applied` maps version to name and checksum. Raises MigrationError."""
     for version, (name, checksum) in sorted(applied.items()):
         if version > len(files) or files[version - 1].name != name:
             raise MigrationError(f"{name}: was applied, but the file is missing")
@@ -77,8 +79,29 @@ def pending(files: Sequence[Migration], applied: Mapping[int, tuple[str, str]]) 
     return files[len(applied) :]
 
 
+class _Schema(SettingsSchema):
+    database_owner_url = url("postgresql", "postgres")
+    database_url = url("postgresql", "postgres")
+
+
+async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
+    """Raises SettingsError or OpsError."""
+    urls, database = load(_Schema(), environ), options.database
+    try:
+        applied = await migrate(urls["database_owner_url"], urls["database_url"], MIGRATIONS / database)
+    except asyncpg.ClientConfigurationError as error:
+        raise SettingsError([f"DATABASE_OWNER_URL: {error.args[0]}"]) from None
+    except TimeoutError as error:
+        raise OpsError(f"{database}: the server does not answer") from error
+    except _FAILURES as error:
+        raise OpsError(f"{database}: {first_line(error)}") from error
+    return Answer(
+        {"database": database, "applied": applied}, f"migrate {database}: {', '.join(applied) or 'nothing to do'}"
+    )
+
+
 async def migrate(owner_url: str, service_url: str, folder: Path) -> list[str]:
-    """The names of the files that this run applied; concurrent runs wait for each other."""
+    """Returns the names of the files that this run applied; concurrent runs wait for each other."""
     files = read(folder)
     connection = await _connect(owner_url)
     try:
@@ -94,12 +117,12 @@ async def migrate(owner_url: str, service_url: str, folder: Path) -> list[str]:
     return [migration.name for migration in todo]
 
 
-async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def _connect(owner_url: str) -> "asyncpg.Connection[asyncpg.Record]":
     backoff = Backoff()
     async with asyncio.timeout(_WAIT_FOR_SERVER):
         while True:
             try:
-                return await asyncpg.connect(url, timeout=5, command_timeout=_STATEMENT_LIMIT)
+                return await asyncpg.connect(owner_url, timeout=5, command_timeout=_STATEMENT_LIMIT)
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
                 await asyncio.sleep(backoff.next())
 
@@ -133,32 +156,3 @@ async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service_url: 
         REVOKE ALL ON schema_migrations FROM {quoted_role};
         """
     )
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The exit status: 0, 1 if a migration failed, 2 for wrong usage or settings."""
-    names = sorted(path.name for path in MIGRATIONS.iterdir() if path.is_dir())
-    if len(arguments) != 1 or arguments[0] not in names:
-        sys.stderr.write(f"usage: python -m ops.migrate {'|'.join(names)}\n")
-        return 2
-    environment = Environment(os.environ)
-    owner_url = environment.url("DATABASE_OWNER_URL", "postgresql", "postgres")
-    service_url = environment.url("DATABASE_URL", "postgresql", "postgres")
-    try:
-        environment.check()
-        applied = asyncio.run(migrate(owner_url, service_url, MIGRATIONS / arguments[0]))
-    except SettingsError as error:
-        sys.stderr.write(f"migrate: the settings are wrong\n{error}\n")
-        return 2
-    except asyncpg.ClientConfigurationError as error:
-        sys.stderr.write(f"migrate: the settings are wrong\nDATABASE_OWNER_URL: {error.args[0]}\n")
-        return 2
-    except _FAILURES as error:
-        sys.stderr.write(f"migrate {arguments[0]}: {str(error) or 'the server does not answer'}\n")
-        return 1
-    sys.stdout.write(f"migrate {arguments[0]}: {', '.join(applied) or 'nothing to do'}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,12 +1,14 @@
-"""What waits for the broker, in both services."""
+"""Counts the events that wait for the broker, in both services."""
 
+import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from ops.databases import Snapshot, snapshot
 from ops.output import Answer, table
 from ops.settings import DatabaseUrls
 
-# An event's time is the start of its transaction, which may be after the start of ours.
+# An event's time is the start of its transaction, which may be later than the start of this one: hence `greatest`.
 _WAITING = """
 SELECT type, count(*) AS rows, greatest(0, extract(epoch FROM now() - min(created_at)))::float8 AS oldest_seconds
 FROM outbox
@@ -15,8 +17,9 @@ ORDER BY type
 """
 
 
-async def run(urls: DatabaseUrls) -> Answer:
-    """Raises OpsError."""
+async def run(environ: Mapping[str, str], _options: argparse.Namespace) -> Answer:
+    """Raises SettingsError or OpsError."""
+    urls = DatabaseUrls.load(environ)
     async with snapshot(urls.products, "products-db") as products:
         found = {"products": await _waiting(products)}
     async with snapshot(urls.orders, "orders-db") as orders:

@@ -1,4 +1,4 @@
-"""What a command answers: one JSON document for programs, a table for people."""
+"""The answer of a command: one JSON document for programs, a table for people."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _WIDEST = 80
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`ok` is False if there are differences or not all could be done as asked."""
+    """`ok` is False if there are differences, or if not everything was done as asked."""
 
     document: Mapping[str, Any]
     text: str
@@ -25,7 +25,7 @@ class Answer:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Left-aligned columns; a long cell is cut, since `--json` shows all of it."""
+    """Left-aligned columns; long cells are cut, and `--json` shows them whole."""
     lines = [headings, *([_cell(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -34,7 +34,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def printable(text: str) -> str:
-    """Without control characters: what comes out of a queue must not steer the operator's terminal."""
+    """Escapes control characters, so that the content of a queue cannot steer the operator's terminal."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 

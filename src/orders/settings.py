@@ -3,7 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shared.settings import Environment, Listen
+from shared.settings import Listen, ServiceSchema, integer, load, seconds, url
+
+
+class _Schema(ServiceSchema):
+    port = integer(3002, 0, 65535)
+    database_url = url("postgresql", "postgres")
+    redis_url = url("redis", "rediss")
+    amqp_url = url("amqp", "amqps")
+    products_url = url("http", "https")
+    stuck_order_seconds = seconds(60.0, 1.0, 86400.0)
+    most_in_flight = integer(1_000, 1, 100_000, data_key="MAX_IN_FLIGHT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +31,4 @@ class Settings:
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError with everything that is wrong."""
-        environment = Environment(environ)
-        settings = cls(
-            listen=environment.listen(port=3002),
-            database_url=environment.url("DATABASE_URL", "postgresql", "postgres"),
-            redis_url=environment.url("REDIS_URL", "redis", "rediss"),
-            amqp_url=environment.url("AMQP_URL", "amqp", "amqps"),
-            products_url=environment.url("PRODUCTS_URL", "http", "https"),
-            stuck_order_seconds=environment.seconds("STUCK_ORDER_SECONDS", 60.0, low=1.0, high=86400.0),
-            most_in_flight=environment.integer("MAX_IN_FLIGHT", 1_000, low=1, high=100_000),
-        )
-        environment.check()
-        return settings
+        return cls(**load(_Schema(), environ))

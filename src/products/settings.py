@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shared.settings import Environment, Listen
+from shared.settings import Listen, ServiceSchema, integer, load, url
+
+
+class _Schema(ServiceSchema):
+    port = integer(3001, 0, 65535)
+    database_url = url("postgresql", "postgres")
+    redis_url = url("redis", "rediss")
+    amqp_url = url("amqp", "amqps")
+    most_in_flight = integer(1_000, 1, 100_000, data_key="MAX_IN_FLIGHT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +27,4 @@ class Settings:
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError with everything that is wrong."""
-        environment = Environment(environ)
-        settings = cls(
-            listen=environment.listen(port=3001),
-            database_url=environment.url("DATABASE_URL", "postgresql", "postgres"),
-            redis_url=environment.url("REDIS_URL", "redis", "rediss"),
-            amqp_url=environment.url("AMQP_URL", "amqp", "amqps"),
-            most_in_flight=environment.integer("MAX_IN_FLIGHT", 1_000, low=1, high=100_000),
-        )
-        environment.check()
-        return settings
+        return cls(**load(_Schema(), environ))

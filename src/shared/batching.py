@@ -1,6 +1,6 @@
-"""Shares the cost of a write: what arrives while one flush runs goes into the next, all together.
+"""Shares the cost of a write: items that arrive while one flush runs share the next one.
 
-An item that arrives when nothing runs is flushed at once, alone; only flushes that are shared are kept apart.
+An item that arrives when no flush runs is flushed at once, alone.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Calls `flush` with 1 to `most` items, one call at a time; it returns one result for each, in order.
 
-    `flush` has to limit itself: an item waits for the flush that runs and for its own. A flush that fails because
-    a server is down (UNAVAILABLE) fails those who wait behind it too, so an outage costs each caller one limit.
-    Flushes that several callers share start at least `spacing` seconds apart, so that more share the next.
-    `waiting` bounds the queue; past it, UNAVAILABLE is raised. An item whose caller gave up before its flush began
-    is not flushed.
+    `flush` must have a time limit: an item waits for the flush that runs and for its own. A flush that fails because
+    a server is down (UNAVAILABLE) also fails the items that wait, so an outage costs each caller one limit. After a
+    flush that several callers shared, the next starts at least `spacing` seconds later, so that more share it. The
+    queue holds `waiting` items; beyond that, UNAVAILABLE is raised. An item whose caller gave up before its flush
+    began is not flushed.
     """
 
     def __init__(
@@ -48,22 +48,22 @@ class Batcher(Generic[Item, Result]):
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._flusher is None:
-            # An empty context: the flush belongs to no single request, nor do its log lines.
+            # In an empty context, because neither the flush nor its log lines belong to one request.
             self._flusher = asyncio.create_task(self._run(), name="batch flusher", context=Context())
         return await future
 
     async def _run(self) -> None:
         try:
-            while batch := self._take():
+            while batch := self._next_batch():
                 started = time.monotonic()
-                await self._flush_one([item for item, _ in batch], [future for _, future in batch])
+                await self._flush_batch([item for item, _ in batch], [future for _, future in batch])
                 pause = started + self._spacing - time.monotonic()
                 if len(batch) > 1 and pause > 0:
                     await asyncio.sleep(pause)
         finally:
             self._flusher = None
 
-    def _take(self) -> list[tuple[Item, asyncio.Future[Result]]]:
+    def _next_batch(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         batch: list[tuple[Item, asyncio.Future[Result]]] = []
         while self._waiting and len(batch) < self._most:
             entry = self._waiting.popleft()
@@ -71,13 +71,13 @@ class Batcher(Generic[Item, Result]):
                 batch.append(entry)
         return batch
 
-    async def _flush_one(self, items: list[Item], futures: list[asyncio.Future[Result]]) -> None:
+    async def _flush_batch(self, items: list[Item], futures: list[asyncio.Future[Result]]) -> None:
         try:
             results = await self._flush(items)
             for future, result in zip(futures, results, strict=True):
                 if not future.done():
                     future.set_result(result)
-        except Exception as error:  # noqa: BLE001  # every caller of the batch gets it and decides
+        except Exception as error:  # noqa: BLE001  # every caller of the batch receives it
             if isinstance(error, AppError) and error.code is Code.UNAVAILABLE:
                 futures += [future for _, future in self._waiting]
                 self._waiting.clear()

@@ -2,7 +2,7 @@
 
 Beside each value may lie a lease, a random token that a reader takes with its miss. A write deletes value and
 lease; a reader's value is stored only while its lease still lies there. So a value that was loaded before a write
-cannot land after it, whoever is slow. Keys hold plain JSON, `null` for "there is none".
+cannot land after it, however slow its reader is. Keys hold plain JSON; `null` says that there is no such thing.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -28,14 +29,13 @@ log = structlog.get_logger()
 Load = Callable[[], Awaitable[bytes | None]]
 
 NONE = b"null"
+# All in seconds.
 _LIMIT = 0.05
 _SPACING = 0.005
 _TTL = 60.0
 _TTL_OF_NONE = 5.0
 _LEASE = 10.0
-_MOST_OWED = 10_000
-_DROPS_AT_ONCE = 1_000
-# RuntimeError: uvloop's word for a write to a connection that has just been reset.
+# uvloop raises RuntimeError for a write to a connection that has just been reset.
 _FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 
 # KEYS: n values, then their n leases. ARGV: a fresh token, its milliseconds. Returns value or false, lease or false.
@@ -66,10 +66,10 @@ return 1
 
 
 class Cache:
-    """Reads and drops go out in shared batches; each round trip has 50 ms, then the source answers instead.
+    """Reads and drops go out in shared batches; a round trip has 50 ms, then the source answers instead.
 
-    A drop that Redis did not take is owed: it is repeated until it was, and meanwhile this process reads that key
-    from its source. What a crash leaves undropped expires within 60 s.
+    After a drop that Redis did not take, this process reads every key from its source until a FLUSHDB has succeeded.
+    What a crash leaves undropped expires within 60 s.
     """
 
     def __init__(self, redis: Redis) -> None:
@@ -79,37 +79,35 @@ class Cache:
         self._reads: Batcher[str, tuple[bytes | None, bytes | None]] = Batcher(self._read, spacing=_SPACING)
         self._drops: Batcher[Collection[str], None] = Batcher(self._drop)
         self._loads: dict[tuple[str, bytes], asyncio.Task[bytes | None]] = {}
-        self._owed: dict[str, int] = {}
-        self._owed_all = 0
-        self._debts = 0
-        self._indebted = asyncio.Event()
+        self._bypassed = False
+        # Set while a drop has failed since the last FLUSHDB began.
+        self._flush_needed = asyncio.Event()
 
     async def get(self, key: str, load: Load) -> bytes | None:
-        """The cached JSON, or what `load` gives: None if there is none. Raises what `load` raises."""
-        if self._owed_all or key in self._owed:
-            return await self._from_source("bypass", load)
-        value, lease = await self._reads.submit(key)
+        """The cached JSON, or the result of `load`; None if there is no such thing. Raises what `load` raises."""
+        value, lease = (None, None) if self._bypassed else await self._reads.submit(key)
         if value is not None:
             METRICS.cache.labels("hit").inc()
             return None if value == NONE else value
         if lease is None:
-            return await self._from_source("down", load)
+            METRICS.cache.labels("bypass" if self._bypassed else "down").inc()
+            return await load()
         METRICS.cache.labels("miss").inc()
         return await asyncio.shield(self._load_once(key, lease, load))
 
     async def drop(self, keys: Collection[str]) -> None:
-        """After the commit, before the answer: no later `get` returns what was true before the write."""
+        """Call after the commit and before the answer: no later `get` returns what was true before the write."""
         if not keys:
             return
         try:
             await self._drops.submit(keys)
-        except BaseException:
-            self._owe(keys)  # who gives up while it waits for its turn has written all the same
+        except BaseException as error:
+            self._bypass(error)  # the write is made even if its caller is cancelled before the drop is
             raise
 
     @asynccontextmanager
     async def dropping(self, keys: Collection[str]) -> AsyncIterator[None]:
-        """A drop after the write inside, whatever becomes of that: one that fails may have been committed.
+        """Drops the keys after the write inside, even if it fails: it may have been committed.
 
         The write may add to the keys.
         """
@@ -122,22 +120,18 @@ class Cache:
         async with asyncio.timeout(_LIMIT):
             return bool(await self._redis.ping())
 
-    async def repay(self) -> None:
-        """Repeats owed drops until Redis took them; runs as long as the process."""
+    async def flush_after_failed_drops(self) -> NoReturn:
+        """Repeats a FLUSHDB until it succeeds, each time that a drop has failed; runs as long as the process."""
         backoff = Backoff(first=0.05, most=2.0)
         while True:
-            await self._indebted.wait()
-            if await self._repay_some():
+            await self._flush_needed.wait()
+            if await self._flush():
                 backoff.reset()
             else:
                 await asyncio.sleep(backoff.next())
 
-    async def _from_source(self, outcome: str, load: Load) -> bytes | None:
-        METRICS.cache.labels(outcome).inc()
-        return await load()
-
     def _load_once(self, key: str, lease: bytes, load: Load) -> "asyncio.Task[bytes | None]":
-        # Shared among those who saw the same lease only: to them no write came between.
+        # Shared only by readers who saw the same lease: no write came between their reads.
         flight = (key, lease)
         task = self._loads.get(flight)
         if task is None:
@@ -148,10 +142,10 @@ class Cache:
     def _landed(self, flight: tuple[str, bytes], task: "asyncio.Task[bytes | None]") -> None:
         del self._loads[flight]
         if not task.cancelled():
-            task.exception()  # its readers may all have left; their limits are not this task's failure
+            task.exception()  # marks the error as seen: all readers may have left before it
 
     async def _load(self, key: str, lease: bytes, load: Load) -> bytes | None:
-        # Not the deadline of the reader that came first: others wait for this too.
+        # The deadline of the first reader does not apply: others wait for this load too.
         with deadline.until(_LEASE / 2):
             async with asyncio.timeout(_LEASE / 2):
                 value = await load()
@@ -179,51 +173,34 @@ class Cache:
         return [found[key] for key in keys]
 
     async def _drop(self, batches: list[Collection[str]]) -> Sequence[None]:
-        keys = {key for batch in batches for key in batch}
-        if self._indebted.is_set():
-            self._owe(keys)
-            return [None] * len(batches)
-        try:
-            await self._delete(keys)
-        except _FAILURES as error:
-            log.warning("cache drop owed", keys=len(keys), error=repr(error))
-            self._owe(keys)
+        if not self._flush_needed.is_set():  # else the FLUSHDB that is to come drops these keys too
+            keys = {key for batch in batches for key in batch}
+            try:
+                async with asyncio.timeout(_LIMIT):
+                    await self._redis.delete(*keys, *map(_lease_of, keys))
+            except _FAILURES as error:
+                self._bypass(error)
         return [None] * len(batches)
 
-    def _owe(self, keys: Collection[str]) -> None:
-        self._debts += 1
-        if self._owed_all or len(self._owed) + len(keys) > _MOST_OWED:
-            self._owed.clear()
-            self._owed_all = self._debts
-        else:
-            self._owed.update(dict.fromkeys(keys, self._debts))
-        self._indebted.set()
+    def _bypass(self, error: BaseException) -> None:
+        if not self._bypassed:
+            log.warning("cache bypassed", error=repr(error))
+        self._bypassed = True
+        self._flush_needed.set()
 
-    async def _repay_some(self) -> bool:
-        everything = self._owed_all
-        some = dict(list(self._owed.items())[:_DROPS_AT_ONCE])
+    async def _flush(self) -> bool:
+        # A drop that fails from here on sets the event again: its write may come after this FLUSHDB.
+        self._flush_needed.clear()
         try:
-            if everything:
-                async with asyncio.timeout(_LIMIT):
-                    await self._redis.flushdb()
-            else:
-                await self._delete(some)
+            async with asyncio.timeout(_LIMIT):
+                await self._redis.flushdb(asynchronous=True)  # empty at once; the memory is freed in the background
         except _FAILURES:
+            self._flush_needed.set()
             return False
-        # A debt made meanwhile has a higher number: its write may have come after this drop.
-        if everything == self._owed_all:
-            self._owed_all = 0
-        for key, debt in some.items():
-            if self._owed.get(key) == debt:
-                del self._owed[key]
-        if not self._owed and not self._owed_all:
-            self._indebted.clear()
-            log.info("cache drops done")
+        if not self._flush_needed.is_set():
+            self._bypassed = False
+            log.info("cache flushed")
         return True
-
-    async def _delete(self, keys: Collection[str]) -> None:
-        async with asyncio.timeout(_LIMIT):
-            await self._redis.delete(*keys, *map(_lease_of, keys))
 
 
 def _lease_of(key: str) -> str:
@@ -232,7 +209,7 @@ def _lease_of(key: str) -> str:
 
 @asynccontextmanager
 async def open_cache(url: str, tasks: BackgroundTasks) -> AsyncIterator[Cache]:
-    """A cache whose owed drops are repeated by a task of `tasks`."""
+    """A cache that a task of `tasks` flushes after a failed drop."""
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=4,
@@ -244,7 +221,7 @@ async def open_cache(url: str, tasks: BackgroundTasks) -> AsyncIterator[Cache]:
     redis = Redis(connection_pool=pool)
     try:
         cache = Cache(redis)
-        tasks.start("cache repay", cache.repay())
+        tasks.start("cache flush", cache.flush_after_failed_drops())
         yield cache
     finally:
         await redis.aclose()

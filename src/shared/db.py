@@ -1,4 +1,4 @@
-"""PostgreSQL: a pool whose every wait has a limit, and whose outages come out as UNAVAILABLE."""
+"""PostgreSQL: a pool in which every wait has a limit, and which reports an outage as UNAVAILABLE."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
@@ -13,26 +13,30 @@ from shared.errors import AppError, Code
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
-# A request learns within 2 s that the database does not answer: 1.5 s to work, the rest to give the connection back.
+PURGE_SECONDS = 600.0
+
+# Seconds. A request learns within 2 s that the database does not answer: 1.5 s to work, the rest for the release.
 _WORK = 1.5
 _ACQUIRE = 1.0
 _RELEASE = 0.4
 _CLOSE = 1.0
 _MAX_CONNECTIONS = 8
+# Rows that one statement deletes, so that their locks are short.
+_PURGED_AT_ONCE = 500
 
 # The server's state, not the statement's fault (SQLSTATE classes 08, 25006, 28, 40, 53, 57): another try may succeed.
 _OUTAGES = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # its word for a connection that the server has ended and nobody has read to the end
+    asyncpg.InternalClientError,  # raised for a connection that the server has ended with answers still unread
     asyncpg.PostgresConnectionError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.TransactionRollbackError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,
-    # The schema is not there yet, or was changed under a statement: nothing that was asked for is at fault.
+    # The schema is missing, or a migration changed it under a statement: the request is not at fault.
     asyncpg.InvalidCachedStatementError,
     asyncpg.SyntaxOrAccessError,
 )
@@ -52,14 +56,17 @@ class Database:
         except _OUTAGES as error:
             raise AppError(Code.UNAVAILABLE, "The database cannot be reached, or all connections are taken") from error
         try:
-            async with _outage_is_unavailable(limit):
+            async with asyncio.timeout(limit):
                 yield connection
+        except _OUTAGES as error:
+            raise AppError(Code.UNAVAILABLE, "The database did not answer") from error
         finally:
-            await self._release(connection)
+            with suppress(*_OUTAGES):  # the pool has terminated the connection by then
+                await self._pool.release(connection, timeout=_RELEASE)
 
     @asynccontextmanager
     async def transaction(self, limit: float = _WORK) -> AsyncIterator[Connection]:
-        """As `connection`, in one transaction: committed at the end, rolled back by any exception."""
+        """Like `connection`, in one transaction: committed at the end, rolled back by any exception."""
         async with self.connection(limit) as connection:
             try:
                 await connection.execute("BEGIN")
@@ -74,10 +81,6 @@ class Database:
             await connection.fetchval("SELECT 1")
         return True
 
-    async def _release(self, connection: Connection) -> None:
-        with suppress(*_OUTAGES):  # the pool has terminated the connection by then
-            await self._pool.release(connection, timeout=_RELEASE)
-
 
 def columns(rows: Collection[object], *names: str) -> list[list[Any]]:
     """The attributes of these names, one list for each: the arrays that a statement takes apart with `unnest`."""
@@ -86,7 +89,7 @@ def columns(rows: Collection[object], *names: str) -> list[list[Any]]:
 
 @asynccontextmanager
 async def open_database(url: str, name: str) -> AsyncIterator[Database]:
-    """A pool that opens no connection before the first is needed, so a process starts without its database."""
+    """The pool connects when the first connection is needed, so a process starts without its database."""
     pool = await asyncpg.create_pool(
         url,
         min_size=0,
@@ -105,8 +108,17 @@ async def open_database(url: str, name: str) -> AsyncIterator[Database]:
             pool.terminate()
 
 
+async def purge(database: Database, statement: str) -> None:
+    """Runs `statement`, which removes at most $1 rows that are old enough, until it finds no more."""
+    removed = _PURGED_AT_ONCE
+    while removed == _PURGED_AT_ONCE:
+        async with database.connection() as connection:
+            status = await connection.execute(statement, _PURGED_AT_ONCE)
+        removed = int(status.split()[-1])  # "UPDATE 500"
+
+
 async def _keep_session(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    """No statement of ours changes the session, so the default reset would be a round trip for nothing."""
+    """Replaces the default reset, a round trip that is not needed: no statement changes the session."""
 
 
 async def _roll_back(connection: Connection) -> None:
@@ -114,28 +126,5 @@ async def _roll_back(connection: Connection) -> None:
         async with asyncio.timeout(_RELEASE):
             await connection.execute("ROLLBACK")
     except _OUTAGES:
-        with suppress(asyncpg.InterfaceError):  # it has gone already
+        with suppress(asyncpg.InterfaceError):  # the connection is closed already
             connection.terminate()  # the server rolls back when it notices
-
-
-@asynccontextmanager
-async def _outage_is_unavailable(limit: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(limit):
-            yield
-    except _OUTAGES as error:
-        raise AppError(Code.UNAVAILABLE, "The database did not answer") from error
-
-
-PURGE_SECONDS = 600.0
-# Rows in one statement, so that nobody waits long for their locks.
-_AT_ONCE = 500
-
-
-async def purge(database: Database, statement: str) -> None:
-    """Runs `statement`, which forgets at most $1 rows that are old enough, until it finds no more."""
-    forgotten = _AT_ONCE
-    while forgotten == _AT_ONCE:
-        async with database.connection() as connection:
-            status = await connection.execute(statement, _AT_ONCE)
-        forgotten = int(status.split()[-1])  # "UPDATE 500"

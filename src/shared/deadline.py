@@ -1,4 +1,4 @@
-"""The time that a request has left, handed on from process to process as `X-Request-Timeout-Ms`."""
+"""The time that a request has left, passed from process to process as `X-Request-Timeout-Ms`."""
 
 import asyncio
 import math
@@ -13,17 +13,17 @@ HEADER = "X-Request-Timeout-Ms"
 
 _MILLISECONDS = re.compile(r"[0-9]{1,6}")
 _current: ContextVar[float] = ContextVar("deadline", default=math.inf)
-# uvloop counts in milliseconds, so its timers may fire a fraction of one before their time.
+# uvloop counts whole milliseconds, so its timers may fire up to one early.
 _TICK = 0.001
 
 
 def parse(milliseconds: str | None) -> float | None:
-    """Seconds; None where nothing is said, or nothing that can be understood."""
+    """Seconds; None if the header is missing or malformed."""
     return int(milliseconds) / 1e3 if milliseconds and _MILLISECONDS.fullmatch(milliseconds) else None
 
 
 def left() -> float:
-    """Seconds: infinitely many if there is no deadline, 0 if it has passed."""
+    """Seconds; infinity without a deadline, 0 if it has passed."""
     when = _current.get()
     if when == math.inf:
         return math.inf
@@ -32,9 +32,9 @@ def left() -> float:
 
 
 class until:  # noqa: N801  # used as a statement, as asyncio.timeout is
-    """Sets a deadline, so many seconds from now; to keep it is left to what waits inside.
+    """Sets a deadline that many seconds from now; the waits inside must observe it.
 
-    A timer would cost as much as the rest of a request's way through its layers, and whatever waits has one anyway.
+    A timer here would cost as much as the rest of a request's way through the layers, and every wait has one anyway.
     """
 
     __slots__ = ("_outer", "when")
@@ -51,7 +51,7 @@ class until:  # noqa: N801  # used as a statement, as asyncio.timeout is
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[None]:
-    """Cancels what is inside when the time is up, and raises AppError UPSTREAM_TIMEOUT."""
+    """Cancels its body when the time is up, and raises AppError UPSTREAM_TIMEOUT."""
     limit = until(seconds)
     timer = asyncio.timeout_at(limit.when)
     try:

@@ -1,7 +1,7 @@
 """A request that carries an `Idempotency-Key` is done once, and a repeat gets its first answer again.
 
-https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/. A key is kept for a day with a hash of
-what was asked for, in the transaction that did it. What was refused left nothing behind and is tried anew.
+https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/. The transaction that does the request
+stores the key for a day, with a hash of the request. A refused request stores nothing and is tried anew.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from shared.errors import AppError, Code
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the client called its request, and what it asked for."""
+    """The client's key for a request, and a hash of that request."""
 
     value: str
     request_hash: bytes
@@ -29,22 +29,22 @@ class Key:
 
 
 def key_of(value: str | None, operation: str, content: Mapping[str, Any]) -> Key | None:
-    """`content` is the checked request: how its JSON was written makes no difference."""
+    """`content` is the validated request, so the formatting of its JSON makes no difference."""
     if value is None:
         return None
-    asked = orjson.dumps([operation, content], default=str, option=orjson.OPT_SORT_KEYS)
-    return Key(value, hashlib.sha256(asked).digest())
+    request = orjson.dumps([operation, content], default=str, option=orjson.OPT_SORT_KEYS)
+    return Key(value, hashlib.sha256(request).digest())
 
 
 class InProgress:
-    """The keys that this process works on; another process is held back by the unique key in the database."""
+    """The keys that this process works on; the unique key in the database holds back other processes."""
 
     def __init__(self) -> None:
         self._keys: set[str] = set()
 
     @contextmanager
     def claim(self, key: Key) -> Iterator[None]:
-        """Raises AppError CONFLICT while a request with the same key is at work."""
+        """Raises AppError CONFLICT while a request with the same key is in progress."""
         if key.value in self._keys:
             raise AppError(Code.CONFLICT, "A request with this Idempotency-Key is in progress", retry_after=1)
         self._keys.add(key.value)

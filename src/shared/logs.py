@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stdout, tied together by the trace id."""
+"""Structured logs: one JSON object per line on stdout, connected by the trace id."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
 
 def configure(service: str, level: str) -> None:
-    """Send structlog and the standard library's logging to stdout, from `level` up."""
+    """Sends structlog and the standard library's logging to stdout, from `level` up."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[_Stamp(service), structlog.processors.format_exc_info, _render],
@@ -23,12 +23,12 @@ def configure(service: str, level: str) -> None:
         logger_factory=structlog.BytesLoggerFactory(file=sys.stdout.buffer),
         cache_logger_on_first_use=True,
     )
-    # aiormq and asyncio tell through INFO what our own lines say better.
+    # The INFO lines of aiormq and asyncio repeat what this project logs itself.
     logging.basicConfig(handlers=[_Forward()], level=max(number, logging.WARNING), force=True)
 
 
 class _Stamp:
-    """Puts the fields that every line has first, so that a person finds them."""
+    """Puts the fields that every line has first, so that they are easy to find."""
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -52,7 +52,7 @@ class _Stamp:
 def _render(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
     try:
         return orjson.dumps(event, default=repr, option=_OPTIONS)
-    except orjson.JSONEncodeError:  # a log call never breaks what it tells of
+    except orjson.JSONEncodeError:  # a log call must never break the work that it reports
         return orjson.dumps({name: _writable(value) for name, value in event.items()}, option=_OPTIONS)
 
 
@@ -63,7 +63,7 @@ def _writable(value: object) -> object:
 
 
 class _Forward(logging.Handler):
-    """Records of the standard library's logging, as lines of ours."""
+    """Writes the records of the standard library's logging as lines of the same form."""
 
     def emit(self, record: logging.LogRecord) -> None:
         logger = structlog.get_logger()

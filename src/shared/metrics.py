@@ -1,4 +1,4 @@
-"""Prometheus metrics of a process; a route is counted by its pattern, so the number of series is bounded."""
+"""Prometheus metrics of a process; requests are counted by route pattern, so the number of series is bounded."""
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -7,7 +7,7 @@ _EVENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 
 class Metrics:
-    """The series of a process, in the registry that `/metrics` prints."""
+    """The series that `/metrics` shows."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self._registry = registry
@@ -39,9 +39,9 @@ class Metrics:
         series.observe(seconds)
 
     def exposition(self) -> bytes:
-        """Text of https://prometheus.io/docs/instrumenting/exposition_formats/."""
+        """The text format: https://prometheus.io/docs/instrumenting/exposition_formats/."""
         return generate_latest(self._registry)
 
 
-# A process has one registry, as prometheus_client itself does.
+# One per process, like the default registry of prometheus_client.
 METRICS = Metrics()

@@ -1,15 +1,17 @@
-"""Reads settings from a mapping of strings and reports everything that is wrong at once."""
+"""Settings come from environment variables: one marshmallow schema per program, all mistakes reported at once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
 
 Value = TypeVar("Value")
 
 
 class SettingsError(Exception):
-    """All wrong or missing settings, one a line; never shows a value, which may be a secret."""
+    """Everything that is missing or wrong, one problem a line; it never shows a value, which may be a secret."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -18,97 +20,119 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where a process listens and what it logs."""
+    """The address on which a process listens, and the level from which it logs."""
 
     host: str
     port: int
     log_level: str
 
 
-@dataclass(slots=True)
-class Environment:
-    """Typed look-ups; a problem is noted and a harmless value returned, so that `check` can name them all."""
+class Parsed(fields.Field[Value]):
+    """A variable that `parse` reads. Its ValueError lists the problems, one a line, and shows no value."""
 
-    values: Mapping[str, str] = field(repr=False)
-    problems: list[str] = field(default_factory=list)
+    def __init__(self, parse: Callable[[str], Value], **options: Any) -> None:
+        super().__init__(**options)
+        self._parse = parse
 
-    def text(self, name: str, default: str | None = None) -> str:
-        value = self.values.get(name, "").strip() or default
-        if value is None:
-            self.problems.append(f"{name} is not set")
-            return ""
-        return value
-
-    def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
-        value = self.text(name, default)
-        if value not in choices:
-            self.problems.append(f"{name} must be one of {', '.join(choices)}")
-        return value
-
-    def integer(self, name: str, default: int | None = None, *, low: int, high: int) -> int:
-        value = self.text(name, None if default is None else str(default))
-        if not value:
-            return low
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Value:
         try:
-            number = int(value)
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            self.problems.append(f"{name} must be an integer from {low} to {high}")
-        return number
-
-    def seconds(self, name: str, default: float, *, low: float, high: float) -> float:
-        try:
-            number = float(self.text(name, str(default)))
-        except ValueError:
-            number = low - 1
-        if not low <= number <= high:
-            self.problems.append(f"{name} must be a number of seconds from {low:g} to {high:g}")
-        return number
-
-    def url(self, name: str, *schemes: str) -> str:
-        value = self.text(name)
-        if value and not _is_url(value, schemes):
-            self.problems.append(f"{name} must be a URL that starts with {' or '.join(f'{s}://' for s in schemes)}")
-        return value
-
-    def urls(self, name: str, *schemes: str) -> tuple[str, ...]:
-        """One or more, with commas between."""
-        text = self.text(name)
-        values = tuple(filter(None, map(str.strip, text.split(","))))
-        if text and not (values and all(_is_url(value, schemes) for value in values)):
-            self.problems.append(f"{name} must be URLs that start with {' or '.join(f'{s}://' for s in schemes)}")
-        return values
-
-    def flag(self, name: str) -> bool:
-        return self.choice(name, ("true", "false"), "false") == "true"
-
-    def parsed(self, name: str, parse: Callable[[str], Value], default: Value) -> Value:
-        """What `parse` makes of it; its ValueError tells the problems, one a line, and shows no value."""
-        text = self.text(name, "")
-        try:
-            return parse(text) if text else default
+            return self._parse(value)
         except ValueError as error:
-            self.problems.extend(f"{name}: {problem}" for problem in str(error).splitlines())
-            return default
-
-    def listen(self, port: int) -> Listen:
-        """HOST, PORT and LOG_LEVEL, the same for every process."""
-        return Listen(
-            host=self.text("HOST", "127.0.0.1"),
-            port=self.integer("PORT", port, low=0, high=65535),
-            log_level=self.choice("LOG_LEVEL", ("debug", "info", "warning", "error"), "info"),
-        )
-
-    def check(self) -> None:
-        """Raises SettingsError if any look-up failed."""
-        if self.problems:
-            raise SettingsError(self.problems)
+            raise ValidationError(str(error).splitlines()) from None
 
 
-def _is_url(value: str, schemes: tuple[str, ...]) -> bool:
+def _alternatives(schemes: tuple[str, ...]) -> str:
+    return " or ".join(f"{scheme}://" for scheme in schemes)
+
+
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
     try:
-        parts = urlsplit(value)
-        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and value == "".join(value.split())
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and text == "".join(text.split())
     except ValueError:
         return False
+
+
+def _within(low: float, high: float, problem: str) -> dict[str, Any]:
+    messages = dict.fromkeys(("invalid", "special", "too_large"), problem)
+    return {"validate": validate.Range(low, high, error=problem), "error_messages": messages}
+
+
+def url(*schemes: str, **options: Any) -> Parsed[str]:
+    """One URL with a host; the variable must be set."""
+
+    def parse(text: str) -> str:
+        if not _is_url(text, schemes):
+            raise ValueError(f"must be a URL that starts with {_alternatives(schemes)}")
+        return text
+
+    return Parsed(parse, required=True, **options)
+
+
+def urls(*schemes: str, **options: Any) -> Parsed[tuple[str, ...]]:
+    """One or more URLs with commas between them; the variable must be set."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = tuple(filter(None, map(str.strip, text.split(","))))
+        if not found or not all(_is_url(entry, schemes) for entry in found):
+            raise ValueError(f"must be URLs that start with {_alternatives(schemes)}")
+        return found
+
+    return Parsed(parse, required=True, **options)
+
+
+def integer(default: int, low: int, high: int, **options: Any) -> fields.Integer:
+    problem = f"must be an integer from {low} to {high}"
+    return fields.Integer(load_default=default, **_within(low, high, problem), **options)
+
+
+def seconds(default: float, low: float, high: float, **options: Any) -> fields.Float:
+    problem = f"must be a number of seconds from {low:g} to {high:g}"
+    return fields.Float(load_default=default, **_within(low, high, problem), **options)
+
+
+def flag(**options: Any) -> fields.Boolean:
+    """`true` or `false`; unset means false."""
+    return fields.Boolean(
+        load_default=False,
+        truthy={"true"},
+        falsy={"false"},
+        error_messages={"invalid": "must be one of true, false"},
+        **options,
+    )
+
+
+class SettingsSchema(Schema):
+    """Each field reads the variable that has its name in upper case, or the one that its `data_key` names."""
+
+    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
+        field_obj.data_key = field_obj.data_key or field_name.upper()
+        field_obj.error_messages["required"] = "is not set"
+
+
+class ServiceSchema(SettingsSchema):
+    """The variables of every service; they load as `listen`. A subclass replaces `port` to set its default."""
+
+    host = fields.String(load_default="127.0.0.1")
+    port = integer(0, 0, 65535)
+    log_level = fields.String(
+        load_default="info",
+        validate=validate.OneOf(("debug", "info", "warning", "error"), error="must be one of {choices}"),
+    )
+
+    @post_load
+    def _listen(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
+        listen = Listen(values.pop("host"), values.pop("port"), values.pop("log_level"))
+        return {"listen": listen, **values}
+
+
+def load(schema: SettingsSchema, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The values by field name; an empty variable counts as unset. Raises SettingsError."""
+    given = {name: text for name, value in environ.items() if (text := value.strip())}
+    try:
+        values: dict[str, Any] = schema.load(given, unknown=EXCLUDE)
+    except ValidationError as error:
+        problems = error.messages_dict.items()
+        # The cause is left out: it holds all values, and a traceback would show them.
+        raise SettingsError([f"{name} {problem}" for name, lines in problems for problem in lines]) from None
+    return values

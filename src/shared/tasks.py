@@ -1,4 +1,4 @@
-"""Background tasks with an owner: named, logged when they fail, and visible to the readiness check."""
+"""Background tasks that are named, logged when they fail and visible to the readiness check; and their backoff."""
 
 import asyncio
 import random
@@ -15,7 +15,7 @@ _STOP = 3.0
 
 
 class BackgroundTasks:
-    """Owns tasks that are meant to run until the context ends; one that ends before is in `failed` for ever."""
+    """Owns tasks that run until the context ends; the name of one that ends earlier stays in `failed`."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -32,7 +32,7 @@ class BackgroundTasks:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Cancel what still runs and wait at most 3 s for it."""
+        """Cancels the tasks and waits at most 3 s for them."""
         self._stopping = True
         for task in self._tasks:
             task.cancel()
@@ -49,7 +49,7 @@ class BackgroundTasks:
 
 
 async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]]) -> NoReturn:
-    """Does `work` now and `seconds` after each time; what goes wrong is logged, and the next time may go well."""
+    """Does `work` now and again `seconds` after each end; a failure is logged, and the next run may succeed."""
     while True:
         try:
             await work()
@@ -61,7 +61,7 @@ async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]
 
 
 class Backoff:
-    """Seconds to wait before the next try, between `first / 2` and a ceiling that doubles up to `most`."""
+    """Draws the seconds before the next try, between `first / 2` and a ceiling that doubles up to `most`."""
 
     def __init__(
         self, first: float = 0.1, most: float = 5.0, *, draw: Callable[[float, float], float] = random.uniform

@@ -15,7 +15,7 @@ _NO_SPAN = "0" * 16
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The place of the current work in its trace; `span_id` names this process's part of it."""
+    """The position of the current work in its trace; `span_id` identifies the part of this process."""
 
     trace_id: str
     span_id: str
@@ -31,7 +31,7 @@ current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
 def begin(traceparent: str | None = None, request_id: str | None = None) -> Trace:
-    """Continue a valid traceparent with a new span, replace an invalid one; the same for the request id."""
+    """Continues a valid traceparent with a new span; replaces an invalid one, and an invalid request id."""
     parent = parse(traceparent)
     trace_id, flags = parent or (os.urandom(16).hex(), "01")
     if not request_id or not _REQUEST_ID.fullmatch(request_id):
@@ -40,14 +40,14 @@ def begin(traceparent: str | None = None, request_id: str | None = None) -> Trac
 
 
 def parse(traceparent: str | None) -> tuple[str, str] | None:
-    """Trace id and flags of a valid traceparent, else None."""
+    """The trace id and flags of a valid traceparent, else None."""
     match = _TRACEPARENT.fullmatch(traceparent) if traceparent else None
     if match is None:
         return None
     version, trace_id, span_id, flags, more = match.groups()
     if version == "ff" or (version == "00" and more) or trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    # The other flags are not ours to send on: https://www.w3.org/TR/trace-context/#other-flags.
+    # Unknown flags must not be forwarded: https://www.w3.org/TR/trace-context/#other-flags.
     return trace_id, "01" if int(flags, 16) & _SAMPLED else "00"
 
 

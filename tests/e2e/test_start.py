@@ -92,7 +92,7 @@ async def owner_url(databases: Databases) -> AsyncIterator[str]:
 async def test_migrations_say_what_they_did(owner_url: str) -> None:
     urls = {"DATABASE_OWNER_URL": owner_url, "DATABASE_URL": owner_url.replace("owner", "cli_service", 1)}
 
-    first, second = [await run("ops.migrate", "orders", environment=urls) for _ in range(2)]
+    first, second = [await run("ops", "migrate", "orders", environment=urls) for _ in range(2)]
 
     assert (first.status, second.status) == (0, 0)
     assert (
@@ -103,18 +103,23 @@ async def test_migrations_say_what_they_did(owner_url: str) -> None:
 
 async def test_migrations_that_cannot_be_applied_fail_with_one_line(owner_url: str) -> None:
     ended = await run(
-        "ops.migrate", "orders", environment={"DATABASE_OWNER_URL": owner_url, "DATABASE_URL": owner_url}
+        "ops", "migrate", "orders", environment={"DATABASE_OWNER_URL": owner_url, "DATABASE_URL": owner_url}
     )
 
     assert (ended.status, ended.stdout) == (1, "")
-    assert ended.stderr.startswith("migrate orders: DATABASE_URL names the owner")
+    assert ended.stderr.startswith("migrate: orders: DATABASE_URL names the owner")
     assert len(ended.stderr.splitlines()) == 1
 
 
 async def test_migrations_without_settings_or_of_nothing_are_refused() -> None:
-    no_settings = await run("ops.migrate", "orders", environment={})
-    no_such = await run("ops.migrate", "lamps", environment={})
+    no_settings = await run("ops", "migrate", "orders", environment={})
+    no_such = await run("ops", "migrate", "lamps", environment={})
 
     assert (no_settings.status, no_such.status) == (2, 2)
-    assert {"DATABASE_OWNER_URL is not set", "DATABASE_URL is not set"} <= set(no_settings.stderr.splitlines())
-    assert no_such.stderr == "usage: python -m shared.migrate orders|products\n"
+    assert no_settings.stderr.splitlines() == [
+        "ops: the settings are wrong",
+        "  DATABASE_OWNER_URL is not set",
+        "  DATABASE_URL is not set",
+    ]
+    assert no_such.stderr.startswith("usage: python -m ops migrate")
+    assert "'orders', 'products'" in no_such.stderr

@@ -31,7 +31,7 @@ ORDER BY order_id, array_position(ARRAY['pending', 'done', 'rejected', 'cancelle
 _OUTBOX = "SELECT count(*) FROM outbox"
 _PENDING = "SELECT count(*) FROM orders WHERE status = 'pending'"
 
-_LATE_DROP = "cache drop owed"
+_LATE_DROP = "cache bypassed"
 # Of the orders, each replica of their service is asked for so many.
 _SAMPLE = 20
 

@@ -84,7 +84,7 @@ class Service(Server):
 async def migrate(name: str, owner_url: str, service_url: str) -> None:
     """Brings a schema up to date by the project's own program; StackError with what that printed if it fails."""
     environment = {**_python(SOURCE), "DATABASE_OWNER_URL": owner_url, "DATABASE_URL": service_url}
-    command = (sys.executable, "-m", "ops.migrate", name)
+    command = (sys.executable, "-m", "ops", "migrate", name)
     await jobs.finish(f"the migration of {name}", command, MIGRATION_SECONDS, folder=ROOT, environment=environment)
 
 

@@ -86,11 +86,11 @@ def parse_rate_limit(text: str) -> Policy:
     requests, seconds, burst = (int(number) for number in (form[1], form[2], form[3] or form[1]))
     problems = []
     if not 1 <= requests <= _MOST_REQUESTS:
-        problems.append(f"the requests must be from 1 to {_MOST_REQUESTS}")
+        problems.append(f"requests must be from 1 to {_MOST_REQUESTS}")
     if not 1 <= seconds <= _LONGEST_WINDOW:
-        problems.append(f"the seconds must be from 1 to {_LONGEST_WINDOW}")
+        problems.append(f"seconds must be from 1 to {_LONGEST_WINDOW}")
     if form[3] and not 1 <= burst <= requests:
-        problems.append("the burst must be from 1 to the requests")
+        problems.append("burst must be from 1 to the requests")
     if problems:
         raise ValueError("\n".join(problems))
     return Policy(requests, seconds, burst)

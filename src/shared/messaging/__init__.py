@@ -1,1 +1,1 @@
-"""Events over RabbitMQ: nothing is lost between a commit here and a commit there."""
+"""Events over RabbitMQ: none is lost between the commit of its sender and the commit of its receiver."""

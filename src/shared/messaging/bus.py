@@ -1,4 +1,4 @@
-"""A service's part in the messaging: its publisher, its relay and its consumers, opened and closed in order."""
+"""The messaging of one service: its publisher, its relay and its consumers, opened and closed in order."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ _WATCH = 1.0
 
 
 class Bus:
-    """`relay` takes what the service emits, `consume` brings what it listens to."""
+    """`relay` publishes the events that the service emits; `consume` subscribes it to a queue."""
 
     def __init__(self, url: str, service: str, database: Database, tasks: BackgroundTasks) -> None:
         self._url = url
@@ -40,18 +40,18 @@ class Bus:
         return self._publisher.connected and all(consumer.connected for consumer in self._consumers)
 
     async def consumes(self) -> bool:
-        """False while a batch is held because a server is down."""
+        """False while a consumer holds a batch because a server is down."""
         return not any(consumer.stalled for consumer in self._consumers)
 
     async def close(self) -> None:
-        """Stop consuming, then publish what the last batches and requests left in the outbox."""
+        """Stops the consumers, then publishes what the last batches and requests left in the outbox."""
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
         await self.relay.flush(_FLUSH)
 
 
 @asynccontextmanager
 async def open_bus(url: str, service: str, database: Database, tasks: BackgroundTasks) -> AsyncIterator[Bus]:
-    """`tasks` must end after this context: the flush still needs them."""
+    """`tasks` must end after this context, because the last flush needs them."""
     bus = Bus(url, service, database, tasks)
     try:
         yield bus

@@ -17,9 +17,9 @@ _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`id` is unique within `source`; `data` is a JSON object, or ready JSON (`orjson.Fragment`) on the way out.
+    """`id` is unique within `source`; `data` is a JSON object, or encoded JSON (`orjson.Fragment`) on the way out.
 
-    `content` is what was read, as a batch of its own, with the attributes that have no name here; None if it was made.
+    A decoded event keeps its original JSON in `content`, as a batch of one, with attributes that have no field here.
     """
 
     id: str
@@ -33,7 +33,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What arrived in the place of an event, as a batch of its own where that is possible, and why it is none."""
+    """An element that is no event, as a batch of one where that is possible, and the reason."""
 
     content: bytes
     reason: str
@@ -45,14 +45,14 @@ def encode(events: Sequence[Event]) -> bytes:
 
 
 def batch_of(event: Event) -> bytes:
-    """Of this one alone, with all that it came with."""
+    """A batch of this event alone, with every attribute that it arrived with."""
     return encode([event]) if event.content is None else event.content
 
 
 def decode(body: bytes) -> list[Event | Unreadable]:
-    """Each element of a batch for itself: one that cannot be read does not hide its neighbours.
+    """Decodes each element by itself, so that an unreadable one does not hide its neighbours.
 
-    Elements too deep to be written again have one Unreadable in their place, which holds the whole body.
+    Elements that are nested too deeply to be encoded again become one Unreadable, which holds the whole body.
     """
     try:
         batch = orjson.loads(body)
@@ -70,23 +70,21 @@ def now() -> datetime:
 
 
 def _attributes(event: Event) -> dict[str, Any]:
-    attributes: dict[str, Any] = {
+    return {
         "specversion": _SPEC_VERSION,
         "id": event.id,
         "source": event.source,
         "type": event.type,
         "time": event.time,
+        **({} if event.traceparent is None else {"traceparent": event.traceparent}),
+        "data": event.data,
     }
-    if event.traceparent is not None:
-        attributes["traceparent"] = event.traceparent
-    attributes["data"] = event.data
-    return attributes
 
 
 def _event(element: Any) -> Event | Unreadable | None:
     try:
         content = orjson.dumps([element])
-    except orjson.JSONEncodeError:  # it reads four times as deep as it writes, and a dead letter has to be written
+    except orjson.JSONEncodeError:  # orjson decodes deeper nesting than it encodes, and a dead letter is encoded
         return None
     reason = _fault(element)
     if reason is not None:

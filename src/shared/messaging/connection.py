@@ -1,4 +1,4 @@
-"""A connection to RabbitMQ that comes back: aiormq itself does not reconnect."""
+"""Keeps a connection to RabbitMQ: aiormq itself does not reconnect."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -15,18 +15,22 @@ from shared.tasks import Backoff
 
 log = structlog.get_logger()
 
+# Seconds.
 _CONNECT = 10.0
 _CLOSE = 2.0
 _HEARTBEAT = 10
+
+# aiormq raises RuntimeError for a call on a channel or connection that is closed meanwhile.
+FAILURES = (aiormq.AMQPError, OSError, TimeoutError, RuntimeError)
 
 Session = Callable[[AbstractConnection], AbstractAsyncContextManager[asyncio.Future[object]]]
 
 
 class SupervisedConnection:
-    """Connects, declares the topology, opens a `session`, and does so again whenever the session is lost.
+    """Connects, declares the topology, opens a `session`, and repeats this whenever the session is lost.
 
-    A session yields a future that is done when the session is of no more use (its channel closed, its consumer
-    cancelled). `name` is what the broker's UI shows. A `heartbeat` in the URL, in seconds, replaces that of 10.
+    A session yields a future that is done when the session has become useless (its channel closed, its consumer
+    cancelled). The broker's UI shows `name`. A `heartbeat` in the URL, in seconds, replaces the default of 10.
     """
 
     def __init__(self, url: str, name: str, session: Session) -> None:
@@ -36,21 +40,20 @@ class SupervisedConnection:
         self.connected = False
 
     async def run(self) -> NoReturn:
-        """Runs until it is cancelled; the wait between tries grows to 5 s."""
+        """Runs until it is cancelled; the pause between tries grows to 5 s."""
         backoff = Backoff()
         while True:
             try:
                 with silence_as_error():
                     await self._connect_and_hold(backoff)
                 log.warning("broker session ended", connection=self._name)
-            except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
-                # RuntimeError: aiormq's word for a channel or connection that closed under a call.
+            except FAILURES as error:
                 log.warning("broker not connected", connection=self._name, error=repr(error))
             except Exception:
-                # Whatever a broken peer or proxy makes the client library raise, a new connection is the answer.
+                # A broken peer or proxy can make the client library raise anything; a new connection may work.
                 log.exception("broker session crashed", connection=self._name)
             if _is_cancelled():
-                # aiormq loses a cancellation that comes while it clears up after a failed connect.
+                # aiormq swallows a cancellation that arrives while it cleans up after a failed connect.
                 raise asyncio.CancelledError
             await asyncio.sleep(backoff.next())
 
@@ -72,7 +75,7 @@ class SupervisedConnection:
 
 @contextmanager
 def silence_as_error() -> Iterator[None]:
-    """AMQPConnectionError where aiormq cancels: whoever waits on a connection that has missed its heartbeats."""
+    """Raises AMQPConnectionError where aiormq cancels a waiting call because heartbeats were missed."""
     try:
         yield
     except asyncio.CancelledError as error:
@@ -87,9 +90,9 @@ def _is_cancelled() -> bool:
 
 
 async def close(connection: AbstractConnection) -> None:
-    """Close within 2 s, whatever state the connection is in."""
+    """Closes within 2 s, whatever the state of the connection."""
     try:
         async with asyncio.timeout(_CLOSE):
             await connection.close()
-    except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError):
+    except FAILURES:
         log.debug("broker connection did not close cleanly")

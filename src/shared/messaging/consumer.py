@@ -1,11 +1,11 @@
-"""Consumes events in batches: one transaction and one acknowledgement for what is there, no wait for more."""
+"""Consumes events in batches: one transaction and one acknowledgement for all that has arrived, no wait for more."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import aiormq
 import structlog
@@ -28,31 +28,31 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An event with its data checked, under the names of its schema in `shared.contracts.events`."""
+    """An event and its data, as loaded by its schema in `shared.contracts.events`."""
 
     event: Event
     data: Mapping[str, Any]
 
 
-# Applies a batch in one transaction and returns what its log line should tell. Raises AppError UNAVAILABLE if a
-# server is down (the batch is held and tried again); anything else is the fault of an event in the batch.
+# Applies a batch in one transaction and returns fields for its log line. AppError UNAVAILABLE means that a server is
+# down: the batch is held and tried again. Any other error is attributed to an event in the batch.
 Handle = Callable[[Sequence[Received]], Awaitable[Mapping[str, Any]]]
 
 _BATCH_EVENTS = 512
-# Messages, each of 1 to 256 events; enough to fill a batch when each carries one.
+# In messages, each of 1 to 256 events: enough to fill a batch if each carries one.
 _PREFETCH = 512
 _STOP = 4.0
 
 
 @dataclass(slots=True)
 class Acknowledgements:
-    """Which delivery tags are settled, so that one `multiple` ack never covers one that is not."""
+    """Keeps the settled delivery tags, so that a `multiple` ack never covers a delivery that is still open."""
 
     acked: int = 0
     _settled: set[int] = field(default_factory=set)
 
     def settle(self, tags: Iterable[int]) -> int | None:
-        """The tag to acknowledge up to, or None while an earlier delivery is still open."""
+        """Returns the tag up to which to acknowledge, or None while an earlier delivery is open."""
         self._settled.update(tags)
         before = self.acked
         while self.acked + 1 in self._settled:
@@ -61,11 +61,11 @@ class Acknowledgements:
         return self.acked if self.acked > before else None
 
 
-class Consumer:
-    """One queue, one batch at a time. `stalled` while a batch is held because a server is down."""
+class Consumer(SupervisedConnection):
+    """Consumes one queue, one batch at a time; `stalled` is true while a batch is held because a server is down."""
 
     def __init__(self, url: str, name: str, queue: Queue, handle: Handle, dead_letters: DeadLetters) -> None:
-        self._supervised = SupervisedConnection(url, f"{name} consumer of {queue.name}", self._session)
+        super().__init__(url, f"{name} consumer of {queue.name}", self._consuming_channel)
         self._queue = queue
         self._handle = handle
         self._dead_letters = dead_letters
@@ -74,15 +74,8 @@ class Consumer:
         self._idle.set()
         self.stalled = False
 
-    @property
-    def connected(self) -> bool:
-        return self._supervised.connected
-
-    async def run(self) -> NoReturn:
-        await self._supervised.run()
-
     async def stop(self) -> None:
-        """Finish and acknowledge the batch at hand, within 4 s; the broker gives the rest to somebody else."""
+        """Finishes and acknowledges the current batch within 4 s; other consumers get the rest."""
         self._stopping.set()
         try:
             async with asyncio.timeout(_STOP):
@@ -91,7 +84,7 @@ class Consumer:
             log.warning("batch not finished in time", queue=self._queue.name)
 
     @asynccontextmanager
-    async def _session(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
+    async def _consuming_channel(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
         channel = await connection.channel(publisher_confirms=False)
         await channel.basic_qos(prefetch_count=_PREFETCH)
         inbox: asyncio.Queue[DeliveredMessage] = asyncio.Queue()  # bounded by the prefetch count
@@ -99,7 +92,7 @@ class Consumer:
         async def receive(message: DeliveredMessage) -> None:
             inbox.put_nowait(message)
 
-        # Done when the channel closes under its acks; a cancelled consumer would leave it waiting for ever.
+        # The worker must end with the channel or the consumer, or it would wait for ever.
         worker = asyncio.ensure_future(self._work(channel, inbox))
         channel.on_consumer_cancel_callbacks.add(lambda _: worker.cancel())
         channel.closing.add_done_callback(lambda _: worker.cancel())
@@ -109,24 +102,25 @@ class Consumer:
         finally:
             worker.cancel()
             await asyncio.wait({worker})
-            self.stalled = False  # a batch that was held goes back to the broker with its session
+            self.stalled = False  # the broker redelivers a held batch after its session
             if not worker.cancelled() and (error := worker.exception()):
                 log.error("consumer failed", queue=self._queue.name, exc_info=error)
 
     async def _work(self, channel: AbstractChannel, inbox: "asyncio.Queue[DeliveredMessage]") -> object:
         acknowledgements = Acknowledgements()
         while True:
-            messages, elements = await _take(inbox)
+            messages, elements = await _next_batch(inbox)
             if self._stopping.is_set():
-                await asyncio.Event().wait()  # the session's end gives what is left back to the broker
+                await asyncio.Event().wait()  # until the session ends and the broker redelivers the rest
             self._idle.clear()
             try:
                 await self._process(elements)
-                tag = acknowledgements.settle(_tag(message) for message in messages)
+                # Every delivery has a tag, although the type of aiormq allows None.
+                tag = acknowledgements.settle(message.delivery_tag or 0 for message in messages)
                 if tag is not None:
                     await channel.basic_ack(tag, multiple=True, wait=False)
             except aiormq.exceptions.ChannelInvalidStateError:
-                return None  # closed meanwhile: the broker delivers the batch again, and it changes nothing
+                return None  # closed meanwhile: a redelivered batch changes nothing
             finally:
                 self._idle.set()
 
@@ -141,13 +135,13 @@ class Consumer:
             await self._apply(events)
 
     async def _apply(self, events: Sequence[Received]) -> None:
-        """Until each event is applied or buried; a failing batch is halved, so that only its culprits are buried."""
+        """Applies or buries each event; halves a failing batch, so that only the events at fault are buried."""
         backoff = Backoff()
         while True:
             started = time.perf_counter()
             try:
-                told = await self._handle(events)
-            except Exception as error:  # noqa: BLE001  # sorted into outage and fault right here
+                fields = await self._handle(events)
+            except Exception as error:  # noqa: BLE001  # distinguishes outage and fault here
                 if not (isinstance(error, AppError) and error.code is Code.UNAVAILABLE):
                     return await self._isolate(events, error)
                 self.stalled = True
@@ -161,7 +155,7 @@ class Consumer:
                 await asyncio.sleep(backoff.next())
             else:
                 self.stalled = False
-                return self._tell(events, told, time.perf_counter() - started)
+                return self._report(events, fields, time.perf_counter() - started)
 
     async def _isolate(self, events: Sequence[Received], error: Exception) -> None:
         if len(events) == 1:
@@ -171,7 +165,7 @@ class Consumer:
         await self._apply(events[:middle])
         await self._apply(events[middle:])
 
-    def _tell(self, events: Sequence[Received], told: Mapping[str, Any], seconds: float) -> None:
+    def _report(self, events: Sequence[Received], fields: Mapping[str, Any], seconds: float) -> None:
         METRICS.events.labels(self._queue.name, "applied").inc(len(events))
         METRICS.batch_events.labels(self._queue.name).observe(len(events))
         METRICS.batch_seconds.labels(self._queue.name).observe(seconds)
@@ -180,13 +174,15 @@ class Consumer:
             queue=self._queue.name,
             events=len(events),
             duration_ms=round(seconds * 1e3, 2),
-            **told,
+            **fields,
             trace_ids=_traces(events),
         )
 
 
-async def _take(inbox: "asyncio.Queue[DeliveredMessage]") -> tuple[list[DeliveredMessage], list[Event | Unreadable]]:
-    """At least one message, then what is there already, up to about 512 events."""
+async def _next_batch(
+    inbox: "asyncio.Queue[DeliveredMessage]",
+) -> tuple[list[DeliveredMessage], list[Event | Unreadable]]:
+    """Waits for one message, then adds those that have arrived, up to about 512 events."""
     messages = [await inbox.get()]
     elements = cloudevents.decode(messages[0].body)
     while len(elements) < _BATCH_EVENTS and not inbox.empty():
@@ -213,10 +209,3 @@ def _unreadable(event: Event, reason: str) -> Unreadable:
 
 def _traces(events: Sequence[Received]) -> list[str | None]:
     return [tracing.trace_id_of(received.event.traceparent) for received in events]
-
-
-def _tag(message: DeliveredMessage) -> int:
-    tag = message.delivery_tag
-    if tag is None:
-        raise ValueError("a delivery without a tag")
-    return tag

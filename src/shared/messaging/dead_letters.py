@@ -1,4 +1,4 @@
-"""Where an event goes that cannot be read or applied: `<queue>.dead`, with the reason, for an operator to look at."""
+"""Moves an event that cannot be read or applied to `<queue>.dead`, with the reason, for an operator."""
 
 import asyncio
 
@@ -15,12 +15,12 @@ from shared.tasks import Backoff
 log = structlog.get_logger()
 
 _DEFAULT_EXCHANGE = ""  # routes by queue name, AMQP 0-9-1 §3.1.3.1
-# Characters. A frame of headers that is larger than the broker takes costs the connection, again at each try.
+# Characters. Headers that exceed the broker's frame size would end the connection at every try.
 _MOST_HEADER = 1_000
 
 
 class DeadLetters:
-    """Each call returns once the broker confirmed the dead letter, so that its event may be acknowledged."""
+    """Each call returns when the broker has confirmed the dead letter, so that its event may be acknowledged."""
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher

@@ -1,7 +1,7 @@
 """The transactional outbox: an event is a row of the transaction that caused it, and the relay publishes the rows.
 
-Rows are claimed by deleting them in a transaction that commits when the broker has confirmed. Whatever goes wrong
-before rolls back and leaves them for the next try, so an event may be published twice and is never lost.
+The relay claims rows by deleting them, in a transaction that commits when the broker has confirmed. Any failure before
+that rolls back and leaves the rows for the next try, so an event may be published twice and is never lost.
 """
 
 import asyncio
@@ -29,10 +29,10 @@ MOST_ROWS = 1_000_000
 _CLAIM_ROWS = 1_024
 _MESSAGE_EVENTS = 256
 _POLL = 1.0
-# A lone event goes out at once; under load rounds start no closer than this, so that each carries many events and
-# every stage behind it works in batches too.
+# A lone event is published at once. Under load rounds start at least so many seconds apart, so that each carries many
+# events and every later stage works in batches too.
 _SPACING = 0.05
-# The publisher's limit with room for the two statements around it.
+# The publisher's limit, and time for the two statements around it.
 _TRANSACTION = 8.0
 
 _CLAIM = """
@@ -41,7 +41,7 @@ WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP
 RETURNING id, type, payload, traceparent, created_at
 """
 
-# The span of ids is never less than the rows and costs a few index look-ups; only a long one is counted.
+# The span of ids is at least the number of rows and costs a few index look-ups; rows are counted only if it is long.
 _SPAN = """
 SELECT coalesce(max(id) - min(id) + 1, 0) AS rows,
        coalesce(extract(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1))::float8, 0) AS age
@@ -51,7 +51,7 @@ _COUNT = "SELECT count(*) FROM outbox"
 
 
 class Relay:
-    """Publishes outbox rows in the order of their ids: at once when woken, every second for what a crash left."""
+    """Publishes rows in the order of their ids: at once when woken, and every second for rows that a crash left."""
 
     def __init__(self, database: Database, publisher: Publisher, source: str) -> None:
         self._database = database
@@ -80,7 +80,7 @@ class Relay:
                 await asyncio.sleep(backoff.next())
 
     async def measure(self) -> None:
-        """Keeps `full` and the gauges current, if it is called once in a while."""
+        """Updates `full` and the gauges; to be called every second or so."""
         async with self._database.connection() as connection:
             rows, age = await connection.fetchrow(_SPAN) or (0, 0)
             if rows > MOST_ROWS:
@@ -90,7 +90,7 @@ class Relay:
         METRICS.outbox_age.set(age)
 
     async def flush(self, limit: float) -> None:
-        """Publish what is left, for at most `limit` seconds; the rows that stay are the next start's."""
+        """Publishes what is left, for at most `limit` seconds; the next start publishes the rest."""
         try:
             async with asyncio.timeout(limit):
                 await self._drain()
@@ -98,18 +98,18 @@ class Relay:
             log.warning("outbox not flushed in time")
 
     async def _drain(self) -> bool:
-        """Until nothing is left; False if it could not go on."""
+        """Publishes until no row is left; False if it could not go on."""
         if not self._publisher.connected:
             return False
         try:
-            async with self._draining:  # a flush must not pass over what the round before it has claimed
+            async with self._draining:  # else a flush would miss rows that the current round has claimed
                 while await self._relay() == _CLAIM_ROWS:
                     pass
         except (PublishError, AppError) as error:
             log.warning("outbox waits", error=str(error))
             return False
         except Exception:
-            log.exception("outbox waits")  # a fault of ours or of the schema: the rows stay, and somebody must look
+            log.exception("outbox waits")  # a fault in the program or the schema: the rows stay for an operator
             return False
         return True
 
@@ -124,7 +124,7 @@ class Relay:
         messages = [
             self._publisher.publish(topology.EXCHANGE, event_type, cloudevents.encode(events))
             for event_type, same in groupby(rows, key=lambda row: str(row["type"]))
-            for events in _chunks([self._event(row) for row in same])
+            for events in _messages([self._event(row) for row in same])
         ]
         for outcome in await asyncio.gather(*messages, return_exceptions=True):
             if isinstance(outcome, BaseException):
@@ -141,6 +141,6 @@ class Relay:
         )
 
 
-def _chunks(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+def _messages(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
     for start in range(0, len(events), _MESSAGE_EVENTS):
         yield events[start : start + _MESSAGE_EVENTS]

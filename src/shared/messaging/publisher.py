@@ -1,16 +1,15 @@
-"""Publishes with confirms: a call returns once the broker has the message on disk, or raises."""
+"""Publishes with confirms: a call returns when the broker has the message on disk, or raises."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any
 
-import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
 from shared.messaging import cloudevents
-from shared.messaging.connection import SupervisedConnection, silence_as_error
+from shared.messaging.connection import FAILURES, SupervisedConnection, silence_as_error
 
 _CONFIRM = 5.0
 _IN_FLIGHT = 256
@@ -18,33 +17,26 @@ _PERSISTENT = 2
 
 
 class PublishError(Exception):
-    """The broker did not take the message for certain: not connected, blocked, returned, refused or silent."""
+    """The broker did not confirm the message: not connected, blocked, returned, refused or silent."""
 
 
-class Publisher:
-    """One channel, many confirms in flight; the connection is its own, so that a blocked one stops no consumer."""
+class Publisher(SupervisedConnection):
+    """One channel with up to 256 confirms in flight; its own connection, so that a blocked one stops no consumer."""
 
     def __init__(self, url: str, name: str) -> None:
-        self._supervised = SupervisedConnection(url, f"{name} publisher", self._session)
+        super().__init__(url, f"{name} publisher", self._confirming_channel)
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
 
-    @property
-    def connected(self) -> bool:
-        return self._supervised.connected
-
-    async def run(self) -> NoReturn:
-        await self._supervised.run()
-
     async def publish(
         self, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None = None
     ) -> None:
-        """Raises PublishError within 5 s unless the broker confirmed; then the message may still have been taken."""
+        """Raises PublishError within 5 s unless the broker confirmed; it may have taken the message all the same."""
         channel, connection = self._channel, self._connection
         if channel is None or connection is None:
             raise PublishError("not connected")
-        # aiormq finds a returned message by its message_id and makes one where there is none: unique per attempt.
+        # Without a message_id: aiormq makes a unique one per attempt, by which it recognises a returned message.
         properties = Basic.Properties(
             content_type=cloudevents.CONTENT_TYPE,
             delivery_mode=_PERSISTENT,
@@ -58,11 +50,11 @@ class Publisher:
                     await channel.basic_publish(
                         body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True
                     )
-        except (aiormq.AMQPError, OSError, TimeoutError, RuntimeError) as error:
+        except FAILURES as error:
             raise PublishError(repr(error)) from error
 
     @asynccontextmanager
-    async def _session(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
+    async def _confirming_channel(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
         self._channel = await connection.channel(publisher_confirms=True)
         self._connection = connection
         try:

@@ -1,4 +1,4 @@
-"""Exchange, queues and bindings, as data; every process declares all of it, so no event is ever unroutable."""
+"""Exchange, queues and bindings, as data; every process declares all of them, so no event is ever unroutable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,18 +14,18 @@ log = structlog.get_logger()
 
 EXCHANGE = "shop.events"
 
-# A delivery that a crash gives back counts. The limit (20 by default since RabbitMQ 4.0) is far above what restarts
-# of a healthy consumer add up to, so only an event that kills its consumer over and over ends as a dead letter.
+# A delivery that returns to the queue because its consumer died counts. The limit (20 by default since RabbitMQ 4.0)
+# is far above the restarts of a healthy consumer, so only an event that always kills its consumer is buried.
 _DELIVERY_LIMIT = 1_000
 
-# A dead letter that is looked at and given back has been delivered once more, and one past the limit is deleted. The
-# broker knows "no limit" since 4.0 only, and would refuse it before.
+# Each look at a dead letter is a delivery, and the broker deletes a letter past the limit. RabbitMQ accepts "no limit"
+# only since 4.0.
 _DEAD_DELIVERY_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A quorum queue of one consuming service and purpose, and its dead-letter queue."""
+    """A quorum queue for one consuming service and purpose, and its dead-letter queue."""
 
     name: str
     types: tuple[EventType, ...]
@@ -46,7 +46,7 @@ class Queue:
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": self.dead,
             "x-dead-letter-strategy": "at-least-once",
-            "x-overflow": "reject-publish",  # what at-least-once asks for
+            "x-overflow": "reject-publish",  # required by at-least-once
         }
 
 
@@ -57,7 +57,7 @@ QUEUES = (PRODUCTS_ORDERS, ORDERS_STOCK, ORDERS_PRODUCTS)
 
 
 async def declare(connection: AbstractConnection) -> None:
-    """On channels of its own, since a refused declaration closes its channel. Raises aiormq's AMQPError."""
+    """Uses channels of its own, because a refused declaration closes its channel. Raises aiormq's AMQPError."""
     channel = await connection.channel(publisher_confirms=False)
     await channel.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
     await channel.close()
@@ -73,7 +73,7 @@ async def _declare(
     try:
         await channel.queue_declare(name, durable=True, arguments=arguments)
     except aiormq.exceptions.ChannelPreconditionFailed as error:
-        # It is there since an older version: it does its work, and only an operator may delete it.
+        # An older version declared it. It still works, and only an operator may delete it.
         log.warning("queue has other arguments", queue=name, error=str(error))
         channel = await connection.channel(publisher_confirms=False)
     for event_type in types:

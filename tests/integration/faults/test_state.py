@@ -113,10 +113,10 @@ async def test_what_is_cached_and_answered(places: Places, redis: Redis) -> None
 
 async def test_late_drops_show_in_the_logs(places: Places) -> None:
     line = {"timestamp": "2026-01-01T00:00:00Z", "level": "warning", "service": "products", "event": "other"}
-    places.logs[0].write_text(json.dumps({**line, "note": "cache drop owed"}) + "\n")
+    places.logs[0].write_text(json.dumps({**line, "note": "cache bypassed"}) + "\n")
     assert not (await state.read(places)).late_drops
 
-    places.logs[0].write_text(json.dumps({**line, "event": "cache drop owed"}) + "\n")
+    places.logs[0].write_text(json.dumps({**line, "event": "cache bypassed"}) + "\n")
     assert (await state.read(places)).late_drops
 
 

@@ -4,8 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from ops.__main__ import run
-from ops.arguments import parse
+from ops.__main__ import parse, run
 from ops.output import Answer
 from tests.broker import Vhost
 

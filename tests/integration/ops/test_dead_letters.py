@@ -63,7 +63,7 @@ async def test_a_broker_that_no_service_has_used_is_one_clear_line(
         await ops("dead-letters", "list")
 
 
-async def test_the_list_tells_where_each_comes_from_and_why(ops: Ops, dead_letters: DeadLetters) -> None:
+async def test_the_list_says_where_each_comes_from_and_why(ops: Ops, dead_letters: DeadLetters) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     await bury(dead_letters, 13)
     await dead_letters.bury_unreadable(ORDERS_STOCK, Unreadable(b"\xff[]", "not JSON"))
@@ -205,7 +205,7 @@ async def test_all_of_one_queue(ops: Ops, dead_letters: DeadLetters, broker: Vho
     assert await broker.depth(ORDERS_STOCK.dead) == 1
 
 
-async def test_of_two_that_cannot_be_told_apart_an_id_takes_one(ops: Ops, broker: Vhost) -> None:
+async def test_of_two_identical_letters_an_id_takes_one(ops: Ops, broker: Vhost) -> None:
     for _ in range(2):
         await publish_as(broker, b"[1]", message_id="same")
     first, second = (await ops("dead-letters", "list")).document["deadLetters"]

@@ -13,11 +13,14 @@ DEAD = {
     "AMQP_URL": "amqp://user:secret@127.0.0.1:9/",
     "PRODUCTS_DATABASE_URL": "postgresql://user:secret@127.0.0.1:9/products",
     "ORDERS_DATABASE_URL": "postgresql://user:secret@127.0.0.1:9/orders",
+    "DATABASE_OWNER_URL": "postgresql://owner:secret@127.0.0.1:9/orders",
+    "DATABASE_URL": "postgresql://user:secret@127.0.0.1:9/orders",
 }
 NEEDED = {
     "dead-letters list": ["AMQP_URL"],
     "reconcile": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "outbox": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
+    "migrate orders": ["DATABASE_OWNER_URL", "DATABASE_URL"],
 }
 
 
@@ -62,6 +65,7 @@ async def test_a_server_that_is_down_is_one_clear_line(command: str, server: str
         "dead-letters drop --all 0123456789abcdef",
         "dead-letters list --queue nonsense",
         "dead-letters list --limit 0",
+        "migrate lamps",
         "reconcile --settle -1",
         "reconcile --older-than nan",
     ],
@@ -73,7 +77,7 @@ async def test_wrong_usage_is_refused(command: str) -> None:
     assert ended.stderr.startswith("usage: ")
 
 
-async def test_json_is_one_document_and_the_status_tells_the_rest(
+async def test_json_is_one_document_and_the_status_says_the_rest(
     vhost: Vhost, products_database_url: str, orders_database_url: str
 ) -> None:
     await vhost.declare()

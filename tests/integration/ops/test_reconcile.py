@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from ops import reconcile
+from ops import checks
 from ops.differences import Kind
 from ops.output import Answer
+from ops.reconcile import reconcile
 from ops.settings import DatabaseUrls
 from tests.databases import fetch
 from tests.integration.ops.conftest import Ops
@@ -243,7 +244,7 @@ async def test_work_in_flight_is_no_difference(shop: Shop) -> None:
     async def settle() -> None:
         await shop.reserve(11, "reserved")
 
-    found = await reconcile.reconcile(DatabaseUrls(shop.products_url, shop.orders_url), 60, settle)
+    found = await reconcile(DatabaseUrls(shop.products_url, shop.orders_url), 60, settle)
 
     assert [difference.kind for difference in found.differences] == [Kind.STOCK]
 
@@ -254,7 +255,7 @@ async def test_what_begins_to_differ_during_the_pause_is_left_to_the_next_run(sh
     async def settle() -> None:
         await shop.orders("DELETE FROM order_history WHERE order_id = 11")
 
-    found = await reconcile.reconcile(DatabaseUrls(shop.products_url, shop.orders_url), 60, settle)
+    found = await reconcile(DatabaseUrls(shop.products_url, shop.orders_url), 60, settle)
 
     assert [difference.kind for difference in found.differences] == [Kind.ORDER_WITHOUT_RESERVATION]
 
@@ -270,7 +271,7 @@ async def test_more_differences_than_are_printed(ops: Ops, shop: Shop) -> None:
 
 
 async def test_more_differences_than_are_kept(ops: Ops, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile, "MOST_KEPT", 3)
+    monkeypatch.setattr(checks, "MOST_KEPT", 3)
     await shop.orders("DELETE FROM order_history")
 
     answer = await look(ops)

@@ -188,13 +188,13 @@ def test_another_form_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("0/0", ["the requests must be from 1 to 1000000", "the seconds must be from 1 to 86400"]),
-        ("1000001/86401/0", ["the requests must", "the seconds must", "the burst must be from 1 to the requests"]),
-        ("100/60/101", ["the burst must be from 1 to the requests"]),
+        ("0/0", ["requests must be from 1 to 1000000", "seconds must be from 1 to 86400"]),
+        ("1000001/86401/0", ["requests must", "seconds must", "burst must be from 1 to the requests"]),
+        ("100/60/101", ["burst must be from 1 to the requests"]),
     ],
 )
 def test_all_problems_of_a_limit_are_reported_at_once(text: str, expected: list[str]) -> None:
-    with pytest.raises(ValueError, match="the ") as caught:
+    with pytest.raises(ValueError, match="must") as caught:
         parse_rate_limit(text)
     problems = str(caught.value).splitlines()
     assert [problem.startswith(start) for problem, start in zip(problems, expected, strict=True)] == [True] * len(

@@ -18,12 +18,12 @@ HEADERS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
 
 
 @given(HEADERS, st.binary() | st.just(b"[[[]]]"))
-def test_whatever_arrives_can_be_told_as_json(headers: dict[str, Any], body: bytes) -> None:
+def test_every_letter_can_be_shown_as_json(headers: dict[str, Any], body: bytes) -> None:
     properties = Basic.Properties(headers=headers)
 
-    told = {**describe("queue", properties, body).as_json(), **content(properties, body)}
+    shown = {**describe("queue", properties, body).as_json(), **content(properties, body)}
 
-    assert orjson.loads(orjson.dumps(told))["queue"] == "queue"
+    assert orjson.loads(orjson.dumps(shown))["queue"] == "queue"
 
 
 @given(st.tuples(st.text(max_size=3), st.text(max_size=3), st.binary(max_size=3)), st.data())

@@ -14,7 +14,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 async def write(database: Database, rows: int, event_type: str = "order.created") -> None:
-    """As a service does in the transaction that causes the events, and then dies: nobody is woken."""
+    """As a service does in the transaction that causes the events, and then dies: the relay is not woken."""
     async with database.transaction() as connection:
         await connection.execute(
             """
@@ -57,7 +57,7 @@ async def test_what_a_crash_left_between_commit_and_publish_is_published(
     }
 
 
-async def test_rows_are_found_without_being_told_of(
+async def test_rows_are_found_without_a_wake_up(
     products_database: Database, publisher: Publisher, tasks: BackgroundTasks
 ) -> None:
     relay = Relay(products_database, publisher, "/products")

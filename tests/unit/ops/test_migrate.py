@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.migrate import MIGRATIONS, Migration, MigrationError, main, pending, read
+from ops.__main__ import main, parse, run
+from ops.migrate import DATABASES, MIGRATIONS, Migration, MigrationError, pending, read
+from shared.settings import SettingsError
 
 FIRST = Migration(1, "0001_orders.sql", "CREATE TABLE orders ()")
 SECOND = Migration(2, "0002_outbox.sql", "CREATE TABLE outbox ()")
@@ -76,35 +78,33 @@ def test_a_folder_without_migrations_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_database_of_the_project_has_its_migrations() -> None:
-    names = sorted(folder.name for folder in MIGRATIONS.iterdir())
-    assert names == ["orders", "products"]
-    assert all(read(MIGRATIONS / name) for name in names)
+    assert sorted(DATABASES) == sorted(path.name for path in MIGRATIONS.iterdir())
+    assert all(read(MIGRATIONS / name) for name in DATABASES)
 
 
 @pytest.mark.parametrize("arguments", [[], ["customers"], ["orders", "products"]])
-def test_wrong_usage_is_told(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(arguments) == 2
-    assert capsys.readouterr().err == "usage: python -m ops.migrate orders|products\n"
+def test_wrong_usage_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["migrate", *arguments])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: python -m ops ")
 
 
-def test_wrong_settings_are_told_all_at_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("DATABASE_OWNER_URL", raising=False)
-    monkeypatch.setenv("DATABASE_URL", "mysql://user:hunter2@localhost")
-    assert main(["orders"]) == 2
-    told = capsys.readouterr().err
-    assert "DATABASE_OWNER_URL is not set" in told
-    assert "DATABASE_URL must be a URL that starts with postgresql://" in told
-    assert "hunter2" not in told
+async def test_wrong_settings_are_reported_all_at_once() -> None:
+    with pytest.raises(SettingsError) as refusal:
+        await run(parse(["migrate", "orders"]), {"DATABASE_URL": "mysql://user:hunter2@localhost"})
+    assert refusal.value.problems == [
+        "DATABASE_OWNER_URL is not set",
+        "DATABASE_URL must be a URL that starts with postgresql:// or postgres://",
+    ]
 
 
-def test_a_setting_inside_the_url_that_is_wrong_is_told_too(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("DATABASE_OWNER_URL", "postgresql://owner:hunter2@localhost/orders?sslmode=bogus")
-    monkeypatch.setenv("DATABASE_URL", "postgresql://orders@localhost/orders")
-    assert main(["orders"]) == 2
-    headline, problem = capsys.readouterr().err.splitlines()
-    assert headline == "migrate: the settings are wrong"
+async def test_a_wrong_option_inside_the_url_is_a_wrong_setting() -> None:
+    urls = {
+        "DATABASE_OWNER_URL": "postgresql://owner:hunter2@localhost/orders?sslmode=bogus",
+        "DATABASE_URL": "postgresql://orders@localhost/orders",
+    }
+    with pytest.raises(SettingsError) as refusal:
+        await run(parse(["migrate", "orders"]), urls)
+    [problem] = refusal.value.problems
     assert problem.startswith("DATABASE_OWNER_URL: `sslmode` parameter must be one of: disable, ")

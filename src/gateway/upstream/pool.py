@@ -151,7 +151,7 @@ async def _try(address: Address, permit: Permit, call: Call) -> Reply | AppError
         outcome: Reply | AppError
         try:
             outcome = await address.upstream.request(
-                call.method, call.target, headers=call.headers, body=call.body, patience=call.patience
+                call.method, call.target, headers=call.headers, body=call.body, extra_seconds=call.patience
             )
         except AppError as error:
             outcome = error

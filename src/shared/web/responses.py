@@ -130,13 +130,13 @@ async def on_prepare(_request: web.Request, response: web.StreamResponse) -> Non
 
 async def send_unrouted(request: web.BaseRequest, response: web.Response) -> None:
     """Sends an answer that reached no application, for which aiohttp does not send `on_response_prepare`."""
-    body = b"" if request.method == "HEAD" or not isinstance(response.body, bytes) else response.body
+    body = response.body if isinstance(response.body, bytes) else b""
     _secure(response.headers)
     response.headers["Content-Length"] = str(len(body))
     response.headers["Date"] = format_datetime(datetime.now(UTC), usegmt=True)
     major, minor = request.version
     await request.writer.write_headers(f"HTTP/{major}.{minor} {response.status} {response.reason}", response.headers)
-    await request.writer.write_eof(body)
+    await request.writer.write_eof(b"" if request.method == "HEAD" else body)
 
 
 def _secure(headers: CIMultiDict[str]) -> None:

@@ -81,6 +81,7 @@ class Connection(web.RequestHandler):
         self._refusal: AppError | None = None  # answers the head that is arriving
         self._refused = False  # nothing more is read
         self._closing = False
+        self._reading_held = False
         self._task: asyncio.Task[Any] | None = None  # handles a safe request
         self._gone: asyncio.Future[None] | None = None
 
@@ -107,7 +108,8 @@ class Connection(web.RequestHandler):
             self._start = self._start or data[:_START_BYTES]
             self._size += len(data)
             if self._size > self._limits.head_bytes and self.transport is not None:
-                self.transport.pause_reading()  # until `begin` shows that this is more than a head
+                self._reading_held = True  # until `begin` shows that this is more than a head
+                self.transport.pause_reading()
         super().data_received(data)
 
     def resume_writing(self) -> None:
@@ -129,11 +131,14 @@ class Connection(web.RequestHandler):
         self._busy = self._kept_alive = True
         self._start = b""
         self._deadline = _NEVER
-        self._body = None if request.content.is_eof() else request.content
-        self._read_on()
+        content = request.content
+        self._body = None if content.is_eof() else content
+        self._size = 0
+        if self._reading_held:
+            self._read_on()
         if request.method in _SAFE:
             self._task = asyncio.current_task()
-            if self._task is not None and not self.connected:
+            if self.transport is None and self._task is not None:
                 self._task.cancel()
 
     async def finish_response(
@@ -152,7 +157,9 @@ class Connection(web.RequestHandler):
         else:
             finished = await super().finish_response(request, resp, start_time)
         self._busy = False
-        self._read_on()
+        self._size = 0
+        if self._reading_held:
+            self._read_on()
         if self._refused:
             await self._linger()
         return finished
@@ -209,10 +216,8 @@ class Connection(web.RequestHandler):
             self._wire.abort()
 
     def _read_on(self) -> None:
-        paused = self._size > self._limits.head_bytes
-        self._size = 0
-        if paused:
-            self.resume_reading()
+        self._reading_held = False
+        self.resume_reading()
 
     def _refuse_head(self, error: AppError) -> None:
         """Makes the parser fail, so that aiohttp asks `handle_error` for an answer."""

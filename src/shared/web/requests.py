@@ -38,7 +38,7 @@ async def read_json(request: web.Request, schema: Schema) -> dict[str, Any]:
 
 def holds_back(request: web.BaseRequest) -> bool:
     """Whether the client may be waiting for `100 Continue` before it sends the rest of the body (RFC 9110 §10.1.1)."""
-    return _EXPECT in request.headers and request.version >= HttpVersion11 and not request.content.is_eof()
+    return not request.content.is_eof() and _EXPECT in request.headers and request.version >= HttpVersion11
 
 
 def decode(body: bytes) -> Any:

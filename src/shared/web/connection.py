@@ -72,7 +72,7 @@ class Connection(web.RequestHandler):
         self._limits = limits
         self._wire: asyncio.Transport | None = None  # `transport` is None as soon as the connection is closing
         self._start = b""  # the first bytes that arrived since a request began
-        self._size = 0  # how many bytes arrived since a request began or ended, its body aside
+        self._size = 0  # how many bytes arrived since a request began, its body aside
         self._body: StreamReader | None = None  # of the last request, until all of it has arrived
         self._busy = False  # a request is being handled or answered
         self._kept_alive = False  # aiohttp limits the time until the next request
@@ -135,7 +135,8 @@ class Connection(web.RequestHandler):
         self._body = None if content.is_eof() else content
         self._size = 0
         if self._reading_held:
-            self._read_on()
+            self._reading_held = False
+            self.resume_reading()
         if request.method in _SAFE:
             self._task = asyncio.current_task()
             if self.transport is None and self._task is not None:
@@ -157,9 +158,6 @@ class Connection(web.RequestHandler):
         else:
             finished = await super().finish_response(request, resp, start_time)
         self._busy = False
-        self._size = 0
-        if self._reading_held:
-            self._read_on()
         if self._refused:
             await self._linger()
         return finished
@@ -214,10 +212,6 @@ class Connection(web.RequestHandler):
             self._write_deadline = now + self._limits.write
         elif now >= self._write_deadline:
             self._wire.abort()
-
-    def _read_on(self) -> None:
-        self._reading_held = False
-        self.resume_reading()
 
     def _refuse_head(self, error: AppError) -> None:
         """Makes the parser fail, so that aiohttp asks `handle_error` for an answer."""

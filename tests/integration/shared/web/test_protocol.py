@@ -339,7 +339,7 @@ async def test_a_peer_that_does_not_read_is_cut_off(here: Site) -> None:
 
 
 async def test_many_slow_connections_do_not_stop_a_good_one() -> None:
-    async with AsyncExitStack() as ends, site(replace(SHORT, head=6.0, body=6.0)) as here:
+    async with AsyncExitStack() as ends, site(replace(SHORT, head=6.0, body=6.0, idle=60.0)) as here:
         for number in range(500):
             _, writer = await asyncio.open_connection("127.0.0.1", here.port)
             ends.callback(writer.transport.abort)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -13,11 +14,10 @@ from yarl import URL
 from shared import deadline, tracing
 from shared.errors import AppError, Code
 
-# Shorter than the server's (shared.web.server), so that the client never sends into a closing connection.
+# Shorter than `ServerLimits.idle`, so that the client never sends into a closing connection.
 KEEPALIVE = 30.0
 _CONNECTIONS = 512
-# Others need no `once`, which costs some microseconds.
-_REPEATED_BY_AIOHTTP = frozenset({"GET", "HEAD"})
+_RETRIED_BY_AIOHTTP = frozenset({"GET", "HEAD"})
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -47,22 +47,19 @@ async def client_session(
     middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
 ) -> AsyncIterator[aiohttp.ClientSession]:
     """A session for calls between services: no cookies, no redirects, bodies passed on as they come."""
-    session = aiohttp.ClientSession(
+    async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE),
         timeout=aiohttp.ClientTimeout(total=limits.total, connect=limits.connect, sock_read=limits.read),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         middlewares=middlewares,
-    )
-    try:
+    ) as session:
         yield session
-    finally:
-        await session.close()
 
 
 async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """For whoever counts the tries: aiohttp itself repeats at once what is idempotent and broke off, but not this."""
+    """Disables aiohttp's automatic retries; the gateway has its own retry policy."""
     try:
         return await send(request)
     except aiohttp.ClientConnectorError:
@@ -72,7 +69,7 @@ async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) 
 
 
 class ServiceClient:
-    """One service, as its clients see it."""
+    """Calls one service at one address."""
 
     def __init__(self, name: str, base_url: str, session: aiohttp.ClientSession) -> None:
         self.name = name
@@ -90,10 +87,10 @@ class ServiceClient:
     ) -> Reply:
         """`target` is an encoded path with its query; `extra_seconds` are added to the session's limits.
 
-        It keeps the deadline of the request that it is for.
+        The call ends with the deadline of the request that it serves.
 
         Raises AppError: UNAVAILABLE if no connection could be made, UPSTREAM_TIMEOUT past a limit,
-        UPSTREAM_ERROR if the answer broke off or was no HTTP.
+        UPSTREAM_ERROR if the answer broke off or was not HTTP.
         """
         timeout = _limits(self._session.timeout, extra_seconds)
         try:
@@ -114,13 +111,17 @@ class ServiceClient:
         except _FAILURES as error:
             raise self._failure(error) from error
 
+    async def is_ready(self) -> bool:
+        reply = await self.request("GET", "/health/ready")
+        return reply.status == HTTPStatus.OK
+
     def _send(
         self,
         method: str,
         target: str,
         headers: Mapping[str, str] | None,
         body: bytes | None,
-        timeout: aiohttp.ClientTimeout,  # aiohttp's own limits, each with a meaning
+        timeout: aiohttp.ClientTimeout,
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self._session.request(
             method,
@@ -129,7 +130,8 @@ class ServiceClient:
             data=body,
             allow_redirects=False,
             timeout=timeout,
-            middlewares=None if method in _REPEATED_BY_AIOHTTP else (),
+            # A middleware costs some microseconds, and only aiohttp's retries need one.
+            middlewares=None if method in _RETRIED_BY_AIOHTTP else (),
         )
 
     def _failure(self, error: Exception) -> AppError:
@@ -139,13 +141,9 @@ class ServiceClient:
             return AppError(Code.UPSTREAM_TIMEOUT, f"{self.name} did not answer in time")
         return AppError(Code.UPSTREAM_ERROR, f"{self.name} gave no usable answer")
 
-    async def is_ready(self) -> bool:
-        reply = await self.request("GET", "/health/ready")
-        return reply.status == 200  # noqa: PLR2004  # what `shared.web.health.ready` answers
-
 
 def _limits(limits: aiohttp.ClientTimeout, extra_seconds: float) -> aiohttp.ClientTimeout:
-    """With what is left of the request that it is for. Raises AppError UPSTREAM_TIMEOUT if that is nothing."""
+    """Shortens the limits to what is left until the deadline. Raises AppError UPSTREAM_TIMEOUT if it has passed."""
     total, left = (limits.total or math.inf) + extra_seconds, deadline.left()
     if left == 0:
         raise AppError(Code.UPSTREAM_TIMEOUT, "The request took longer than it may")

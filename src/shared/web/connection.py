@@ -1,123 +1,60 @@
-"""One connection: what aiohttp leaves open about bad requests, slow peers, and those who have gone."""
+"""One client connection: it limits slow and vanished peers, and answers bad requests in the envelope."""
 
 import asyncio
 import math
 import re
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import structlog
 from aiohttp import web
 from aiohttp.http_exceptions import BadStatusLine, ContentEncodingError, HttpProcessingError, LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import StreamReader
 
-# Private, as is the queue that it goes into: there is no other way to have a refusal answered in its turn.
-from aiohttp.web_protocol import _ErrInfo
-
+from shared import tracing
 from shared.errors import AppError, Code
-from shared.web.middleware import SAFE, error_of
+from shared.metrics import METRICS
 from shared.web.requests import holds_back
-from shared.web.responses import refuse
+from shared.web.responses import LAST, error_of, refusal, send_unrouted
+
+log = structlog.get_logger()
+
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1
+_NEVER = math.inf
+_INVALID = b"\0"  # in no part of a head is this byte allowed
+_START_BYTES = 100
+_START = re.compile(rb"([A-Za-z-]{1,16}) (/[!->@-~]{0,63})")
+_UNKNOWN = ("-", "-")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Seconds, bytes and numbers past which a peer is not served."""
+    """Seconds, bytes and numbers that a peer may use; `idle` exceeds that of `shared.web.client`."""
 
     head: float = 10.0
     body: float = 10.0
-    # Longer than any client of ours keeps an idle connection (shared.web.client).
     idle: float = 75.0
     write: float = 30.0
     linger: float = 2.0
     sweep: float = 1.0
     connections: int = 2_000
     head_bytes: int = 32 * 1024
-    # Not the same, because the parser tells by the number alone which of the two was exceeded.
+    # The two differ because the parser's error carries nothing but the number of the limit that was exceeded.
     line_bytes: int = 8_192
     field_bytes: int = 8_190
     fields: int = 100
 
 
-log = structlog.get_logger()
-
-_Finished = tuple[web.StreamResponse, bool]
-
-_NEVER = math.inf
-_START_BYTES = 100
-_START = re.compile(rb"([A-Za-z-]{1,16}) (/[!->@-~]{0,63})")
-_UNKNOWN = ("-", "-")
-_LAST = MappingProxyType({"Connection": "close"})
-
-
-class RefusedError(HttpProcessingError):
-    """Of ours, in the place of the parser's."""
-
-    def __init__(self, error: AppError) -> None:
-        super().__init__(code=error.status, message=error.message)
-        self.error = error
-
-
-def excerpt(start: bytes) -> tuple[str, str]:
-    """What of the start of a request may be logged: method and path, cut short, without the query."""
-    match = _START.match(start)
-    return (match[1].decode(), match[2].decode()) if match else _UNKNOWN
-
-
-def error_from(error: HttpProcessingError, limits: ServerLimits) -> AppError:
-    """What a refusal by the parser is to a client: RFC 9110 §15, RFC 6585 §5."""
-    if isinstance(error, RefusedError):
-        return error.error
-    if isinstance(error, LineTooLong) and error.args[1] == limits.line_bytes:
-        return AppError(Code.URI_TOO_LONG, "The request target is too long")
-    if isinstance(error, LineTooLong) or "Too many headers" in error.message:
-        return AppError(Code.HEADERS_TOO_LARGE, "The headers are too many or too long")
-    if isinstance(error, ContentEncodingError):
-        return AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The content coding is not supported")
-    if "Pause on PRI" in error.message or (isinstance(error, BadStatusLine) and "HTTP version" in error.message):
-        return AppError(Code.HTTP_VERSION_NOT_SUPPORTED, "The server speaks HTTP/1.1")
-    return AppError(Code.VALIDATION_ERROR, "The request is not valid HTTP/1.1")
-
-
-def bad_body() -> AppError:
-    """Of a body whose end cannot be found any more."""
-    return AppError(Code.VALIDATION_ERROR, "The body is not framed or encoded as it says", headers=_LAST)
-
-
-def late_body() -> AppError:
-    return AppError(Code.REQUEST_TIMEOUT, "The body did not arrive in time", headers=_LAST)
-
-
-class Registry(Protocol):
-    """Of the open connections."""
-
-    def admit(self, connection: "Connection") -> bool: ...
-
-    def leave(self, connection: "Connection") -> None: ...
-
-
 class Connection(web.RequestHandler):
-    """Its `Registry` calls `check` again and again: no timer or task per connection."""
+    """Adds itself to `connections` while it is open; their owner calls `check` every `ServerLimits.sweep` seconds.
 
-    __slots__ = (
-        "_began",
-        "_body",
-        "_due",
-        "_gone",
-        "_limits",
-        "_refused",
-        "_registry",
-        "_size",
-        "_stuck",
-        "_wire",
-    )
+    That sweep starts and enforces every limit of time, so no connection has a timer and no request reads the clock.
+    """
 
     def __init__(
         self,
         server: web.Server,
-        registry: Registry,
+        connections: "set[Connection]",
         limits: ServerLimits,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
@@ -131,75 +68,99 @@ class Connection(web.RequestHandler):
             max_field_size=limits.field_bytes,
             max_headers=limits.fields,
         )
-        self._registry = registry
+        self._connections = connections
         self._limits = limits
-        self._wire: asyncio.Transport | None = None
-        self._due = _NEVER  # until then the head or the body at hand has to be complete
-        self._stuck = _NEVER  # until then the peer has to read
-        self._began = b""  # the start of the head at hand
-        self._size = 0  # of the head at hand
-        self._body: StreamReader | None = None  # at hand
-        self._refused = False
+        self._wire: asyncio.Transport | None = None  # `transport` is None as soon as the connection is closing
+        self._start = b""  # the first bytes that arrived since a request began
+        self._size = 0  # how many bytes arrived since a request began, its body aside
+        self._body: StreamReader | None = None  # of the last request, until all of it has arrived
+        self._busy = False  # a request is being handled or answered
+        self._kept_alive = False  # aiohttp limits the time until the next request
+        self._deadline = _NEVER  # for the head or the body that is arriving
+        self._write_deadline = _NEVER
+        self._refusal: AppError | None = None  # answers the head that is arriving
+        self._refused = False  # nothing more is read
+        self._closing = False
+        self._reading_held = False
+        self._task: asyncio.Task[Any] | None = None  # handles a safe request
         self._gone: asyncio.Future[None] | None = None
 
-    # What the transport calls.
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        wire = cast("asyncio.Transport", transport)  # uvloop's has no such base
-        if not self._registry.admit(self):
-            wire.abort()
-            return
-        self._wire = wire
-        self._due = self._loop.time() + self._limits.head
+        self._wire = cast("asyncio.Transport", transport)  # uvloop's transport does not derive from it
+        self._connections.add(self)
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        if self._wire is None:
-            return
-        self._registry.leave(self)
+        self._connections.discard(self)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
-        handler = self._task_handler
         super().connection_lost(exc)
-        if handler is not None and not handler.done():
-            # A request that has arrived together with the end is only then begun.
-            self._loop.call_soon(self._let_go, handler)
+        if self._task is not None:
+            self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
-        requests = self._request_count
+        if self._body is not None and self._body.is_eof():
+            self._body = None
+            self._deadline = _NEVER
+        if self._body is None:
+            self._start = self._start or data[:_START_BYTES]
+            self._size += len(data)
+            if self._size > self._limits.head_bytes and self.transport is not None:
+                self._reading_held = True  # until `begin` shows that this is more than a head
+                self.transport.pause_reading()
         super().data_received(data)
-        if self._request_count != requests:
-            self._advance(data)
-        elif self._body is not None:
-            if self._body.is_eof():
-                self._body = None
-                self._due = _NEVER
-        elif data:
-            self._continue_head(data)
-
-    def pause_writing(self) -> None:
-        self._stuck = self._loop.time() + self._limits.write
-        super().pause_writing()
 
     def resume_writing(self) -> None:
-        self._stuck = _NEVER
+        self._write_deadline = _NEVER
         super().resume_writing()
 
-    # What aiohttp calls.
+    def close(self) -> None:
+        self._closing = True
+        super().close()
 
-    def finish_response(
+    def begin(self, request: web.BaseRequest) -> None:
+        """The outermost middleware reports that a request has arrived.
+
+        Cancels the current task when the client leaves before the answer, if the request is safe (RFC 9110 §9.2.1).
+        Raises AppError if the request was refused before its head was complete.
+        """
+        if self._refusal is not None:
+            raise self._refusal
+        self._busy = self._kept_alive = True
+        self._start = b""
+        self._deadline = _NEVER
+        content = request.content
+        self._body = None if content.is_eof() else content
+        self._size = 0
+        if self._reading_held:
+            self._reading_held = False
+            self.resume_reading()
+        if request.method in _SAFE:
+            self._task = asyncio.current_task()
+            if self.transport is None and self._task is not None:
+                self._task.cancel()
+
+    async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> Coroutine[Any, Any, _Finished]:
-        if isinstance(resp, web.HTTPException):  # raised before any middleware was asked
-            resp = refuse(error_of(resp), request.method, request.path)
-        if self._body is not None and holds_back(request):
-            self._break_off(self._body)  # nobody has asked for it
-        if self._close:
-            resp.force_close()  # the client is told that this is the last one, RFC 9112 §9.6
-        answer = super().finish_response(request, resp, start_time)
-        return self._linger(answer) if self._refused and not self._messages else answer
+    ) -> tuple[web.StreamResponse, bool]:
+        self._task = None
+        if isinstance(resp, web.HTTPException):  # aiohttp raised it before it called any middleware
+            resp = _refuse(request, error_of(resp), request.method, request.path)
+        if holds_back(request):
+            self._break_off(request.content)  # the body was not asked for
+        if self._closing:
+            resp.force_close()  # and says so to the client: RFC 9112 §9.6
+        if self._refusal is not None and isinstance(resp, web.Response):
+            await send_unrouted(request, resp)
+            finished: tuple[web.StreamResponse, bool] = resp, False
+        else:
+            finished = await super().finish_response(request, resp, start_time)
+        self._busy = False
+        if self._refused:
+            await self._linger()
+        return finished
 
     def handle_error(
         self,
@@ -209,95 +170,96 @@ class Connection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if isinstance(exc, HttpProcessingError):
-            return refuse(error_from(exc, self._limits), *excerpt(self._began))
+            self._refusal = self._refusal or error_from(exc, self._limits)
+            self._refused = True
+        if self._refusal is not None:
+            return _refuse(request, self._refusal, *excerpt(self._start))
         log.error("request crashed", method=request.method, path=request.path, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("The answer has begun")
-        return refuse(AppError(Code.INTERNAL_ERROR, "unexpected error"), request.method, request.path)
+        return _refuse(request, AppError(Code.INTERNAL_ERROR, "unexpected error"), request.method, request.path)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        if not isinstance(kw.get("exc_info"), (web.RequestPayloadError, AppError)):  # of a body that nobody reads
+        """Leaves out errors of a body that no handler reads."""
+        if not isinstance(kw.get("exc_info"), (web.RequestPayloadError, AppError)):
             super().log_exception(*args, **kw)
-
-    # What the registry calls.
 
     def check(self, now: float) -> None:
         """Ends what has taken too long."""
-        if self._wire is None:
+        self._check_writing(now)
+        if self._refused:
             return
-        if now >= self._stuck:
-            self._wire.abort()
-        elif self._stuck == _NEVER and self._wire.is_closing():
-            self._stuck = now + self._limits.write  # the peer has to read the rest
-        if now < self._due:
+        body = None if self._body is None or self._body.is_eof() else self._body
+        if body is None and (self._busy or (self._kept_alive and not self._start)):
             return
-        self._due = _NEVER
-        if self._body is not None:
-            self._break_off(self._body, late_body())
-        elif self._began:
-            self._refuse(AppError(Code.REQUEST_TIMEOUT, "The request did not arrive in time"))
+        if self._deadline == _NEVER:
+            self._deadline = now + (self._limits.head if body is None else self._limits.body)
+        elif body is None and self._size > self._limits.head_bytes:
+            self._refuse_head(AppError(Code.HEADERS_TOO_LARGE, "The head of the request is too large"))
+        elif now < self._deadline:
+            pass
+        elif body is not None:
+            self._break_off(body, AppError(Code.REQUEST_TIMEOUT, "The body did not arrive in time", headers=LAST))
+        elif self._start:
+            self._refuse_head(AppError(Code.REQUEST_TIMEOUT, "The request did not arrive in time"))
         else:
             self.force_close()
 
-    # Progress of the request at hand.
-
-    def _advance(self, data: bytes) -> None:
-        """At least one head is complete, or cannot be one."""
-        message, payload = self._messages[-1]
-        if isinstance(message, _ErrInfo):
-            self._refused = True
-            self._due = _NEVER
-            if self._body is None:
-                self._began = self._began or data[:_START_BYTES]
-            elif not self._body.is_eof():
-                self._messages.pop()
-                self._break_off(self._body, bad_body())
+    def _check_writing(self, now: float) -> None:
+        if self._wire is None or not (self.writing_paused or self._wire.is_closing()):
             return
-        self._began = b""
-        self._size = 0
-        if payload.is_eof():
-            self._body = None
-            self._due = _NEVER
-        else:
-            self._body = payload
-            self._due = self._loop.time() + self._limits.body
+        if self._write_deadline == _NEVER:
+            self._write_deadline = now + self._limits.write
+        elif now >= self._write_deadline:
+            self._wire.abort()
 
-    def _continue_head(self, data: bytes) -> None:
-        if not self._began:
-            self._began = data[:_START_BYTES]
-            self._due = min(self._due, self._loop.time() + self._limits.head)
-        self._size += len(data)
-        if self._size > self._limits.head_bytes:
-            self._refuse(AppError(Code.HEADERS_TOO_LARGE, "The head of the request is too large"))
-
-    def _refuse(self, error: AppError) -> None:
-        """Behind the answers to earlier requests, if there are any."""
+    def _refuse_head(self, error: AppError) -> None:
+        """Makes the parser fail, so that aiohttp asks `handle_error` for an answer."""
+        self._refusal = error
+        super().data_received(_INVALID)
         self._refused = True
-        self._messages.append((_ErrInfo(error.status, RefusedError(error), error.message), EMPTY_PAYLOAD))
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
 
     def _break_off(self, body: StreamReader, error: AppError | None = None) -> None:
-        """Nothing more is read; whoever reads the body gets the error, and the answer is the last one."""
+        """Reads nothing more and closes after the answer; a handler that reads the body gets the error."""
         self._refused = True
-        self._body = None
-        self._due = _NEVER
         if error is not None and body.exception() is None:
             body.set_exception(error)
         body.feed_eof()
         self.close()
 
-    async def _linger(self, answer: Coroutine[Any, Any, _Finished]) -> _Finished:
-        """RFC 9112 §9.6: closed at once, with bytes still on their way to us, the peer might never read the answer."""
-        finished = await answer
+    async def _linger(self) -> None:
+        """Lets the peer read the answer while bytes of its request are still on their way: RFC 9112 §9.6."""
         if self.transport is not None:
             self.transport.write_eof()
-            self._gone = self._loop.create_future()
+            self._gone = asyncio.get_running_loop().create_future()
             await asyncio.wait({self._gone}, timeout=self._limits.linger)
-        return finished
 
-    def _let_go(self, handler: "asyncio.Task[None]") -> None:
-        """A read whose client has gone ends; a write that has begun goes on."""
-        request = self._current_request
-        if request is not None and request.method in SAFE:
-            handler.cancel()
+
+def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -> web.Response:
+    """The last answer of its connection, to a request that reached no middleware."""
+    here = tracing.begin()
+    tracing.current.set(here)
+    METRICS.observe_request("(any)", "(none)", error.status, 0.0)
+    log.info("request refused", method=method, path=path, status=error.status, code=error.code)
+    response = refusal(request, error, {**LAST, "X-Request-ID": here.request_id}, path=path)
+    response.force_close()
+    return response
+
+
+def excerpt(start: bytes) -> tuple[str, str]:
+    """The method and the path that may be logged of a request that starts like this: cut short, without the query."""
+    match = _START.match(start)
+    return (match[1].decode(), match[2].decode()) if match else _UNKNOWN
+
+
+def error_from(error: HttpProcessingError, limits: ServerLimits) -> AppError:
+    """Maps an error of the parser to the one that the client sees: RFC 9110 §15, RFC 6585 §5."""
+    if isinstance(error, LineTooLong) and error.args[1] == limits.line_bytes:
+        return AppError(Code.URI_TOO_LONG, "The request target is too long")
+    if isinstance(error, LineTooLong) or "Too many headers" in error.message:
+        return AppError(Code.HEADERS_TOO_LARGE, "The headers are too many or too long")
+    if isinstance(error, ContentEncodingError):
+        return AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The content coding is not supported")
+    if "Pause on PRI" in error.message or (isinstance(error, BadStatusLine) and "HTTP version" in error.message):
+        return AppError(Code.HTTP_VERSION_NOT_SUPPORTED, "The server speaks HTTP/1.1")
+    return AppError(Code.VALIDATION_ERROR, "The request is not valid HTTP/1.1")

@@ -1,4 +1,4 @@
-"""What the head of a request must not hold, although the parser lets it through: RFC 9112, and stricter on paths."""
+"""Checks of a request's head that the parser does not make: RFC 9112, and stricter on paths."""
 
 import re
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ _LENGTH = istr("Content-Length")
 # RFC 9110 §7.2: an address in brackets or a name, and a port.
 _AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+;=%-]+)(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
-# Up to the query. No empty or dot segment, no backslash, and nothing of the kind encoded: whoever decodes or tidies a
-# path up before us or after us would see another one.
+# Up to the query: no empty or dot segment, no backslash, and none of them encoded. An intermediary that decodes or
+# normalizes such a path would see a different one.
 _PATH = re.compile(
     r"(?:/(?!\.\.?(?:[/?]|\Z))(?:[!\"$&-.0->@-\[\]-~]|%(?!00|2[EeFf]|5[Cc])[0-9A-Fa-f]{2})+)*/?(?:\?|\Z)"
 )
@@ -29,7 +29,7 @@ _PATH = re.compile(
 def problem(
     method: str, target: str, version: tuple[int, int], headers: Mapping[str, str], max_body: int
 ) -> AppError | None:
-    """Why the request is refused unread, and its connection closed; None if it may be handled."""
+    """Returns the refusal of a request whose body must not be read, or None if the request may be handled."""
     if version not in (_HTTP_1_1, _HTTP_1_0):
         return AppError(Code.HTTP_VERSION_NOT_SUPPORTED, "The server speaks HTTP/1.1")
     if method in _TUNNELS or target == "*":
@@ -39,7 +39,7 @@ def problem(
         return invalid_field("Host", "Must be a host, and a port if there is one.")
     coding = headers.get(_CODING)
     if coding is not None and (version == _HTTP_1_0 or coding.lower() != "chunked"):
-        # RFC 9112 §6.1: no other coding is understood, and HTTP/1.0 has none.
+        # RFC 9112 §6.1: the server understands no other coding, and HTTP/1.0 defines none.
         return invalid_field("Transfer-Encoding", "Must be chunked, in HTTP/1.1.")
     length = headers.get(_LENGTH)
     if length is not None and (error := _problem_of_length(length, max_body)):
@@ -48,9 +48,9 @@ def problem(
 
 
 def _problem_of_length(length: str, max_body: int) -> AppError | None:
-    """Of digits, which the parser has seen to."""
+    """The parser lets only digits through."""
     if length.startswith("0") and length != "0":
-        return invalid_field("Content-Length", "Must not start with 0.")  # to some this is an octal number
+        return invalid_field("Content-Length", "Must not start with 0.")  # some parsers read an octal number
     if int(length) > max_body:
         return AppError(Code.PAYLOAD_TOO_LARGE, f"The body is larger than {max_body // 1024} KiB")
     return None

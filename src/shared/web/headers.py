@@ -1,4 +1,4 @@
-"""Reads the request headers that steer a use case, or refuses them."""
+"""Reads the request headers that steer a use case, and refuses malformed ones."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from shared.idempotency import Key, key_of
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IF_MATCH = "If-Match"
 LAST_EVENT_ID = "Last-Event-ID"
-# Of an answer that an earlier request with the same key has had.
+# Marks an answer that repeats the one of an earlier request with the same key.
 REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
 
 # https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/ leaves the form to the server.
@@ -21,7 +21,7 @@ _KEY = re.compile(r"[!-~]{1,255}")
 _ANY = "*"
 _TAG = r'(?:W/)?"[!#-~\x80-\U0010ffff]*"'  # RFC 9110 §8.8.3
 _EACH_TAG = re.compile(_TAG)
-# As a recipient takes a list, with empty elements in it: RFC 9110 §5.6.1.2.
+# A recipient accepts empty elements in a list: RFC 9110 §5.6.1.2.
 _TAGS = re.compile(rf"[ \t,]*(?:{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*)?")
 _VERSION = re.compile(r'"[1-9][0-9]{0,9}"')
 _POSITION = re.compile(r"[0-9]{1,9}")
@@ -36,14 +36,14 @@ def read_idempotency_key(request: web.Request) -> str | None:
 
 
 def read_key(request: web.Request, content: Mapping[str, Any]) -> Key | None:
-    """The key of a request whose checked body is `content`, None if it has none. Raises what the above raises."""
+    """The key of a request whose checked body is `content`. Raises what `read_idempotency_key` raises."""
     return key_of(read_idempotency_key(request), f"{request.method} {request.path}", content)
 
 
 def read_if_match(request: web.Request) -> frozenset[int] | None:
-    """The versions that the client allows, None for any; a weak tag or one not of ours allows none (RFC 9110 §13.1.1).
+    """The versions that the client allows, None for any; a weak or foreign tag allows none (RFC 9110 §13.1.1).
 
-    Raises AppError for what is no list of tags.
+    Raises AppError for anything but a list of tags.
     """
     lines = request.headers.getall(IF_MATCH, ())
     tags = ", ".join(lines).strip(" \t")  # RFC 9110 §5.3
@@ -59,7 +59,7 @@ def entity_tag(version: int) -> str:
 
 
 def read_last_event_id(request: web.Request) -> int:
-    """The position of the last event that the client has, 0 for none. Raises AppError for no id of ours."""
+    """The position of the last event that the client has, 0 for none. Raises AppError for a malformed id."""
     position = _only(request, LAST_EVENT_ID) or "0"
     if not _POSITION.fullmatch(position):
         raise invalid_field(LAST_EVENT_ID, "Not an event id that this API gave.")

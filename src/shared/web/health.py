@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it should be sent requests."""
+"""Reports whether the process is alive, and whether it should receive requests."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,8 +19,8 @@ _LIMIT = 1.0
 class Health:
     """Ready = not draining, every background task alive, every required check passed.
 
-    The other checks are shown, but what they stand for may be down while the process serves (DESIGN: a cache
-    that is down makes answers slower, a broker that is down leaves orders pending).
+    The other checks are only shown: without its cache a process answers more slowly, without the broker orders stay
+    pending.
     """
 
     def __init__(self, tasks: BackgroundTasks) -> None:
@@ -33,17 +33,11 @@ class Health:
         self._checks[name] = (check, required)
 
     async def report(self) -> Report:
-        """Shared by all who ask meanwhile, however many: anybody may ask, and each part is asked once."""
-        if self._under_way is None:
-            # An empty context: it belongs to no single request.
+        """All callers that ask at the same time share one report: any client may ask, and each part is asked once."""
+        if self._under_way is None or self._under_way.done():
+            # The empty context keeps the report out of the trace of any single request.
             self._under_way = asyncio.create_task(self._ask(), name="readiness", context=Context())
-            self._under_way.add_done_callback(self._reported)
         return await asyncio.shield(self._under_way)
-
-    def _reported(self, task: asyncio.Task[Report]) -> None:
-        self._under_way = None
-        if not task.cancelled():
-            task.exception()  # told to those who asked, if they are still there
 
     async def _ask(self) -> Report:
         passed = await asyncio.gather(*(_passes(check) for check, _ in self._checks.values()))
@@ -63,12 +57,12 @@ async def _passes(check: Check) -> bool:
     try:
         async with asyncio.timeout(_LIMIT):
             return await check()
-    except Exception:  # noqa: BLE001  # whatever the reason, the part does not answer
+    except Exception:  # noqa: BLE001  # for whatever reason, the part does not answer
         return False
 
 
 HEALTH = web.AppKey("health", Health)
-# Of a request: whether its client may know of the parts.
+# Whether the client of a request may see the checks.
 DETAILED = web.RequestKey("detailed", bool)
 
 

@@ -1,9 +1,9 @@
-"""What surrounds every request: its trace, its access line, and an envelope for whatever goes wrong."""
+"""Surrounds every request: its trace, its access line, its limits, and an envelope for whatever goes wrong."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from types import MappingProxyType
+from http import HTTPStatus
 
 import structlog
 from aiohttp import web
@@ -13,33 +13,27 @@ from multidict import istr
 from shared import deadline, tracing
 from shared.errors import AppError, Code
 from shared.metrics import METRICS
+from shared.web.connection import Connection
 from shared.web.head import problem
 from shared.web.health import ROUTES
 from shared.web.requests import MAX_BODY
-from shared.web.responses import refusal
+from shared.web.responses import error_of, refusal
 
 log = structlog.get_logger()
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1
-_CLIENT_GONE = 499  # as nginx logs it; nobody sees it
+_CLIENT_GONE = 499  # as nginx logs it; no client sees it
 _UPGRADE = istr("Upgrade")
-_QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
-_HTTP_CODES = MappingProxyType(
-    {
-        404: (Code.NOT_FOUND, "No such path"),
-        405: (Code.METHOD_NOT_ALLOWED, "The path does not take this method"),
-        413: (Code.PAYLOAD_TOO_LARGE, "The body is larger than 64 KiB"),
-        415: (Code.UNSUPPORTED_MEDIA_TYPE, "The media type is not supported"),
-        417: (Code.VALIDATION_ERROR, "The expectation cannot be met"),
-    }
-)
+_OPERATIONAL = frozenset(route.path for route in ROUTES)
 
 
 @web.middleware
 async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Outermost: continues or begins the trace, returns the request id, writes the one access line."""
+    connection = request.protocol
+    if isinstance(connection, Connection):
+        connection.begin(request)
     started = time.perf_counter()
     headers = request.headers
     here = tracing.begin(headers.get("traceparent"), headers.get("X-Request-ID"))
@@ -51,7 +45,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
             _record(request, _CLIENT_GONE, time.perf_counter() - started)
         raise
     if _UPGRADE in headers:
-        response.force_close()  # where it is declined, the parser may have lost what came after
+        response.force_close()  # the parser may have lost what follows an upgrade that is declined
     response.headers["X-Request-ID"] = here.request_id
     _record(request, response.status, time.perf_counter() - started)
     return response
@@ -68,56 +62,33 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except AppError as error:
-        # For want of room there is no cause, and the access line is enough: there may be thousands a second.
-        is_failure = error.status >= 500  # noqa: PLR2004  # the class of server errors, RFC 9110 §15.6
+        # An overloaded process refuses thousands of requests a second, without a cause: the access line is enough.
+        is_failure = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if is_failure and (error.__cause__ or error.code is not Code.UNAVAILABLE):
             log.warning("request failed", code=error.code, error=error.message, cause=repr(error.__cause__))
         return refusal(request, error)
     except web.HTTPException as error:
-        if error.status < 400:  # noqa: PLR2004  # aiohttp raises redirects too; they are answers
+        if error.status < HTTPStatus.BAD_REQUEST:  # aiohttp raises redirects too; they are answers
             raise
         return refusal(request, error_of(error))
     except Exception as error:
-        if isinstance(error, OSError) and request.transport is None:  # while it was sending the body
+        if isinstance(error, OSError) and request.transport is None:  # the client left while it sent the body
             return web.Response(status=_CLIENT_GONE)
         log.exception("request crashed", method=request.method, path=request.path)
         return refusal(request, AppError(Code.INTERNAL_ERROR, "unexpected error"))
 
 
-def error_of(error: web.HTTPException) -> AppError:
-    """What aiohttp itself refuses, as an error of ours."""
-    code, message = _HTTP_CODES.get(error.status, (Code.INTERNAL_ERROR, error.reason))
-    headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-    return AppError(code, message, headers=headers)
-
-
-def _record(request: web.Request, status: int, seconds: float) -> None:
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource else "(none)"
-    record(request.method, request.path, status, seconds, route=route, known=resource is not None)
-
-
-def record(method: str, path: str, status: int, seconds: float, *, route: str, known: bool = True) -> None:
-    """The metrics and the access line of a request; one of no known route counts for no method either."""
-    METRICS.observe_request(method if known else "(any)", route, status, seconds)
-    write = log.debug if route in _QUIET else log.info
-    write("request", method=method, path=path, status=status, duration_ms=round(seconds * 1e3, 2))
-
-
-_NEVER_REFUSED = frozenset(route.path for route in ROUTES)
-
-
 def request_limits(most_in_flight: int) -> Middleware:
-    """Past `most_in_flight` raises UNAVAILABLE, for health and metrics never; a request ends with its deadline."""
+    """Raises UNAVAILABLE past `most_in_flight`, except for health and metrics, and ends a request at its deadline."""
     in_flight = 0
 
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal in_flight
-        if request.path in _NEVER_REFUSED:
+        if request.path in _OPERATIONAL:
             return await handler(request)
         if in_flight >= most_in_flight:
-            raise AppError(Code.UNAVAILABLE, "The service has too much to do", retry_after=1)
+            raise AppError(Code.UNAVAILABLE, "The service is overloaded", retry_after=1)
         in_flight += 1
         try:
             seconds = deadline.parse(request.headers.get(deadline.HEADER))
@@ -129,3 +100,12 @@ def request_limits(most_in_flight: int) -> Middleware:
             in_flight -= 1
 
     return limit
+
+
+def _record(request: web.Request, status: int, seconds: float) -> None:
+    """Counts the request and writes its access line; without a known route its method and path are no labels."""
+    resource = request.match_info.route.resource
+    method, route = (request.method, resource.canonical) if resource else ("(any)", "(none)")
+    METRICS.observe_request(method, route, status, seconds)
+    write = log.debug if route in _OPERATIONAL else log.info
+    write("request", method=request.method, path=request.path, status=status, duration_ms=round(seconds * 1e3, 2))

@@ -1,4 +1,4 @@
-"""Reads a request into checked values, or refuses it."""
+"""Reads a request into checked values, and refuses a wrong one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant
 
 
 async def read_json(request: web.Request, schema: Schema) -> dict[str, Any]:
-    """The body, checked. Raises AppError: wrong media type, not JSON, or each field that is wrong."""
+    """The checked body. Raises AppError for a wrong media type, for anything but JSON, or with each wrong field."""
     if request.content_type != "application/json":
         raise AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json")
     try:
@@ -37,8 +37,8 @@ async def read_json(request: web.Request, schema: Schema) -> dict[str, Any]:
 
 
 def holds_back(request: web.BaseRequest) -> bool:
-    """Whether the client keeps its body, or some of it, until it is asked for it (RFC 9110 §10.1.1)."""
-    return _EXPECT in request.headers and request.version >= HttpVersion11 and not request.content.is_eof()
+    """Whether the client may be waiting for `100 Continue` before it sends the rest of the body (RFC 9110 §10.1.1)."""
+    return not request.content.is_eof() and _EXPECT in request.headers and request.version >= HttpVersion11
 
 
 def decode(body: bytes) -> Any:
@@ -50,7 +50,7 @@ def decode(body: bytes) -> Any:
 
 
 def read_query(request: web.Request, schema: Schema) -> dict[str, Any]:
-    """The query, checked; a parameter given twice is refused."""
+    """The checked query. Raises AppError for wrong parameters and for one that is given twice."""
     if "?" not in request.raw_path and not schema.fields:
         return {}
     query = request.query
@@ -82,6 +82,6 @@ def _details(messages: Mapping[str, Any] | Sequence[Any], field: str = "") -> li
             for name, inner in messages.items()
         ]
         return [detail for details in nested for detail in details]
-    # A name is the client's: JSON can spell a lone surrogate, which no answer could.
+    # The client chooses the name: JSON can spell a lone surrogate, which an answer cannot encode.
     name = (field or "body").encode(errors="replace").decode()
     return [Detail(name, " ".join(map(str, messages)))]

@@ -7,7 +7,7 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from typing import Protocol, TypeVar, cast
 
@@ -24,93 +24,12 @@ from shared.web.requests import MAX_BODY
 
 log = structlog.get_logger()
 
-_BACKLOG = 1_024
-_FINISH_REQUESTS = 6.0
-# For databases, the broker, upstreams and what else the process opens.
-_OTHER_FILES = 1_024
-
-
-class Connections:
-    """Looks at each of them once every `ServerLimits.sweep` seconds; past the most, new ones are closed unread."""
-
-    def __init__(self, server: web.Server, limits: ServerLimits) -> None:
-        self._web = server
-        self._limits = limits
-        self._loop = asyncio.get_running_loop()
-        self._open: set[Connection] = set()
-        self._turned_away = 0
-        self._listener: asyncio.Server | None = None
-        self._timer = self._loop.call_later(limits.sweep, self._sweep)
-
-    async def listen(self, host: str, port: int) -> int:
-        """The port, chosen by the system if 0 is asked for. Raises OSError if it cannot be had."""
-        self._listener = await self._loop.create_server(self._connection, host, port, backlog=_BACKLOG)
-        bound: int = self._listener.sockets[0].getsockname()[1]
-        return bound
-
-    def close(self) -> None:
-        """No more are accepted; those that are open stay."""
-        if self._listener is not None:
-            self._listener.close()
-
-    def stop(self) -> None:
-        """They are no longer looked at."""
-        self._timer.cancel()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def admit(self, connection: Connection) -> bool:
-        if len(self._open) >= self._limits.connections:
-            self._turned_away += 1
-            return False
-        self._open.add(connection)
-        return True
-
-    def leave(self, connection: Connection) -> None:
-        self._open.discard(connection)
-
-    def _connection(self) -> Connection:
-        return Connection(self._web, self, self._limits, self._loop)
-
-    def _sweep(self) -> None:
-        self._timer = self._loop.call_later(self._limits.sweep, self._sweep)
-        if self._turned_away:
-            log.warning("too many connections", open=len(self._open), turned_away=self._turned_away)
-            self._turned_away = 0
-        now = self._loop.time()
-        for connection in tuple(self._open):
-            connection.check(now)
-
-
-@asynccontextmanager
-async def serving(app: web.Application, limits: ServerLimits) -> AsyncIterator[Connections]:
-    """The application, open; at the end: stop accepting → finish requests → close it."""
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_FINISH_REQUESTS)
-    connections = None
-    try:
-        await runner.setup()
-        connections = Connections(cast("web.Server", runner.server), limits)
-        yield connections
-    finally:
-        if connections is not None:
-            connections.close()
-        await runner.cleanup()
-        if connections is not None:
-            connections.stop()
-
-
-def raise_open_files(connections: int) -> int:
-    """Allows as many open files as the system lets us; how many of the connections fit, with room for the rest."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return connections if hard == resource.RLIM_INFINITY else max(1, min(connections, hard - _OTHER_FILES))
-
-
-log = structlog.get_logger()
-
 _WRONG_SETTINGS = 2
 _LIMITS = ServerLimits()
+_BACKLOG = 1_024
+_FINISH_REQUESTS = 6.0
+# Left free for databases, the broker, upstreams and what else the process opens.
+_OTHER_FILES = 1_024
 
 
 class ServiceSettings(Protocol):
@@ -124,7 +43,7 @@ Settings = TypeVar("Settings", bound=ServiceSettings)
 def run(
     name: str, load: Callable[[Mapping[str, str]], Settings], create_app: Callable[[Settings], web.Application]
 ) -> int:
-    """The exit status: 0 after SIGTERM or SIGINT, 2 for wrong settings, 1 if it could not serve."""
+    """Returns the exit status: 0 after SIGTERM or SIGINT, 2 for wrong settings, 1 if it could not serve."""
     try:
         settings = load(os.environ)
     except SettingsError as error:
@@ -137,10 +56,10 @@ def run(
 
 
 def require_c_parsers() -> None:
-    """Raises RuntimeError where a pure-Python fallback would make the process several times slower, unsaid."""
+    """Raises RuntimeError where a pure-Python fallback would make the process several times slower without a word."""
     if http_parser.HttpRequestParser is http_parser.HttpRequestParserPy:
         raise RuntimeError("aiohttp was installed without its C parser")
-    import hiredis  # noqa: F401, PLC0415  # only to see that it is there: redis would do without it, slowly
+    import hiredis  # noqa: F401, PLC0415  # raises if it is missing: redis would go on without it, slowly
 
 
 async def serve(app: web.Application, listen: Listen, limits: ServerLimits = _LIMITS) -> int:
@@ -165,15 +84,84 @@ async def serve(app: web.Application, listen: Listen, limits: ServerLimits = _LI
     return 0
 
 
-def _spare_the_collector() -> None:
-    """What was made at start stays, and a request leaves few cycles: a tenth of the CPU went into looking for them."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
-
-
 def application(*middlewares: Middleware) -> web.Application:
-    """An application with the body limit of the API and the headers of every answer."""
+    """An application with the body limit of the API and the headers of every answer; `trace` comes first in it."""
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
     app.on_response_prepare.append(responses.on_prepare)
     return app
+
+
+@asynccontextmanager
+async def serving(app: web.Application, limits: ServerLimits) -> AsyncIterator["Connections"]:
+    """Opens the application; at the end it stops accepting, finishes the requests, and closes the application."""
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_FINISH_REQUESTS)
+    try:
+        await runner.setup()
+        with closing(Connections(cast("web.Server", runner.server), limits)) as connections:
+            yield connections
+    finally:
+        await runner.cleanup()
+
+
+class Connections:
+    """Checks each open connection every `ServerLimits.sweep` seconds, and closes new ones unread past the limit."""
+
+    def __init__(self, server: web.Server, limits: ServerLimits) -> None:
+        self._server = server
+        self._limits = limits
+        self._loop = asyncio.get_running_loop()
+        self._open: set[Connection] = set()
+        self._turned_away = 0
+        self._listener: asyncio.Server | None = None
+        self._closed = False
+        self._loop.call_later(limits.sweep, self._sweep)
+
+    async def listen(self, host: str, port: int) -> int:
+        """Returns the port, which the system chooses if `port` is 0. Raises OSError if it is not free."""
+        self._listener = await self._loop.create_server(self._accept, host, port, backlog=_BACKLOG)
+        bound: int = self._listener.sockets[0].getsockname()[1]
+        return bound
+
+    def close(self) -> None:
+        """Accepts no more connections; the open ones are still checked."""
+        self._closed = True
+        if self._listener is not None:
+            self._listener.close()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        if len(self._open) < self._limits.connections:
+            return Connection(self._server, self._open, self._limits, self._loop)
+        self._turned_away += 1
+        return _TurnedAway()
+
+    def _sweep(self) -> None:
+        if self._open or not self._closed:
+            self._loop.call_later(self._limits.sweep, self._sweep)
+        if self._turned_away:
+            log.warning("too many connections", open=len(self._open), turned_away=self._turned_away)
+            self._turned_away = 0
+        now = self._loop.time()
+        for connection in tuple(self._open):
+            connection.check(now)
+
+
+class _TurnedAway(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).abort()
+
+
+def raise_open_files(connections: int) -> int:
+    """Allows as many open files as the system permits, and returns how many of the connections then fit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return connections if hard == resource.RLIM_INFINITY else max(1, min(connections, hard - _OTHER_FILES))
+
+
+def _spare_the_collector() -> None:
+    """Collects rarely, and nothing that was made at start: the search for cycles took a tenth of the CPU."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)

@@ -15,7 +15,7 @@ def frame(event_id: int, event: str, data: bytes) -> bytes:
 
 
 def stream() -> web.StreamResponse:
-    """An answer to be written piece by piece; the headers of ready answers come from the middleware."""
+    """An answer to be written piece by piece: it is sent before the middleware can add the request id."""
     response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
     trace = tracing.current.get()
     if trace is not None:

@@ -105,6 +105,7 @@ async def test_what_is_no_http_is_logged_without_any_of_it(patient: Site) -> Non
 
 @pytest.mark.parametrize("broken", [b"xyz\r\n", b"3\r\nabcdef\r\n"])
 async def test_a_body_that_breaks_behind_its_head_is_refused_once(patient: Site, broken: bytes) -> None:
+    """When its time is over: aiohttp hands the error of the parser to no reader of the body."""
     with capture_logs() as lines:
         async with connected(patient.port) as peer:
             peer.send(chunked(b"3\r\nabc\r\n"))
@@ -113,7 +114,7 @@ async def test_a_body_that_breaks_behind_its_head_is_refused_once(patient: Site,
             reply = await peer.reply()
             rest = await peer.rest()
 
-    assert (reply.status, reply.code, reply.headers["connection"], rest) == (400, "validation_error", "close", b"")
+    assert (reply.status, reply.code, reply.headers["connection"], rest) == (408, "request_timeout", "close", b"")
     assert patient.seen == ["POST /echo"]
     assert [line["event"] for line in lines] == ["request"]
 
@@ -231,6 +232,54 @@ async def test_a_head_without_end_is_cut_off_by_its_size() -> None:
     assert (reply.status, reply.code) == (431, "headers_too_large")
 
 
+async def test_what_arrives_behind_a_request_in_progress_is_no_head_for_its_size(here: Site) -> None:
+    """More than a head may have, and for longer than a head may take."""
+    body = b"a" * 60_000
+    async with connected(here.port) as peer:
+        peer.send(get(HOST, b"/wait"))
+        await eventually(lambda: here.seen)
+        peer.send(post(b"Content-Length: 60000\r\n", body) * 2)
+        await asyncio.sleep(2 * SHORT.head)
+        here.go.set()
+        replies = [await peer.reply() for _ in range(3)]
+
+    assert [(reply.status, reply.raw) for reply in replies] == [(200, b""), (200, body), (200, body)]
+
+
+@pytest.mark.parametrize(("more", "status"), [(b"", 408), (b"X: " + b"a" * 5_000, 431)])
+async def test_a_head_without_end_is_cut_off_behind_the_answer_before_it(more: bytes, status: int) -> None:
+    async with site(replace(SHORT, head_bytes=4_096)) as here, connected(here.port) as peer:
+        peer.send(get(HOST, b"/wait"))
+        await eventually(lambda: here.seen)
+        peer.send(b"GET /echo HTTP/1.1\r\n" + more)
+        await asyncio.sleep(2 * SHORT.head)
+        here.go.set()
+        first = await peer.reply()
+        peer.send(more)
+        second = await peer.reply()
+        rest = await peer.rest()
+
+    assert (first.status, second.status, second.is_envelope, rest) == (200, status, True, b"")
+
+
+@pytest.mark.parametrize("request_", [GOOD, post(b"Content-Length: 60000\r\n", b"a" * 59_999)])
+async def test_a_request_that_is_refused_while_its_head_completes_is_not_handled(
+    patient: Site, request_: bytes
+) -> None:
+    assert patient.connections is not None
+    async with connected(patient.port) as peer:
+        await eventually(lambda: patient.connections)
+        [connection] = patient.connections._open
+        connection.data_received(request_)
+        for now in (1e9, 2e9):
+            connection.check(now)  # before the handler could begin
+        reply = await peer.reply()
+        rest = await peer.rest()
+
+    assert (reply.status, reply.is_envelope, rest) == (431 if len(request_) > 32_768 else 408, True, b"")
+    assert patient.seen == []
+
+
 @pytest.mark.parametrize("request_", [post(b"Content-Length: 10\r\n", b"abc"), chunked(b"3\r\nabc\r\n")])
 async def test_a_body_that_does_not_arrive_is_a_408(here: Site, request_: bytes) -> None:
     with capture_logs() as lines:
@@ -290,7 +339,7 @@ async def test_a_peer_that_does_not_read_is_cut_off(here: Site) -> None:
 
 
 async def test_many_slow_connections_do_not_stop_a_good_one() -> None:
-    async with AsyncExitStack() as ends, site(replace(SHORT, head=6.0, body=6.0)) as here:
+    async with AsyncExitStack() as ends, site(replace(SHORT, head=6.0, body=6.0, idle=60.0)) as here:
         for number in range(500):
             _, writer = await asyncio.open_connection("127.0.0.1", here.port)
             ends.callback(writer.transport.abort)

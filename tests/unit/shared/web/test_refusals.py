@@ -1,6 +1,9 @@
-import pytest
+import asyncio
 
-from shared.web.connection import excerpt
+import pytest
+from aiohttp import web
+
+from shared.web.connection import Connection, ServerLimits, excerpt
 
 
 @pytest.mark.parametrize(
@@ -18,3 +21,12 @@ from shared.web.connection import excerpt
 )
 def test_only_method_and_path_are_shown(start: bytes, expected: tuple[str, str]) -> None:
     assert excerpt(start) == expected
+
+
+async def test_no_private_name_of_aiohttp_is_taken() -> None:
+    async def handle(_request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    connection = Connection(web.Server(handle), set(), ServerLimits(), asyncio.get_running_loop())
+    taken = {*vars(connection), *vars(Connection)} & set(dir(web.RequestHandler))
+    assert {name for name in taken if name.startswith("_") and not name.startswith("__")} == set()

@@ -1,4 +1,4 @@
-"""Breaks the system on purpose for a while, and tells whether it kept its promises. Exit status 1 if it did not."""
+"""Breaks the system on purpose for a while and judges whether it kept its promises. Exit status 1 if it did not."""
 
 import argparse
 import asyncio
@@ -11,9 +11,8 @@ from ops.bounds import number, whole
 from tools.faults import report, scenario
 from tools.faults.plan import Kind
 from tools.faults.round import Round, play
-from tools.faults.system import System, new_folder
+from tools.faults.system import System
 from tools.stack.errors import StackError
-from tools.stack.services import ROOT
 
 MINUTES = 5.0
 SECONDS = 45.0
@@ -49,19 +48,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def status(rounds: Sequence[Round]) -> int:
-    """1 if a promise was not kept, or none was put to the test."""
+    """The exit status: 1 if a promise was not kept, or none was put to the test."""
     return 0 if rounds and not any(played.differences for played in rounds) else 1
 
 
 async def run(options: argparse.Namespace) -> list[Round]:
-    """Round after round, each told of as soon as it is over. Raises StackError."""
+    """Plays round after round and reports each as soon as it is over. Raises StackError."""
     rounds: list[Round] = []
-    async with System(new_folder(), say) as system:
+    async with System(say) as system:
         until = time.monotonic() + options.minutes * 60
         kinds = [kind for kind in options.kinds if kind is not Kind.CLOCK or system.can_jump]
         while len(rounds) < options.rounds if options.rounds else time.monotonic() < until:
             plan = scenario.draw(options.seed + len(rounds), options.seconds, kinds, rate=options.rate)
-            rounds.append(await play(system, plan, ROOT / "src"))
+            rounds.append(await play(system, plan))
             say(report.story(rounds[-1]))
     return rounds
 

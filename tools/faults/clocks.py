@@ -12,7 +12,7 @@ SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where shm_open(3) and sem_open
 
 
 def install(say: Callable[[str], None]) -> bool:
-    """Whether the library is there now; blocks for as long as apt-get takes."""
+    """Whether the library is installed now; blocks for as long as apt-get takes."""
     if _library() is None:
         try:
             apt.install([PACKAGE], say)
@@ -26,9 +26,9 @@ def _library() -> Path | None:
 
 
 class Clock:
-    """Its offset is read from `file` once a second by every process that was started with `environment`.
+    """Every process that was started with `environment` reads its offset from `file` once a second.
 
-    Not for a program with jemalloc, such as Redis: the library and jemalloc each need the other one first.
+    It does not work for programs with jemalloc, such as Redis: the library and jemalloc each have to be loaded first.
     """
 
     def __init__(self, file: Path) -> None:
@@ -38,7 +38,7 @@ class Clock:
         self.environment = {} if library is None else self._environment(library)
 
     def jump(self, seconds: float) -> None:
-        """To so many seconds from the true time, not from where it is."""
+        """Sets the clock to so many seconds from the true time, not from where it is."""
         draft = self._file.with_suffix(".new")
         draft.write_text(f"{seconds:+f}\n")
         draft.replace(self._file)

@@ -1,40 +1,48 @@
-"""The system with one of its guards removed: each has to be caught, or the verdict is worth nothing.
+"""The system with one of its guards removed: each has to be noticed, or the verdict is worth nothing.
 
-A mutation is a copy of the source with some lines exchanged, and the faults that its guard is there for.
+A mutation replaces attributes of the source before the service starts, and has the faults that its guard is there for.
+The type checker reads each replacement, so that a guard that was renamed is an error here and not a lost mutation.
+As a program it runs the service PROGRAM under the mutation MUTATION, both names of environment variables.
 """
 
-import shutil
-from collections.abc import Sequence
+import asyncio
+import os
+import runpy
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+from orders import repository as orders_repository
+from orders import service as orders_service
+from orders.domain import Draft, Order
+from products import repository as products_repository
+from products import settlement
+from products.settlement import Claim, Reservation
+from shared import cache
+from shared.contracts.events import Reason
+from shared.db import Connection
+from shared.messaging import connection as broker_connection
+from shared.messaging import outbox
+from shared.messaging.cloudevents import Event, Unreadable
+from shared.messaging.consumer import Consumer
 from tools.faults import scenario
 from tools.faults.plan import Fault, Kind, Operation, Plan, Product
 
 SEED = 7
 SECONDS = 8.0
-# For what only happens where two requests race, some five times in SECONDS, and less on a busy machine.
+# Some things happen only where two requests race, about five times in SECONDS and less on a busy machine.
 RACE_SECONDS = 16.0
-# Pieces of the last two products: sold out within the round.
+# Pieces of the last two products: they sell out within the round.
 _SCARCE = 20
-
-
-@dataclass(frozen=True)
-class Edit:
-    """`old` is there exactly once."""
-
-    path: str
-    old: str
-    new: str
 
 
 @dataclass(frozen=True)
 class Mutation:
     name: str
-    edits: Sequence[Edit]
-    faults: tuple[Fault, ...] = ()
-    operations: tuple[Operation, ...] = ()
-    """What clients do instead of what they do in any round."""
+    remove_guard: Callable[[], None]
+    faults: Sequence[Fault] = ()
+    operations: Sequence[Operation] = ()
+    """Replace what clients do in any round."""
 
     @property
     def plan(self) -> Plan:
@@ -43,192 +51,142 @@ class Mutation:
         return replace(
             drawn,
             products=drawn.products[:-2] + scarce,
-            operations=self.operations or drawn.operations,
-            faults=self.faults,
+            operations=tuple(self.operations) or drawn.operations,
+            faults=tuple(self.faults),
         )
 
-    def apply(self, source: Path, folder: Path) -> Path:
-        """A copy of `source` in `folder`. LookupError if an edit does not fit: the guard looks different by now."""
-        copy = folder / "src"
-        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        for edit in self.edits:
-            path = copy / edit.path
-            text = path.read_text()
-            if text.count(edit.old) != 1:
-                raise LookupError(f"{self.name}: {edit.path} has {text.count(edit.old)} times\n{edit.old}")
-            path.write_text(text.replace(edit.old, edit.new))
-        return copy
 
-
-def _on_both(kind: Kind, name: str, target: str, at: float, seconds: float) -> tuple[Fault, ...]:
-    """The links of both replicas."""
-    return tuple(Fault(at, seconds, kind, f"{name}-{number}>{target}") for number in (1, 2))
-
-
-PUBLISH_BEFORE_COMMIT = Mutation(
-    "publish before commit",
-    (
-        Edit(
-            "orders/service.py",
-            """\
-        async with self._cache.dropping(keys), self._database.connection() as connection:
-            stored = await repository.place(connection, drafts)
-""",
-            """\
+def publish_before_commit() -> None:
+    async def write(self: orders_service.Orders, drafts: list[Draft]) -> list[Order | None]:
+        keys = {orders_service._cache_key(draft.product_id) for draft in drafts}
         async with self._cache.dropping(keys), self._database.transaction() as connection:
-            stored = await repository.place(connection, drafts)
-            await self._relay.relay_on(connection)
-""",
-        ),
-        Edit(
-            "shared/messaging/outbox.py",
-            """\
-        async with self._database.transaction(limit=_TRANSACTION) as connection:
-            rows = await connection.fetch(_CLAIM, _CLAIM_ROWS)
-            await self._publish(sorted(rows, key=lambda row: int(row["id"])))
-        METRICS.published.inc(len(rows))
-        return len(rows)
-""",
-            """\
-        async with self._database.transaction(limit=_TRANSACTION) as connection:
-            return await self.relay_on(connection)
+            stored = await orders_repository.place(connection, drafts)
+            rows = await connection.fetch(outbox._CLAIM, outbox._CLAIM_ROWS)
+            await self._relay._publish(sorted(rows, key=lambda row: int(row["id"])))
+            await asyncio.sleep(0.05)  # so that resets hit this moment on a busy machine too
+        return stored
 
-    async def relay_on(self, connection) -> int:
-        rows = await connection.fetch(_CLAIM, _CLAIM_ROWS)
+    orders_service.Orders._write = write  # type: ignore[method-assign]  # that is the mutation
+
+
+def acknowledge_before_commit() -> None:
+    process = Consumer._process
+    processing: dict[Consumer, asyncio.Task[None]] = {}
+
+    async def begin(self: Consumer, elements: Sequence[Event | Unreadable]) -> None:
+        """Returns before the batch is applied, so that it is acknowledged first; the last one is applied by then."""
+        if before := processing.get(self):
+            await before
+        processing[self] = asyncio.create_task(process(self, elements))
+
+    Consumer._process = begin  # type: ignore[method-assign]  # that is the mutation
+
+
+def forget_reservations() -> None:
+    async def reservations(connection: Connection, order_ids: Sequence[int]) -> dict[int, Reservation]:
+        return {}
+
+    products_repository.reservations = reservations
+    _edit_settle("$4::text[], $5::text[])\n)", "$4::text[], $5::text[])\nON CONFLICT (order_id) DO NOTHING\n)")
+
+
+def fill_without_lease() -> None:
+    cache._FILL = _edited(cache._FILL, "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end\n", "")
+
+
+def give_what_is_not_there() -> None:
+    def refusal(self: settlement._Batch, claim: Claim) -> Reason | None:
+        return None if claim.product_id in self._stock else Reason.PRODUCT_NOT_FOUND
+
+    settlement._Batch._refusal = refusal  # type: ignore[method-assign]  # that is the mutation
+    _edit_settle("products.qty + change.delta", "GREATEST(products.qty + change.delta, 0)")
+
+
+def delete_before_confirm() -> None:
+    async def relay(self: outbox.Relay) -> int:
+        async with self._database.transaction(limit=outbox._TRANSACTION) as connection:
+            rows = await connection.fetch(outbox._CLAIM, outbox._CLAIM_ROWS)
         await self._publish(sorted(rows, key=lambda row: int(row["id"])))
         return len(rows)
-""",
-        ),
-    ),
-    _on_both(Kind.RESET, "orders", "orders-db", 1.0, 6.5),
-)
 
-ACK_BEFORE_COMMIT = Mutation(
-    "ack before commit",
-    (
-        Edit(
-            "shared/messaging/consumer.py",
-            """\
-                await self._process(elements)
-                tag = acknowledgements.settle(_tag(message) for message in messages)
-                if tag is not None:
-                    await channel.basic_ack(tag, multiple=True, wait=False)
-""",
-            """\
-                tag = acknowledgements.settle(_tag(message) for message in messages)
-                if tag is not None:
-                    await channel.basic_ack(tag, multiple=True, wait=False)
-                await self._process(elements)
-""",
-        ),
-    ),
-    (
-        Fault(2.0, 2.0, Kind.FREEZE, "products-db"),
-        Fault(2.6, 0.5, Kind.KILL, "products-1"),
-        Fault(3.0, 0.5, Kind.KILL, "products-2"),
-    ),
-)
+    outbox.Relay._relay = relay  # type: ignore[method-assign]  # that is the mutation
 
-NO_INBOX = Mutation(
-    "no inbox",
-    (
-        Edit(
-            "products/service.py",
-            "settlement = settle(stock, known, requests)",
-            "settlement = settle(stock, {}, requests)",
-        ),
-        Edit(
-            "products/repository.py",
-            "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[], $5::text[])\n)",
-            "SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[], $5::text[])\n"
-            "    ON CONFLICT (order_id) DO NOTHING\n)",
-        ),
-    ),
-    # Longer than a publisher waits for its confirms: they are lost, and the events come twice.
-    _on_both(Kind.MUTE, "orders", "rabbitmq", 1.0, 6.0),
-)
 
-NO_LEASE = Mutation(
-    "no lease",
-    (
-        Edit(
-            "shared/cache.py",
-            "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end\n",
-            "",
-        ),
-    ),
-    # What the slow replica has read is old by the time it has it: prices change often, and the other one is quicker.
-    (
-        Fault(0.5, RACE_SECONDS - 1.5, Kind.LAG, "products-1>products-db", size=0.1),
-        Fault(0.5, RACE_SECONDS - 1.5, Kind.LAG, "products-2>products-db", size=0.03),
-    ),
-    tuple(
-        Operation(number / 120, "reprice", number % 7, price=f"{100 + number}.00")
-        if number % 8 == 0
-        else Operation(number / 120, "read", number % 7)
-        for number in range(int(120 * RACE_SECONDS))
-    ),
-)
+def let_silence_end_tasks() -> None:
+    is_cancelled = broker_connection._is_cancelled
 
-STOCK_BY_FORCE = Mutation(
-    "GREATEST(qty - n, 0)",
-    (
-        Edit(
-            "products/settlement.py",
-            "return Reason.INSUFFICIENT_STOCK if stock < claim.quantity else None",
-            "return None",
-        ),
-        Edit(
-            "products/repository.py",
-            "SET qty = products.qty + change.delta, updated_at",
-            "SET qty = GREATEST(products.qty + change.delta, 0), updated_at",
-        ),
-    ),
-)
+    def is_cancelled_by_anything() -> bool:
+        return is_cancelled() or isinstance(sys.exception(), asyncio.CancelledError)
 
-DELETE_BEFORE_CONFIRM = Mutation(
-    "outbox row deleted before the confirm",
-    (
-        Edit(
-            "shared/messaging/outbox.py",
-            """\
-            rows = await connection.fetch(_CLAIM, _CLAIM_ROWS)
-            await self._publish(sorted(rows, key=lambda row: int(row["id"])))
-""",
-            """\
-            rows = await connection.fetch(_CLAIM, _CLAIM_ROWS)
-        await self._publish(sorted(rows, key=lambda row: int(row["id"])))
-""",
-        ),
-    ),
-    # What was held on its way when the connection broke never arrives.
-    _on_both(Kind.STALL, "orders", "rabbitmq", 1.0, 4.0) + _on_both(Kind.RESET, "orders", "rabbitmq", 2.0, 2.0),
-)
+    broker_connection._is_cancelled = is_cancelled_by_anything
 
-SILENCE_ENDS_TASKS = Mutation(
-    "a silent broker ends what waits for it",
-    (
-        Edit(
-            "shared/messaging/connection.py",
-            """\
-        if _is_cancelled():
-            raise
-        raise aiormq.AMQPConnectionError""",
-            """\
-        raise
-        raise aiormq.AMQPConnectionError""",
-        ),
-    ),
-    # Until its heartbeats are missed.
-    (Fault(1.0, 8.5, Kind.FREEZE, "rabbitmq"),),
-)
+
+def _edit_settle(old: str, new: str) -> None:
+    products_repository.SETTLE = _edited(products_repository.SETTLE, old, new)
+
+
+def _edited(text: str, old: str, new: str) -> str:
+    """Raises LookupError unless `old` is there exactly once: the guard looks different by now."""
+    if text.count(old) != 1:
+        raise LookupError(f"{text.count(old)} times {old!r} in {text}")
+    return text.replace(old, new)
+
+
+def _on_both(kind: Kind, name: str, target: str, at: float, seconds: float) -> list[Fault]:
+    """The same fault of the links of both replicas."""
+    return [Fault(at, seconds, kind, f"{name}-{number}>{target}") for number in (1, 2)]
+
 
 MUTATIONS = (
-    PUBLISH_BEFORE_COMMIT,
-    ACK_BEFORE_COMMIT,
-    NO_INBOX,
-    NO_LEASE,
-    STOCK_BY_FORCE,
-    DELETE_BEFORE_CONFIRM,
-    SILENCE_ENDS_TASKS,
+    Mutation("publish before commit", publish_before_commit, _on_both(Kind.RESET, "orders", "orders-db", 1.0, 6.5)),
+    Mutation(
+        "ack before commit",
+        acknowledge_before_commit,
+        [
+            Fault(2.0, 2.0, Kind.FREEZE, "products-db"),
+            Fault(2.6, 0.5, Kind.KILL, "products-1"),
+            Fault(3.0, 0.5, Kind.KILL, "products-2"),
+        ],
+    ),
+    Mutation(
+        "no inbox",
+        forget_reservations,
+        # Longer than a publisher waits for its confirms: they are lost, and the events come twice.
+        _on_both(Kind.MUTE, "orders", "rabbitmq", 1.0, 6.0),
+    ),
+    Mutation(
+        "no lease",
+        fill_without_lease,
+        # Prices change often, and what the slower replica has read is old by the time it has it.
+        [
+            Fault(0.5, RACE_SECONDS - 1.5, Kind.LAG, "products-1>products-db", size=0.1),
+            Fault(0.5, RACE_SECONDS - 1.5, Kind.LAG, "products-2>products-db", size=0.03),
+        ],
+        [
+            Operation(number / 120, "reprice", number % 7, price=f"{100 + number}.00")
+            if number % 8 == 0
+            else Operation(number / 120, "read", number % 7)
+            for number in range(int(120 * RACE_SECONDS))
+        ],
+    ),
+    Mutation("GREATEST(qty - n, 0)", give_what_is_not_there),
+    Mutation(
+        "outbox row deleted before the confirm",
+        delete_before_confirm,
+        # What was held on its way when the connection broke never arrives.
+        [
+            *_on_both(Kind.STALL, "orders", "rabbitmq", 1.0, 4.0),
+            *_on_both(Kind.RESET, "orders", "rabbitmq", 2.0, 2.0),
+        ],
+    ),
+    Mutation(
+        "a silent broker ends what waits for it",
+        let_silence_end_tasks,
+        [Fault(1.0, 8.5, Kind.FREEZE, "rabbitmq")],  # until its heartbeats are missed
+    ),
 )
+
+if __name__ == "__main__":
+    [chosen] = [mutation for mutation in MUTATIONS if mutation.name == os.environ["MUTATION"]]
+    chosen.remove_guard()
+    runpy.run_module(os.environ["PROGRAM"], run_name="__main__", alter_sys=True)

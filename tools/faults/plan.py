@@ -1,4 +1,4 @@
-"""What a round does and what it breaks, decided by its seed alone."""
+"""The plan of a round: what clients do and what is broken meanwhile, decided by the round's seed alone."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,22 +6,22 @@ from typing import Literal
 
 
 class Kind(StrEnum):
-    """Of faults. A target is the name of a part, or of a link from one part to another as in `orders-1>orders-db`."""
+    """Kinds of faults. A target is the name of a part, or of a link between two parts as in `orders-1>orders-db`."""
 
     KILL = "kill"
-    """SIGKILL of a service or Redis, immediate stop of PostgreSQL, SIGKILL of RabbitMQ; started again when healed."""
+    """SIGKILL of a service, Redis or RabbitMQ, immediate stop of PostgreSQL; healing starts it again."""
     TERMINATE = "terminate"
-    """SIGTERM, or what is a server's orderly stop; started again when healed."""
+    """SIGTERM, or a server's own orderly stop; healing starts it again."""
     FREEZE = "freeze"
-    """SIGSTOP: connections stay open, nobody answers."""
+    """SIGSTOP: connections stay open and nothing answers."""
     RESET = "reset"
-    """Every connection of a link is broken off, again and again; new ones are made at once."""
+    """Every connection of a link is reset, five times a second; new ones are accepted at once."""
     CUT = "cut"
-    """Connections of a link are broken off and new ones refused."""
+    """Connections of a link are reset and new ones refused."""
     STALL = "stall"
-    """What is sent over a link stays in it, both ways, until it is healed."""
+    """A link holds what is sent both ways until it is healed."""
     MUTE = "mute"
-    """Requests still arrive over a link, answers do not; healing breaks its connections off."""
+    """A link carries requests and holds answers; healing resets its connections."""
     LAG = "lag"
     """A link takes some tenths of a second each way."""
     READ_ONLY = "read only"
@@ -31,9 +31,9 @@ class Kind(StrEnum):
     ALARM = "memory alarm"
     """The broker blocks its publishers."""
     DELETE_QUEUE = "deleted queue"
-    """The target is a queue; whoever consumes it is cancelled, and what was in it is lost."""
+    """The target is a queue: its consumers are cancelled and its events are lost."""
     CLOCK = "clock jump"
-    """The clock of a database or Redis jumps by minutes, forth or back, and back again when healed."""
+    """The clock of a database or Redis jumps by minutes, ahead or back; healing puts it right."""
 
 
 SERVICES = ("products-1", "products-2", "orders-1", "orders-2", "gateway")
@@ -60,7 +60,7 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What a client does `at` seconds after the start of the round.
+    """Something that a client does `at` seconds after the start of the round.
 
     `product` is an index into the plan's products. `amount` is the quantity of an order or the delta of an adjustment,
     `price` the new one of a reprice, and `of` the index of the order operation that is cancelled. With a `key` the
@@ -81,7 +81,7 @@ class Operation:
 class Fault:
     """Begins `at` seconds after the start of the round and is healed after `seconds`.
 
-    `size` is a jump's or a lag's, in seconds.
+    `size` is the size of a jump or a lag, in seconds.
     """
 
     at: float
@@ -90,13 +90,18 @@ class Fault:
     target: str
     size: float = 0.0
 
+    @property
+    def subject(self) -> str:
+        """The part or link that is broken."""
+        return BROKER if self.kind is Kind.DELETE_QUEUE else self.target
+
     def __str__(self) -> str:
         return f"{self.kind} {self.target}"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Products come first, then operations and faults by their time."""
+    """Products are created first; operations and faults follow, each in the order of their times."""
 
     seed: int
     seconds: float

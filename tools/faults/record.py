@@ -1,14 +1,16 @@
-"""What the clients of a round saw, every request and its answer, and when what was broken: for the verdict."""
+"""The record of a round: every request of its clients with the answer, and when each fault really began and ended."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
-from tools.faults.plan import Fault, Operation
+from tools.faults.plan import Action, Fault, Operation, Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One request. Times are seconds since the round began; no status means that there was no answer."""
+    """One request. Times are seconds since the round began; without an answer there is no status."""
 
     trace_id: str
     began: float
@@ -19,22 +21,34 @@ class Attempt:
     error: str = ""
     """Why there was no answer."""
     is_deferred: bool = False
-    """The answer asks to come back (`Retry-After`), as 409 does for a key whose first request is still at work."""
+    """The answer has `Retry-After`, as the 409 has for a key whose first request is still in progress."""
 
     @property
     def data(self) -> Any:
         return self.body.get("data") if isinstance(self.body, dict) else None
 
     @property
+    def succeeded(self) -> bool:
+        return self.status in {HTTPStatus.OK, HTTPStatus.CREATED}
+
+    @property
     def is_certain(self) -> bool:
-        """Whether the answer tells what became of the request: a 5xx, a deferral and no answer leave that open."""
-        answered = self.status is not None and self.status < 500  # noqa: PLR2004  # the first server error
+        """Whether the answer settles what became of the request: a 5xx, a deferral and no answer leave it open."""
+        answered = self.status is not None and self.status < HTTPStatus.INTERNAL_SERVER_ERROR
         return answered and not self.is_deferred
+
+    @property
+    def accepted_id(self) -> int | None:
+        """The id of the order that a 201 announced."""
+        if self.status != HTTPStatus.CREATED or not isinstance(self.data, dict):
+            return None
+        order_id = self.data.get("id")
+        return order_id if isinstance(order_id, int) else None
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of an operation: its attempts, one after the other, all under the same key if it has one."""
+    """An operation and its attempts, one after the other, all under the same key if it has one."""
 
     operation: Operation
     attempts: list[Attempt] = field(default_factory=list)
@@ -45,17 +59,47 @@ class Outcome:
         return next((attempt for attempt in self.attempts if attempt.is_certain), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Something to be done at most once: all attempts under one key, or a single one without a key."""
+
+    index: int
+    """The index of the operation in the plan."""
+    operation: Operation
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def has_succeeded(self) -> bool:
+        return any(attempt.succeeded for attempt in self.attempts)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is certain that nothing was done."""
+        return all(attempt.is_certain and not attempt.succeeded for attempt in self.attempts)
+
+
 @dataclass(slots=True)
 class Record:
-    """Of one round. `products` are the ids of the plan's products, in its order.
+    """`products` are the ids of the plan's products, in its order; `lasted` the real times of its faults."""
 
-    `broken` has the seconds from which to which each fault really lasted: an orderly stop, for one, takes its time.
-    """
-
+    plan: Plan
     products: list[int] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
-    broken: dict[Fault, tuple[float, float]] = field(default_factory=dict)
+    lasted: dict[Fault, tuple[float, float]] = field(default_factory=dict)
 
-    def lasted(self, fault: Fault) -> tuple[float, float]:
-        """As planned, of one that was not noted."""
-        return self.broken.get(fault, (fault.at, fault.at + fault.seconds))
+    def attempts(self) -> Iterator[tuple[Operation, Attempt]]:
+        return ((outcome.operation, attempt) for outcome in self.outcomes for attempt in outcome.attempts)
+
+    def requests(self, action: Action) -> Iterator[Request]:
+        """The requests for an action that were sent at all."""
+        for index, outcome in enumerate(self.outcomes):
+            if outcome.operation.action != action:
+                continue
+            if outcome.operation.key is None:
+                yield from (Request(index, outcome.operation, (attempt,)) for attempt in outcome.attempts)
+            elif outcome.attempts:
+                yield Request(index, outcome.operation, tuple(outcome.attempts))
+
+    def span(self, fault: Fault) -> tuple[float, float]:
+        """When a fault began and ended: as planned where that was not recorded."""
+        return self.lasted.get(fault, (fault.at, fault.at + fault.seconds))

@@ -1,4 +1,4 @@
-"""What a person is told of rounds: one after the other, and all together."""
+"""Reports rounds to a person: one after the other, and all together."""
 
 import statistics
 from collections import Counter
@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
-from tools.faults import scenario
-from tools.faults.evidence import succeeded
+from tools.faults.evidence import Difference
 from tools.faults.plan import Fault
 from tools.faults.record import Attempt, Record
 from tools.faults.round import Round
@@ -17,25 +16,30 @@ _MOST_SHOWN = 20
 
 @dataclass(slots=True)
 class Line:
-    """Of one fault in one sort of part, over all rounds."""
+    """One kind of fault in one sort of part, over all rounds."""
 
     times: int = 0
     requests: int = 0
-    refused: int = 0
+    failed: int = 0
     recovery: list[float] = field(default_factory=list)
 
 
 def story(played: Round) -> str:
-    """Of a round: what it did, what it broke, what it found."""
-    lines = [scenario.describe(played.plan), f"  {_requests([played.record])}"]
-    recovery = played.outages.recovery.values()
-    if recovery:
-        lines.append(f"  ready again after {max(recovery):.1f} s at most")
+    """Describes what a round did, broke and found, with the requests and log lines of some differences."""
+    plan = played.plan
+    counts = Counter(operation.action for operation in plan.operations)
+    lines = [f"seed {plan.seed}: {plan.seconds:g} s, {', '.join(f'{n} {what}' for what, n in sorted(counts.items()))}"]
+    lines += [f"{fault.at:6.1f} s: {fault}{_jump(fault)} for {fault.seconds:.1f} s" for fault in plan.faults]
+    lines.append(f"  {_requests([played.record])}")
+    if played.outages.recovery:
+        lines.append(f"  ready again after {max(played.outages.recovery.values()):.1f} s at most")
     shown = played.differences[:_MOST_SHOWN]
     lines += [f"  {difference}" for difference in shown] or ["  nothing lost, doubled or oversold"]
     if len(played.differences) > len(shown):
         lines.append(f"  and {len(played.differences) - len(shown)} more")
-    return "\n".join([*lines, *played.stories])
+    for difference, logged in played.stories.items():
+        lines += [str(difference), *_sent(played.record, difference), *logged]
+    return "\n".join(lines)
 
 
 def table(rounds: Sequence[Round]) -> str:
@@ -43,8 +47,7 @@ def table(rounds: Sequence[Round]) -> str:
     lines: dict[tuple[str, str], Line] = {}
     for played in rounds:
         for fault in played.plan.faults:
-            line = lines.setdefault((fault.kind, _sort_of(fault.target)), Line())
-            _count(line, fault, played)
+            _count(lines.setdefault((fault.kind, _sort_of(fault.target)), Line()), fault, played)
     found = sum(len(played.differences) for played in rounds)
     rows = [
         f"{len(rounds)} rounds, {sum(line.times for line in lines.values())} faults, "
@@ -60,38 +63,45 @@ def table(rounds: Sequence[Round]) -> str:
 def _row(kind: str, target: str, line: Line) -> str:
     recovery = line.recovery or [0.0]
     return (
-        f"| {kind} | {target} | {line.times} | {line.requests} | {line.refused} "
+        f"| {kind} | {target} | {line.times} | {line.requests} | {line.failed} "
         f"| {statistics.median(recovery):.1f} s | {max(recovery):.1f} s |"
     )
 
 
 def _count(line: Line, fault: Fault, played: Round) -> None:
-    began, ended = played.record.lasted(fault)
-    meanwhile = [attempt for attempt in _attempts(played.record) if attempt.began < ended and attempt.ended > began]
+    began, ended = played.record.span(fault)
+    meanwhile = [attempt for _, attempt in played.record.attempts() if attempt.began < ended and attempt.ended > began]
     line.times += 1
     line.requests += len(meanwhile)
-    line.refused += sum(not attempt.is_certain for attempt in meanwhile)
+    line.failed += sum(not attempt.is_certain for attempt in meanwhile)
     if fault in played.outages.recovery:
         line.recovery.append(played.outages.recovery[fault])
 
 
 def _requests(records: Sequence[Record]) -> str:
-    attempts = list(chain.from_iterable(map(_attempts, records)))
+    attempts = [attempt for _, attempt in chain.from_iterable(record.attempts() for record in records)]
     outcomes = Counter(_outcome(attempt) for attempt in attempts)
-    told = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    return f"{len(attempts)} requests: {told}"
+    return (
+        f"{len(attempts)} requests: {', '.join(f'{count} {outcome}' for outcome, count in sorted(outcomes.items()))}"
+    )
 
 
 def _outcome(attempt: Attempt) -> str:
-    if succeeded(attempt):
+    if attempt.succeeded:
         return "done"
     return "without an answer" if attempt.status is None else f"answered {attempt.status}"
 
 
-def _attempts(record: Record) -> Iterator[Attempt]:
-    return chain.from_iterable(outcome.attempts for outcome in record.outcomes)
+def _sent(record: Record, difference: Difference) -> Iterator[str]:
+    for operation, attempt in record.attempts():
+        if attempt.trace_id == difference.trace_id:
+            yield f"{attempt.began:.3f} to {attempt.ended:.3f} s: {operation}: {attempt.status} {attempt.body}"
+
+
+def _jump(fault: Fault) -> str:
+    return f" by {fault.size:+g} s" if fault.size else ""
 
 
 def _sort_of(target: str) -> str:
-    """Without the number of a replica."""
+    """The target without the number of a replica."""
     return target.replace("-1", "").replace("-2", "").replace(">", " → ")

@@ -1,94 +1,92 @@
-"""One round: clients and faults at once, then everything is healed, and what is there is judged."""
+"""One round: clients and faults at once, then everything is healed, and what is left behind is judged."""
 
 import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from redis.exceptions import RedisError
 
 from ops.errors import OpsError
-from tools.faults import client, state
-from tools.faults.difference import Breach, Difference
-from tools.faults.evidence import Evidence
+from tools.faults import state
+from tools.faults.client import clients
+from tools.faults.evidence import Breach, Difference
 from tools.faults.outage import READY_SECONDS, Outages
-from tools.faults.plan import DATABASES, REDISES, SERVICES, Kind, Plan
+from tools.faults.plan import Kind, Plan
 from tools.faults.record import Record
-from tools.faults.state import Places
-from tools.faults.story import story
 from tools.faults.system import System
 from tools.faults.verdict import judge
+from tools.stack import logs
 
-# For all that is under way to come to its end once everything works.
+# The time in which all that is in flight has to come to its end once everything works.
 SETTLE_SECONDS = 40.0
 _POLL_SECONDS = 0.2
-# The broker's statistics are made every five.
+# The broker counts unacknowledged messages every five seconds.
 _COUNTED_SECONDS = 6.0
-# The sweeper must not hide a loss. Only what was in a deleted queue is lost for good, and it has to mend that: it
-# looks four times in those seconds.
+# The sweeper must not hide a loss. Only the events of a deleted queue are lost for good, and it has to make up for
+# them: it looks four times in those seconds.
 _NEVER_SECONDS, _SOON_SECONDS = 600, 4
 _MENDED_SECONDS = _SOON_SECONDS * 1.25 + 1
-# Of one breach each: what broke one promise breaks it many times.
 _STORIES = 3
 
 
 @dataclass(slots=True)
 class Round:
-    """What came of a plan. `stories` tell of the first differences."""
+    """A plan and its results. `stories` has the log lines that belong to the first difference of some kinds."""
 
     plan: Plan
-    record: Record = field(default_factory=Record)
+    record: Record
     outages: Outages = field(default_factory=Outages)
     differences: list[Difference] = field(default_factory=list)
-    stories: list[str] = field(default_factory=list)
+    stories: dict[Difference, list[str]] = field(default_factory=dict)
 
 
-async def play(system: System, plan: Plan, source: Path, *, settle: float = SETTLE_SECONDS) -> Round:
-    """With services of the code in `source`. StackError if the system cannot be started or broken as planned."""
-    played = Round(plan)
+async def play(system: System, plan: Plan, *, mutation: str | None = None, settle: float = SETTLE_SECONDS) -> Round:
+    """Waits at most `settle` seconds for what is in flight in the end.
+
+    Raises StackError if the system cannot be started or broken as planned.
+    """
+    played = Round(plan, Record(plan))
     loses = any(fault.kind is Kind.DELETE_QUEUE for fault in plan.faults)
-    await system.begin(source, stuck_order_seconds=_SOON_SECONDS if loses else _NEVER_SECONDS)
-    await client.create_products(plan, system.url, played.record)
-    started = time.monotonic()
-    await asyncio.gather(
-        client.drive(plan, system.url, played.record, started=started),
-        played.outages.cause(system, plan, started),
-    )
-    played.record.broken.update(played.outages.lasted)
-    places = places_of(system)
+    await system.begin(stuck_order_seconds=_SOON_SECONDS if loses else _NEVER_SECONDS, mutation=mutation)
+    async with clients(system.url, played.record) as driving:
+        await driving.create_products()
+        started = time.monotonic()
+        await asyncio.gather(driving.drive(started), played.outages.cause(system, plan, started))
+    played.record.lasted.update(played.outages.lasted)
     if loses:
         await asyncio.sleep(_MENDED_SECONDS)
-    await _settle(places, settle)
-    found = await state.read(places)
-    differences = judge(plan, played.record, found)
+    differences = await _judged(system, played.record, settle)
     if differences:
-        # Twice: the broker's count of what is delivered and not acknowledged is some seconds old.
+        # Twice: the broker's count of unacknowledged messages is some seconds old.
         await asyncio.sleep(_COUNTED_SECONDS)
-        found = await state.read(places)
-        again = judge(plan, played.record, found)
-        differences = [difference for difference in differences if difference in again]
+        first = {difference.key for difference in differences}
+        again = await _judged(system, played.record, 0.0)
+        was_read = all(difference.kind is not Breach.UNREADABLE for difference in differences)
+        differences = [difference for difference in again if difference.key in first or not was_read]
     await system.end()
     played.differences = [*differences, *_own_findings(system, played.outages)]
     system.complaints.clear()
-    played.stories = await _stories(played, Evidence(plan, played.record, found), places)
+    of_kind = {found.kind: found for found in reversed(played.differences) if found.trace_id}
+    for found in list(of_kind.values())[-_STORIES:]:
+        played.stories[found] = [str(line) for line in logs.search(system.logs, {found.trace_id or ""})]
     return played
 
 
-def places_of(system: System) -> Places:
-    return Places(
-        databases={name: system.database_url(name) for name in DATABASES},
-        redises={name: system.redis_url(name) for name in REDISES},
-        replicas={name: system.service_url(name) for name in SERVICES if name != "gateway"},
-        amqp_url=system.amqp_url,
-        broker_ui_url=system.broker_ui_url,
-        logs=[system.log_folder / f"{name}.log" for name in SERVICES],
-    )
-
-
-async def _settle(places: Places, seconds: float) -> None:
-    """For at most so long; what is not settled by then shows in the verdict."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not await state.settled(places):  # noqa: ASYNC110  # nothing tells when
-        await asyncio.sleep(_POLL_SECONDS)
+async def _judged(system: System, record: Record, settle: float) -> list[Difference]:
+    """Judges the system once nothing is in flight, or after `settle` seconds."""
+    try:
+        async with asyncio.timeout(settle):
+            while not await state.settled(system):  # noqa: ASYNC110  # nothing announces it
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        pass  # what has not settled by now shows in the verdict
+    except (OSError, OpsError) as error:
+        return [Difference(Breach.UNREADABLE, repr(error))]
+    try:
+        return judge(record, await state.read(system))
+    except (OSError, OpsError, RedisError) as error:
+        return [Difference(Breach.UNREADABLE, repr(error))]
 
 
 def _own_findings(system: System, outages: Outages) -> Iterator[Difference]:
@@ -98,11 +96,3 @@ def _own_findings(system: System, outages: Outages) -> Iterator[Difference]:
         if seconds > READY_SECONDS:
             text = f"{seconds:.1f} s after {fault} was healed {outages.last_words or 'the last service was ready'}"
             yield Difference(Breach.READINESS, text)
-
-
-async def _stories(played: Round, evidence: Evidence, places: Places) -> list[str]:
-    told = {found.kind: found for found in reversed(played.differences) if found.trace_id or found.order_id}
-    try:
-        return [await story(difference, evidence, places) for difference in list(told.values())[:_STORIES]]
-    except OpsError as error:
-        return [f"its story cannot be told: {error}"]

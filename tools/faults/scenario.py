@@ -1,7 +1,6 @@
 """Draws the plan of a round: what clients do, and what is broken meanwhile."""
 
 import random
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from tools.faults.plan import (
 
 
 class _Habit(NamedTuple):
-    """How often a kind of fault is drawn against the others, for how many seconds, and of what."""
+    """How often a kind of fault is drawn compared with the others, for how many seconds, and on which targets."""
 
     weight: int
     seconds: tuple[float, float]
@@ -56,9 +55,6 @@ _JUMP = (600, 7200)
 _BURSTS: Mapping[int, int] = MappingProxyType({1: 60, 2: 25, 3: 15})
 _SPREAD = 1.0
 _QUIET = (2.0, 4.0)
-# Seconds until a part that starts again is there: RabbitMQ takes its time.
-_RESTARTS = frozenset({Kind.KILL, Kind.TERMINATE})
-_RESTART, _BROKER_RESTART = 2.0, 10.0
 
 _ACTIONS: Mapping[str, int] = MappingProxyType(
     {"order": 64, "cancel": 5, "adjust": 7, "reprice": 5, "read": 11, "list": 8}
@@ -69,74 +65,38 @@ _KEYED, _AGAIN = 2 / 3, 0.2
 _HOT, _AMPLE, _SCARCE = range(1), range(1, 4), range(4, 7)
 _PLENTY = 1_000_000
 _CENTS = 100
-# Above every first price, and each reprice has one of its own: a price tells who set it.
+# Above every first price; each reprice sets another one, so a price identifies the request that set it.
 _REPRICED = 10_000
 
 
-def draw(
-    seed: int, seconds: float, kinds: Collection[Kind] = ALL, *, faults: int | None = None, rate: float = 60.0
-) -> Plan:
-    """`rate` operations a second; at most `faults` faults, or as many as there is room for.
-
-    What clients do does not depend on `kinds` and `faults`.
-    """
-    products = random.Random(f"{seed} products")  # noqa: S311  # a plan is no secret
-    operations = _Operations(seed)
+def draw(seed: int, seconds: float, kinds: Collection[Kind] = ALL, *, rate: float = 60.0) -> Plan:
+    """A plan with `rate` operations a second; what clients do does not depend on `kinds`."""
+    products = _random(seed, "products")
     return Plan(
         seed=seed,
         seconds=seconds,
         products=tuple(_product(products, index) for index in (*_HOT, *_AMPLE, *_SCARCE)),
-        operations=operations.draw(seconds, rate),
-        faults=_faults(random.Random(f"{seed} faults"), seconds, kinds, faults),  # noqa: S311  # as above
+        operations=_Operations(seed).draw(seconds, rate),
+        faults=_faults(_random(seed, "faults"), seconds, kinds),
     )
 
 
-def collide(one: Fault, other: Fault) -> bool:
-    """Whether they are of the same part or link while it is broken or still starts again.
-
-    A part and a link of it may well break together.
-    """
-    if subject(one) != subject(other):
-        return False
-    return one.at < _over(other) and other.at < _over(one)
+def _random(seed: int, what: str) -> random.Random:
+    return random.Random(f"{seed} {what}")  # noqa: S311  # a plan is no secret
 
 
-def describe(plan: Plan) -> str:
-    """For a person: a line of numbers, then one for each fault."""
-    counts = Counter(operation.action for operation in plan.operations)
-    numbers = ", ".join(f"{count} {action}" for action, count in sorted(counts.items()))
-    return "\n".join([f"seed {plan.seed}: {plan.seconds:g} s, {numbers}", *map(_line, plan.faults)])
-
-
-def _line(fault: Fault) -> str:
-    jump = f" by {fault.size:+g} s" if fault.size else ""
-    return f"{fault.at:6.1f} s: {fault}{jump} for {fault.seconds:.1f} s"
-
-
-def subject(fault: Fault) -> str:
-    """The part or link that is broken."""
-    return BROKER if fault.kind is Kind.DELETE_QUEUE else fault.target
-
-
-def _over(fault: Fault) -> float:
-    restart = _BROKER_RESTART if fault.target == BROKER else _RESTART
-    return fault.at + fault.seconds + (restart if fault.kind in _RESTARTS else 0.0)
-
-
-def _faults(rng: random.Random, seconds: float, kinds: Collection[Kind], most: int | None) -> tuple[Fault, ...]:
+def _faults(rng: random.Random, seconds: float, kinds: Collection[Kind]) -> tuple[Fault, ...]:
     drawn: list[Fault] = []
-    wanted = [kind for kind in Kind if kind in kinds]  # a set has an order of its own in every process
+    wanted = [kind for kind in Kind if kind in kinds]  # the order of a set differs between processes
     begin = rng.uniform(*_QUIET)
     while wanted and begin < seconds:
-        for fault in _burst(rng, begin, wanted):
-            if fault.at + fault.seconds <= seconds and not any(collide(fault, other) for other in drawn):
-                drawn.append(fault)
+        drawn += [fault for fault in _burst(rng, begin, wanted) if fault.at + fault.seconds <= seconds]
         begin = max([begin, *(fault.at + fault.seconds for fault in drawn)]) + rng.uniform(*_QUIET)
-    return tuple(sorted(drawn, key=lambda fault: fault.at)[:most])
+    return tuple(sorted(drawn, key=lambda fault: fault.at))
 
 
 def _burst(rng: random.Random, begin: float, kinds: Sequence[Kind]) -> Iterator[Fault]:
-    """The first of them begins at once."""
+    """The first fault begins at once, the others soon after it."""
     [size] = rng.choices([*_BURSTS], [*_BURSTS.values()])
     for number in range(size):
         [kind] = rng.choices(kinds, [_HABITS[kind].weight for kind in kinds])
@@ -160,11 +120,11 @@ def _price(cents: int) -> str:
 
 
 class _Operations:
-    """Of one plan, in the order of their times."""
+    """The operations of one plan, in the order of their times."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._rng = random.Random(f"{seed} operations")  # noqa: S311  # a plan is no secret
+        self._rng = _random(seed, "operations")
         self._drawn: list[Operation] = []
         self._orders: list[int] = []
 
@@ -207,7 +167,7 @@ class _Operations:
         self._drawn.append(Operation(at, "cancel", self._drawn[order].product, of=order))
 
     def _adjust(self, at: float) -> None:
-        """Mostly refills. Only they are sent again: what was refused is not kept, and may be done the next time."""
+        """Mostly refills. Only they are sent again: a refusal is not kept under its key and may not be repeated."""
         product = self._rng.choice(_SCARCE) if self._rng.random() < 2 / 3 else self._any(hot=1)
         delta = self._rng.randint(5, 40) if self._rng.random() < 2 / 3 else -self._rng.randint(1, 30)
         again = self._rng.randint(1, 2) if delta > 0 and self._rng.random() < _AGAIN else 0
@@ -217,6 +177,6 @@ class _Operations:
         return f"{self._seed}-{len(self._drawn)}"
 
     def _any(self, *, hot: int) -> int:
-        """Of all products; the hot one counts `hot` times."""
+        """The index of any product; the hot one counts `hot` times."""
         products: list[int] = [*_HOT] * hot + [*_AMPLE, *_SCARCE]
         return self._rng.choice(products)

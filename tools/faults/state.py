@@ -1,206 +1,212 @@
-"""What a round left in the databases, queues and caches, read past everything that was broken on the way."""
+"""The state that a round left behind: as the API and the caches show it, and as the operator's own tools find it."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
-from pathlib import Path
-from typing import Any
+import asyncio
+import math
+from argparse import Namespace
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-from ops.databases import Snapshot, snapshot
-from ops.letters import DeadLetter
-from shared.messaging.topology import QUEUES
-from tools.faults import backlog, views
-from tools.faults.views import Answer, Cached
+import aiohttp
+import orjson
+from redis.asyncio import Redis
+
+from ops import broker, letters, outbox
+from ops.differences import Difference as RowDifference
+from ops.reconcile import reconcile
+from ops.settings import DatabaseUrls
+from tools.faults.plan import QUEUES, REDISES
+from tools.faults.system import System
 from tools.stack import logs
+from tools.stack.http import call
 
-_PRODUCTS = "SELECT id, name, price, qty, version FROM products ORDER BY id"
-_MOVEMENTS = "SELECT id, product_id, kind, delta, order_id, reason FROM stock_movements ORDER BY id"
-_RESERVATIONS = "SELECT order_id, product_id, quantity, outcome, reason FROM reservations ORDER BY order_id"
-_ORDERS = """
-SELECT id, product_id, quantity, unit_price, total_price, status, reason, trace_id, idempotency_key
-FROM orders
-ORDER BY id
-"""
-# In the order in which an order can have them: a clock may have jumped.
-_HISTORY = """
-SELECT order_id, status, reason, trace_id
-FROM order_history
-ORDER BY order_id, array_position(ARRAY['pending', 'done', 'rejected', 'cancelled'], status)
-"""
-_OUTBOX = "SELECT count(*) FROM outbox"
-_PENDING = "SELECT count(*) FROM orders WHERE status = 'pending'"
-
+_LIMIT = 10.0
+_HTTP_LIMIT = aiohttp.ClientTimeout(total=_LIMIT)
+_REQUESTS_AT_ONCE = 16
+_ROWS = 200
+_LETTERS = 1_000
 _LATE_DROP = "cache bypassed"
-# Of the orders, each replica of their service is asked for so many.
-_SAMPLE = 20
+# No grace period: everything has settled, and clocks may have jumped by hours.
+_ANY_AGE = -math.inf
+# Between the two looks of `reconcile`.
+_SETTLE_SECONDS = 0.5
+
+Json = dict[str, Any]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """Where to read: URLs by the name of the database, Redis or replica (of products and orders); every log."""
+class Shown:
+    """The answers of one replica of each service; all but the last two fields are read past the caches."""
 
-    databases: Mapping[str, str] = field(repr=False)
-    redises: Mapping[str, str]
-    replicas: Mapping[str, str]
-    amqp_url: str = field(repr=False)
-    broker_ui_url: str
-    logs: Sequence[Path] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    id: int
-    name: str
-    price: Decimal
-    qty: int
-    version: int
-
-    def as_json(self) -> dict[str, Any]:
-        """As the API shows it, but for the times."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "price": f"{self.price:.2f}",
-            "qty": self.qty,
-            "version": self.version,
-        }
+    products: Mapping[int, Json]
+    movements: Mapping[int, Sequence[Json]]
+    """The movements of each product, oldest first."""
+    orders: Mapping[int, Json]
+    product_views: Mapping[int, Json]
+    order_views: Mapping[int, Sequence[Json]]
+    """The first page of the orders of each product, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
-    id: int
-    product_id: int
-    kind: str
-    delta: int
-    order_id: int | None
-    reason: str | None
+class Cached:
+    """A key of a Redis; `seconds` until it expires, negative if it never does."""
 
-
-@dataclass(frozen=True, slots=True)
-class Reservation:
-    order_id: int
-    product_id: int
-    quantity: int
-    outcome: str
-    reason: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """`key` is the idempotency key."""
-
-    id: int
-    product_id: int
-    quantity: int
-    unit_price: Decimal
-    total_price: Decimal
-    status: str
-    reason: str | None
-    trace_id: str
-    key: str | None
-
-    def as_json(self) -> dict[str, Any]:
-        """As the API shows it, but for the times."""
-        return {
-            "id": self.id,
-            "productId": self.product_id,
-            "quantity": self.quantity,
-            "unitPrice": f"{self.unit_price:.2f}",
-            "totalPrice": f"{self.total_price:.2f}",
-            "status": self.status,
-            "reason": self.reason,
-            "traceId": self.trace_id,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """Of an order's history."""
-
-    status: str
-    reason: str | None
-    trace_id: str | None
+    redis: str
+    key: str
+    content: Any
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Of everything: the databases are empty when a round begins.
+    """`replicas` has what the first replicas show and what the second ones do; `rows` are what `reconcile` finds."""
 
-    `history` is by order id. `late_drops` tells whether a service logged that Redis did not take a drop in time.
-    """
-
-    products: Sequence[Product]
-    movements: Sequence[Movement]
-    reservations: Sequence[Reservation]
-    orders: Sequence[Order]
-    history: Mapping[int, Sequence[Entry]]
-    outboxes: Mapping[str, int]
-    queues: Mapping[str, int]
-    dead_letters: Sequence[DeadLetter]
+    replicas: Sequence[Shown]
+    histories: Mapping[int, Sequence[Json]]
+    """The history of each order, oldest first."""
     cached: Sequence[Cached]
-    answers: Sequence[Answer]
-    late_drops: bool = False
+    rows: Sequence[RowDifference]
+    outboxes: Mapping[str, int]
+    """Rows by service."""
+    queues: Mapping[str, int]
+    """Messages in each queue that exists, unacknowledged ones included."""
+    dead_letters: Sequence[Json]
+    late_drops: Collection[str] = ()
+    """The services that logged that Redis did not take a drop in time."""
 
 
-async def read(places: Places) -> State:
-    """Of a system that has settled. Raises OpsError, OSError, TimeoutError, RedisError."""
-    async with snapshot(places.databases["products-db"], "products-db") as database:
-        products = [Product(*row) for row in await database.fetch(_PRODUCTS)]
-        movements = [Movement(*row) for row in await database.fetch(_MOVEMENTS)]
-        reservations = [Reservation(*row) for row in await database.fetch(_RESERVATIONS)]
-        outboxes = {"products-db": await _count(database, _OUTBOX)}
-    async with snapshot(places.databases["orders-db"], "orders-db") as database:
-        orders = [Order(*row) for row in await database.fetch(_ORDERS)]
-        history: dict[int, list[Entry]] = defaultdict(list)
-        for order_id, *entry in await database.fetch(_HISTORY):
-            history[order_id].append(Entry(*entry))
-        outboxes["orders-db"] = await _count(database, _OUTBOX)
+async def read(system: System) -> State:
+    """Reads a system that has settled. Raises OpsError, OSError, TimeoutError, RedisError."""
     # The caches come before the answers, which fill them.
-    cached = [entry for name, url in places.redises.items() for entry in await views.cached(name, url)]
+    cached = [entry for name in REDISES for entry in await _cached(name, system.redises[name].url)]
+    async with aiohttp.ClientSession(timeout=_HTTP_LIMIT) as session:
+        replicas = [_Replica(session, system, number) for number in (1, 2)]
+        shown = [await replica.shown() for replica in replicas]
+        histories = {
+            order_id: history
+            for number, replica in enumerate(replicas)
+            for order_id, history in (await replica.histories([*shown[0].orders][number::2])).items()
+        }
+    found = await reconcile(_urls(system), _ANY_AGE, lambda: asyncio.sleep(_SETTLE_SECONDS))
+    listing = Namespace(action="list", queue=None, limit=_LETTERS)
+    dead_letters = await letters.run({"AMQP_URL": system.rabbitmq.url}, listing)
     return State(
-        products=products,
-        movements=movements,
-        reservations=reservations,
-        orders=orders,
-        history=history,
-        outboxes=outboxes,
-        queues=await backlog.depths(places.amqp_url, places.broker_ui_url),
-        dead_letters=await backlog.dead_letters(places.amqp_url),
+        replicas=shown,
+        histories=histories,
         cached=cached,
-        answers=await views.answers(_questions(places.replicas, products, orders)),
-        late_drops=logs.has_event(places.logs, _LATE_DROP),
+        rows=[*found.differences, *found.unfinished],
+        outboxes=await _outboxes(system),
+        queues=await _depths(system),
+        dead_letters=dead_letters.document["deadLetters"],
+        late_drops=[
+            service
+            for service in ("products", "orders")
+            if logs.has_event([log for log in system.logs if log.name.startswith(service)], _LATE_DROP)
+        ],
     )
 
 
-async def settled(places: Places) -> bool:
-    """Whether nothing is under way any more; the broker counts unacknowledged messages every few seconds only."""
-    async with snapshot(places.databases["orders-db"], "orders-db") as database:
-        if await _count(database, _PENDING) or await _count(database, _OUTBOX):
-            return False
-    async with snapshot(places.databases["products-db"], "products-db") as database:
-        if await _count(database, _OUTBOX):
-            return False
-    return await backlog.depths(places.amqp_url, places.broker_ui_url) == {queue.name: 0 for queue in QUEUES}
+async def settled(system: System) -> bool:
+    """Whether nothing is in flight any more; the broker counts unacknowledged messages every few seconds only."""
+    pending = await call("GET", f"{system.service_url('orders-1')}/orders?status=pending&limit=1")
+    if pending.body["data"] or any((await _outboxes(system)).values()):
+        return False
+    return await _depths(system) == dict.fromkeys(QUEUES, 0)
 
 
-async def _count(database: Snapshot, statement: str) -> int:
-    [row] = await database.fetch(statement)
-    return int(row[0])
+def _urls(system: System) -> DatabaseUrls:
+    return DatabaseUrls(products=system.databases["products-db"].url, orders=system.databases["orders-db"].url)
 
 
-def _questions(
-    replicas: Mapping[str, str], products: Sequence[Product], orders: Sequence[Order]
-) -> Iterator[tuple[str, str, str]]:
-    """What to ask which replica for: name, URL, path."""
-    sample = orders[:: -(-len(orders) // _SAMPLE) or 1]
-    paths = {
-        "products": [f"/products/{product.id}" for product in products],
-        "orders": [
-            *(f"/orders/product/{product.id}" for product in products),
-            *(f"/orders/{order.id}" for order in sample),
-        ],
+async def _outboxes(system: System) -> dict[str, int]:
+    urls = _urls(system)
+    environment = {"PRODUCTS_DATABASE_URL": urls.products, "ORDERS_DATABASE_URL": urls.orders}
+    return {
+        service: waiting["rows"] for service, waiting in (await outbox.run(environment, Namespace())).document.items()
     }
-    for name, url in replicas.items():
-        for path in paths[name.partition("-")[0]]:
-            yield name, url, path
+
+
+async def _depths(system: System) -> dict[str, int]:
+    """Adds what is ready now to what was delivered and not acknowledged some seconds ago."""
+    listed = await call("GET", f"{system.rabbitmq.ui_url.replace('://', '://guest:guest@')}/api/queues")
+    depths = {row["name"]: row.get("messages_unacknowledged", 0) for row in listed.body if row["name"] in QUEUES}
+    async with broker.connect(system.rabbitmq.url) as connection, asyncio.timeout(_LIMIT):
+        channel = await connection.channel(publisher_confirms=False)
+        for name in depths:
+            depths[name] += (await channel.queue_declare(name, passive=True)).message_count or 0
+    return depths
+
+
+async def _cached(name: str, url: str) -> list[Cached]:
+    """Every key but leases; one that expires meanwhile is left out."""
+    async with asyncio.timeout(_LIMIT), Redis.from_url(url) as redis:
+        keys = [key.decode() async for key in redis.scan_iter("*") if not key.endswith(b":lease")]
+        async with redis.pipeline(transaction=True) as pipeline:  # so that value and time to live belong together
+            for key in keys:
+                pipeline.get(key)
+                pipeline.pttl(key)
+            answers = await pipeline.execute()
+    return [
+        Cached(name, key, orjson.loads(value), milliseconds / 1e3)
+        for key, value, milliseconds in zip(keys, answers[::2], answers[1::2], strict=True)
+        if value is not None
+    ]
+
+
+class _Replica:
+    """Asks the replicas with one number, past the gateway and every proxy."""
+
+    def __init__(self, session: aiohttp.ClientSession, system: System, number: int) -> None:
+        self._session = session
+        self._products = system.service_url(f"products-{number}")
+        self._orders = system.service_url(f"orders-{number}")
+        self._slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+
+    async def shown(self) -> Shown:
+        products = _by_id(await self._all(f"{self._products}/products"))
+        return Shown(
+            products=products,
+            movements=await _each(products, self._movements),
+            orders=_by_id(await self._all(f"{self._orders}/orders")),
+            product_views=await _each(products, lambda id_: self._data(f"{self._products}/products/{id_}")),
+            order_views=await _each(products, lambda id_: self._data(f"{self._orders}/orders/product/{id_}")),
+        )
+
+    async def histories(self, order_ids: Iterable[int]) -> dict[int, Sequence[Json]]:
+        return await _each(order_ids, lambda id_: self._data(f"{self._orders}/orders/{id_}/history"))
+
+    async def _movements(self, product_id: int) -> Sequence[Json]:
+        return (await self._all(f"{self._products}/products/{product_id}/movements"))[::-1]
+
+    async def _all(self, url: str) -> list[Json]:
+        """Every page of a list, newest first."""
+        rows: list[Json] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            body = await self._get(f"{url}?limit={_ROWS}" + (f"&cursor={cursor}" if cursor else ""))
+            rows += body["data"]
+            cursor = body["page"]["next"]
+        return rows
+
+    async def _data(self, url: str) -> Any:
+        return (await self._get(url))["data"]
+
+    async def _get(self, url: str) -> Json:
+        """The envelope of a 200. Raises OSError for any other answer."""
+        try:
+            async with self._slots, self._session.get(url, raise_for_status=True) as response:
+                body: Json = await response.json()
+                return body
+        except aiohttp.ClientError as error:
+            raise OSError(f"GET {url}: {error!r}") from error
+
+
+async def _each(keys: Iterable[Key], get: Callable[[Key], Awaitable[Value]]) -> dict[Key, Value]:
+    keys = list(keys)
+    return dict(zip(keys, await asyncio.gather(*map(get, keys)), strict=True))
+
+
+def _by_id(rows: Iterable[Json]) -> dict[int, Json]:
+    return {row["id"]: row for row in rows}

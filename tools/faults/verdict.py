@@ -1,47 +1,242 @@
-"""Whether a round kept every promise: what clients saw against what is in the databases, queues and caches."""
+"""Whether a round kept every promise: what clients saw, against what the system shows in the end."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import accumulate
+from types import MappingProxyType
 
-from tools.faults.difference import Difference
-from tools.faults.evidence import Evidence
-from tools.faults.plan import Plan
-from tools.faults.record import Record
-from tools.faults.rules import answers, delivery, orders, stock, views
-from tools.faults.state import State
+from ops.differences import Kind as RowKind
+from tools.faults import answers
+from tools.faults.client import reason_of
+from tools.faults.evidence import Breach, Difference, Evidence
+from tools.faults.plan import QUEUES, Kind
+from tools.faults.record import Attempt, Record, Request
+from tools.faults.state import Json, State
 
-Rule = Callable[[Evidence], Iterator[Difference]]
-
-RULES: tuple[Rule, ...] = (
-    orders.nothing_accepted_is_lost,
-    orders.nothing_is_done_twice,
-    orders.nothing_is_made_up,
-    orders.prices_are_true,
-    orders.orders_finish,
-    orders.rejections_have_a_cause,
-    orders.cancellations_are_kept,
-    orders.histories_are_complete,
-    stock.stock_adds_up,
-    stock.stock_begins_as_entered,
-    stock.stock_is_never_below_zero,
-    stock.orders_move_stock_once,
-    stock.reservations_agree,
-    stock.adjustments_happen_once,
-    stock.reprices_happen_once,
-    delivery.outboxes_are_empty,
-    delivery.queues_are_empty,
-    delivery.no_event_is_given_up,
-    views.caches_agree,
-    views.cached_values_expire,
-    views.replicas_agree,
-    views.own_prices_are_seen,
-    views.own_orders_are_seen,
-    answers.everybody_is_answered,
-    answers.answers_have_their_envelope,
-    answers.answers_have_a_cause,
+_PATHS: Mapping[str, Sequence[list[str]]] = MappingProxyType(
+    {
+        "pending": [["pending"]],
+        "done": [["pending", "done"]],
+        "rejected": [["pending", "rejected"]],
+        "cancelled": [["pending", "cancelled"], ["pending", "done", "cancelled"]],
+    }
 )
 
 
-def judge(plan: Plan, record: Record, state: State) -> list[Difference]:
+def judge(record: Record, state: State) -> list[Difference]:
     """Every promise that was not kept."""
-    evidence = Evidence(plan, record, state)
+    evidence = Evidence(record, state)
     return [difference for rule in RULES for difference in rule(evidence)]
+
+
+def nothing_accepted_is_lost(evidence: Evidence) -> Iterator[Difference]:
+    """Every order that a 201 announced exists as it was answered."""
+    for request in evidence.record.requests("order"):
+        for attempt in request.attempts:
+            order_id = attempt.accepted_id
+            if order_id is not None:
+                yield from _unaltered(request, attempt, evidence.orders.get(order_id), order_id)
+
+
+def nothing_is_done_twice(evidence: Evidence) -> Iterator[Difference]:
+    """A key is one order, and so is a request without one; all its answers announce the same order."""
+    for request in evidence.record.requests("order"):
+        traces = (attempt.trace_id for attempt in request.attempts)
+        stored = {order["id"] for trace_id in traces for order in evidence.orders_of_trace.get(trace_id, ())}
+        announced = {attempt.accepted_id for attempt in request.attempts if attempt.accepted_id is not None}
+        if len(stored | announced) > 1:
+            text = f"{request.operation} made orders {sorted(stored)} and was answered {sorted(announced)}"
+            yield Difference(Breach.DOUBLED, text, request.attempts[0].trace_id, min(stored | announced))
+
+
+def nothing_is_made_up(evidence: Evidence) -> Iterator[Difference]:
+    """Every order has the trace of a request that was not refused, and is what that asked for."""
+    for order in evidence.orders.values():
+        request, _ = evidence.creations.get(order["traceId"], (None, None))
+        if request is None:
+            yield _of(order, Breach.UNASKED, "no request has its trace")
+        elif request.is_refused:
+            yield _of(order, Breach.UNASKED, "its request was refused")
+        elif (order["productId"], order["quantity"]) != (
+            asked := (evidence.product_id(request.operation), request.operation.amount)
+        ):
+            yield _of(order, Breach.UNASKED, f"product and quantity were {asked} in its request")
+
+
+def prices_are_true(evidence: Evidence) -> Iterator[Difference]:
+    """The unit price is one that the product had until then; the total is that times the quantity."""
+    for order in evidence.orders.values():
+        price = Decimal(order["unitPrice"])
+        if Decimal(order["totalPrice"]) != price * order["quantity"]:
+            yield _of(order, Breach.PRICE, f"{order['quantity']} of {price} cost {order['totalPrice']}")
+        request, attempt = evidence.creations.get(order["traceId"], (None, None))
+        if request is None or attempt is None:
+            continue
+        prices = evidence.prices(request.operation.product, ended=attempt.ended if attempt.is_certain else math.inf)
+        if price not in prices:
+            yield _of(order, Breach.PRICE, f"{price} is not among {', '.join(map(str, sorted(prices)))}")
+
+
+def orders_finish(evidence: Evidence) -> Iterator[Difference]:
+    """No order stays pending; it is rejected only where the stock was less than its quantity at some moment."""
+    for order in evidence.orders.values():
+        status, reason = order["status"], order["reason"]
+        if status == "pending":
+            yield _of(order, Breach.UNFINISHED, "it is still pending")
+        elif reason != ("insufficient_stock" if status == "rejected" else None):
+            yield _of(order, Breach.REJECTED, f"it has the reason {reason}")
+        elif (
+            status == "rejected"
+            and (least := min(_levels(evidence, order["productId"]), default=0)) >= order["quantity"]
+        ):
+            yield _of(order, Breach.REJECTED, f"the stock was never less than {least}")
+
+
+def cancellations_are_kept(evidence: Evidence) -> Iterator[Difference]:
+    """An order is cancelled exactly where a 200 said so or a failed answer left it open; a 409 means rejected."""
+    for order in evidence.orders.values():
+        attempts = evidence.cancellations.get(order["id"], ())
+        may_be = any(attempt.succeeded or not attempt.is_certain for attempt in attempts)
+        if order["status"] == "cancelled" and not may_be:
+            yield _of(order, Breach.CANCELLED, "no answer said so")
+        for attempt in attempts:
+            if attempt.is_certain and order["status"] != ("cancelled" if attempt.succeeded else "rejected"):
+                yield _of(order, Breach.CANCELLED, f"its cancellation was answered {attempt.status}", attempt)
+
+
+def histories_are_complete(evidence: Evidence) -> Iterator[Difference]:
+    """A history is a legal path from pending to the order's status and reason; each entry has a trace."""
+    for order in evidence.orders.values():
+        entries = evidence.state.histories.get(order["id"], ())
+        path, traces = [entry["status"] for entry in entries], [entry["traceId"] for entry in entries]
+        if path not in _PATHS[order["status"]]:
+            yield _of(order, Breach.HISTORY, " → ".join(path) or "it has none")
+        elif traces[0] != order["traceId"] or not all(traces) or entries[-1]["reason"] != order["reason"]:
+            yield _of(order, Breach.HISTORY, f"{order['traceId']}, {order['reason']}, but {entries}")
+
+
+def stock_adds_up(evidence: Evidence) -> Iterator[Difference]:
+    """Stock is what was entered and corrected less the pieces of done orders, and was never below zero."""
+    for index, product_id in enumerate(evidence.record.products):
+        entered = evidence.plan.products[index].qty
+        movements = evidence.movements.get(product_id, ())
+        orders = evidence.orders_of_product.get(product_id, ())
+        sold = sum(order["quantity"] for order in orders if order["status"] == "done")
+        corrected = sum(movement["delta"] for movement in movements if movement["kind"] == "adjustment")
+        found = evidence.products.get(product_id, {}).get("qty")
+        if found != entered + corrected - sold:
+            text = f"product {product_id}: {found}, but {entered} entered, {corrected:+} corrected, {sold} sold"
+            yield Difference(Breach.STOCK, text)
+        initial = [
+            (place, movement["delta"]) for place, movement in enumerate(movements) if movement["kind"] == "initial"
+        ]
+        if initial != [(0, entered)]:
+            yield Difference(Breach.STOCK, f"product {product_id}: {entered} entered, but movements {initial}")
+        if (least := min([*_levels(evidence, product_id), found or 0])) < 0:
+            yield Difference(Breach.BELOW_ZERO, f"product {product_id}: {least}")
+
+
+def adjustments_happen_once(evidence: Evidence) -> Iterator[Difference]:
+    """An adjustment that was answered 200 is one movement, one that was refused none, any other at most one."""
+    unexplained = {
+        (product_id, movement["id"]): movement
+        for product_id, movements in evidence.movements.items()
+        for movement in movements
+        if movement["kind"] == "adjustment"
+    }
+    for request in evidence.record.requests("adjust"):
+        place, made = (
+            evidence.product_id(request.operation),
+            (reason_of(request.index), request.operation.amount, None),
+        )
+        found = [
+            key
+            for key, movement in unexplained.items()
+            if key[0] == place and (movement["reason"], movement["delta"], movement["orderId"]) == made
+        ]
+        least, most = (1 if request.has_succeeded else 0), (0 if request.is_refused else 1)
+        if not least <= len(found) <= most:
+            text = f"{request.operation} happened {len(found)} times, not {least} to {most}"
+            yield Difference(Breach.ADJUSTMENT, text, request.attempts[0].trace_id)
+        for key in found:
+            del unexplained[key]
+    for (product_id, _), movement in unexplained.items():
+        yield Difference(Breach.ADJUSTMENT, f"product {product_id}: no request asked for {movement}")
+
+
+def reprices_happen_once(evidence: Evidence) -> Iterator[Difference]:
+    """The price is the last one set; the version counts the changes."""
+    for index, product_id in enumerate(evidence.record.products):
+        product, reprices = evidence.products.get(product_id), evidence.reprices.get(index, ())
+        least, most = 1 + sum(request.has_succeeded for request in reprices), 1 + len(reprices)
+        prices = evidence.prices(index, began=math.inf)
+        if product is None:
+            yield Difference(Breach.CATALOGUE, f"there is no product {product_id}")
+        elif Decimal(product["price"]) not in prices or not least <= product["version"] <= most:
+            expected = f"{', '.join(map(str, sorted(prices)))} in version {least} to {most}"
+            yield Difference(Breach.CATALOGUE, f"{product}, not {expected}")
+
+
+def nothing_is_left_over(evidence: Evidence) -> Iterator[Difference]:
+    """Outboxes, queues and dead letters are empty, and `reconcile` agrees with the rows."""
+    state = evidence.state
+    for service, waiting in state.outboxes.items():
+        if waiting:
+            yield Difference(Breach.OUTBOX, f"{waiting} rows of {service}")
+    for name in QUEUES:
+        if state.queues.get(name) != 0:
+            yield Difference(
+                Breach.QUEUE, f"{name} holds {state.queues[name]}" if name in state.queues else f"no {name}"
+            )
+    for letter in state.dead_letters:
+        text = f"{letter['queue']}: {letter['eventType']} {letter['eventId']}, {letter['reason']}: {letter['error']}"
+        yield Difference(Breach.DEAD_LETTER, text, letter["traceId"])
+    for row in state.rows:
+        # The times of a history may be out of order after a jump; its statuses are compared above.
+        if row.kind is not RowKind.HISTORY or not evidence.has_fault(Kind.CLOCK, "orders-db"):
+            text = f"{row.kind} of product {row.product_id}, order {row.order_id}: {row.found}, not {row.expected}"
+            yield Difference(Breach.ROWS, text, row.trace_id, row.order_id)
+
+
+RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
+    nothing_accepted_is_lost,
+    nothing_is_done_twice,
+    nothing_is_made_up,
+    prices_are_true,
+    orders_finish,
+    cancellations_are_kept,
+    histories_are_complete,
+    stock_adds_up,
+    adjustments_happen_once,
+    reprices_happen_once,
+    nothing_is_left_over,
+    answers.replicas_and_caches_agree,
+    answers.requests_are_answered,
+    answers.answers_have_envelope_and_cause,
+    answers.own_prices_are_seen,
+    answers.own_orders_are_seen,
+)
+
+
+def _unaltered(request: Request, attempt: Attempt, order: Json | None, order_id: int) -> Iterator[Difference]:
+    if order is None:
+        text = f"order {order_id} was answered 201 at {attempt.ended:.2f} s and does not exist"
+        yield Difference(Breach.LOST, text, attempt.trace_id, order_id)
+        return
+    # A repeat under a key is answered with the order as it was placed too.
+    placed = {**order, "status": "pending", "reason": None, "updatedAt": order["createdAt"]}
+    if attempt.data != placed or order["traceId"] not in {each.trace_id for each in request.attempts}:
+        yield Difference(Breach.ALTERED, f"answered {attempt.data}, now {order}", attempt.trace_id, order_id)
+
+
+def _levels(evidence: Evidence, product_id: int) -> Iterator[int]:
+    """The stock after each movement, by the movements alone."""
+    return accumulate(movement["delta"] for movement in evidence.movements.get(product_id, ()))
+
+
+def _of(order: Json, kind: Breach, text: str, attempt: Attempt | None = None) -> Difference:
+    order_id, quantity, product_id = order["id"], order["quantity"], order["productId"]
+    trace_id = attempt.trace_id if attempt else order["traceId"]
+    named = f"order {order_id} ({order['status']}, {quantity} of product {product_id})"
+    return Difference(kind, f"{named}: {text}", trace_id, order_id)

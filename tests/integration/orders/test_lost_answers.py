@@ -21,7 +21,7 @@ WAITING = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND w
 
 @pytest.fixture
 async def database_link(orders_database_url: str) -> AsyncIterator[Proxy]:
-    link = Proxy("orders>orders-db", urlsplit(orders_database_url).port or 0)
+    link = Proxy(urlsplit(orders_database_url).port or 0)
     await link.start()
     yield link
     await link.stop()

@@ -15,7 +15,7 @@ async def load() -> bytes:
 
 
 async def read_over_connections_that_are_reset(port: int) -> list[bytes | None]:
-    link = Proxy("test>redis", port)
+    link = Proxy(port)
     await link.start()
     found = []
     try:

@@ -1,6 +1,6 @@
-from tests.unit.faults.breaking import good
+from tests.unit.faults.test_verdict import good
 from tools.faults.__main__ import status
-from tools.faults.difference import Breach, Difference
+from tools.faults.evidence import Breach, Difference
 from tools.faults.outage import Outages
 from tools.faults.plan import Fault, Kind
 from tools.faults.report import story, table
@@ -8,46 +8,41 @@ from tools.faults.round import Round
 
 CUT = Fault(0.0, 1.0, Kind.CUT, "orders-2>orders-db")
 KILL = Fault(2.0, 1.0, Kind.KILL, "orders-1")
-LATER = Fault(1000.0, 1.0, Kind.KILL, "orders-2")
+JUMP = Fault(1000.0, 1.0, Kind.CLOCK, "orders-db", -1200)
 
 
 def played(*differences: Difference) -> Round:
     world = good()
-    world.faults.extend([CUT, KILL, LATER])
-    return Round(world.plan, world.record, Outages({CUT: 0.5, KILL: 1.0, LATER: 3.0}), list(differences))
+    world.faults.extend([CUT, KILL, JUMP])
+    record = world.record
+    return Round(record.plan, record, Outages({CUT: 0.5, KILL: 1.0, JUMP: 3.0}), list(differences))
 
 
-def test_a_clean_round() -> None:
-    told = story(played())
-    assert "cut orders-2>orders-db" in told
-    assert "ready again after 3.0 s at most" in told
-    assert told.endswith("nothing lost, doubled or oversold")
+def test_a_story_has_the_plan_what_was_found_and_the_log_lines() -> None:
+    found = [Difference(Breach.LOST, f"order {number}", f"{9:016x}{0:016x}") for number in range(25)]
+    clean, bad = played(), played(*found)
+    bad.stories[found[0]] = ["a log line"]
 
-
-def test_what_was_found_is_told_but_not_a_thousand_times() -> None:
-    found = [Difference(Breach.LOST, f"order {number}") for number in range(25)]
-    told = story(played(*found))
-    assert "accepted order lost: order 19" in told
-    assert "order 20" not in told
-    assert told.endswith("and 5 more")
+    assert "   2.0 s: kill orders-1 for 1.0 s\n1000.0 s: clock jump orders-db by -1200 s for 1.0 s" in story(clean)
+    assert story(clean).endswith("ready again after 3.0 s at most\n  nothing lost, doubled or oversold")
+    assert "accepted order lost: order 19\n  and 5 more\naccepted order lost: order 0\n" in story(bad)
+    assert "action='read'" in story(bad)
+    assert story(bad).endswith("a log line")
 
 
 def test_replicas_and_links_of_a_sort_are_one_line() -> None:
     lines = table([played(), played(Difference(Breach.LOST, "an order"))]).splitlines()
+
     assert lines[0].startswith("2 rounds, 6 faults, ")
     assert lines[0].endswith("; 1 differences")
-    [cut, kill] = lines[4:]
-    assert cut.startswith("| cut | orders → orders-db | 2 | ")
-    assert cut.endswith("| 0.5 s | 0.5 s |")
-    assert kill.startswith("| kill | orders | 4 | ")
-    assert kill.endswith("| 2.0 s | 3.0 s |")
+    assert lines[5].startswith("| cut | orders → orders-db | 2 | ")
+    assert lines[5].endswith("| 0.5 s | 0.5 s |")
 
 
 def test_a_fault_counts_the_requests_that_it_met() -> None:
     clean = played()
-    attempts = [attempt for outcome in clean.record.outcomes for attempt in outcome.attempts]
-    last = max(attempts, key=lambda attempt: attempt.ended)
-    clean.record.broken[CUT] = last.began, last.ended
+    last = max((attempt for _, attempt in clean.record.attempts()), key=lambda attempt: attempt.ended)
+    clean.record.lasted[CUT] = last.began, last.ended
 
     assert f"| cut | orders → orders-db | 1 | 1 | {0 if last.is_certain else 1} |" in table([clean])
 

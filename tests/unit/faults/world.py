@@ -1,210 +1,161 @@
 """A round in which every promise was kept, made without a system: what clients saw, and what it left behind."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from shared.messaging.topology import QUEUES
-from tools.faults.plan import Action, Fault, Operation, Plan, Product
+from tools.faults.client import reason_of
+from tools.faults.plan import QUEUES, Action, Fault, Operation, Plan, Product
 from tools.faults.record import Attempt, Outcome, Record
-from tools.faults.state import Entry, Movement, Order, Reservation, State
-from tools.faults.state import Product as Stored
-from tools.faults.views import Answer, Cached
+from tools.faults.state import Cached, Json, Shown, State
 
 FIRST_ID = 11
-_STEP = 1.0
+_CODES = {409: "conflict", 502: "upstream_error", 503: "unavailable", 504: "upstream_timeout"}
 
 
 class World:
-    """One thing happens after the other, and at once; product `index` of the plan has the id FIRST_ID + index."""
+    """One thing happens after the other; product `index` of the plan has the id FIRST_ID + index."""
 
     def __init__(self, *products: Product) -> None:
-        self.faults: list[Fault] = []
         self.plan_products = products
+        self.faults: list[Fault] = []
         self.outcomes: list[Outcome] = []
-        self.products = [
-            Stored(FIRST_ID + index, f"Product {index}", Decimal(product.price), product.qty, 1)
-            for index, product in enumerate(products)
-        ]
-        self.movements: list[Movement] = []
-        for index, product in enumerate(products):
-            self._move(index, "initial", product.qty)
-        self.orders: list[Order] = []
-        self.reservations: list[Reservation] = []
-        self.history: dict[int, list[Entry]] = {}
+        self.products: dict[int, Json] = {}
+        self.movements: dict[int, list[Json]] = {}
+        self.orders: dict[int, Json] = {}
+        self.histories: dict[int, list[Json]] = {}
         self._now = 0.0
+        for product_id, product in enumerate(products, FIRST_ID):
+            self.products[product_id] = {"id": product_id, "price": product.price, "qty": 0, "version": 1}
+            self._move(product_id, "initial", product.qty)
 
     def order(
         self, product: int, quantity: int, *, key: str | None = None, statuses: Sequence[int | None] = (201,)
-    ) -> int:
-        """The operation's index. Its last attempt is what makes the order; those before it do nothing."""
+    ) -> None:
+        """The last attempt is what makes the order; those before it do nothing."""
         outcome = self._begin("order", product, amount=quantity, key=key)
-        for status in statuses[:-1]:
-            self._attempt(outcome, status)
-        stored = self.products[product]
-        fits = stored.qty >= quantity
-        trace_id = self._trace_id(outcome)
-        order = Order(
-            id=100 + len(self.orders),
-            product_id=stored.id,
-            quantity=quantity,
-            unit_price=stored.price,
-            total_price=stored.price * quantity,
-            status="done" if fits else "rejected",
-            reason=None if fits else "insufficient_stock",
-            trace_id=trace_id,
-            key=key,
-        )
-        self.orders.append(order)
-        self.reservations.append(
-            Reservation(order.id, stored.id, quantity, "reserved" if fits else "rejected", order.reason)
-        )
-        self.history[order.id] = [Entry("pending", None, trace_id), Entry(order.status, order.reason, trace_id)]
-        if fits:
-            self._move(product, "reserve", -quantity, order.id)
-        self._attempt(outcome, statuses[-1], self._as_placed(order))
-        return len(self.outcomes) - 1
-
-    def was_accepted(self, operation: int) -> bool:
-        return self.outcomes[operation].attempts[-1].status == 201
+        for earlier in statuses[:-1]:
+            self._attempt(outcome, earlier)
+        stored, trace_id = self.products[FIRST_ID + product], self._trace_id(outcome)
+        status, reason = ("done", None) if stored["qty"] >= quantity else ("rejected", "insufficient_stock")
+        order = {
+            "id": 100 + len(self.orders),
+            "productId": stored["id"],
+            "quantity": quantity,
+            "unitPrice": stored["price"],
+            "totalPrice": str(Decimal(stored["price"]) * quantity),
+            "status": status,
+            "reason": reason,
+            "traceId": trace_id,
+            "createdAt": f"{self._now}",
+            "updatedAt": f"{self._now} and later",
+        }
+        self.orders[order["id"]] = order
+        pending = {"status": "pending", "reason": None, "traceId": trace_id}
+        self.histories[order["id"]] = [pending, {**pending, "status": status, "reason": reason}]
+        if status == "done":
+            self._move(stored["id"], "reserve", -quantity, order["id"])
+        self._attempt(outcome, statuses[-1], _as_placed(order))
 
     def repeat(self, operation: int) -> None:
-        """A keyed order, whose first answer comes again."""
+        """The first answer to a keyed order comes again."""
         outcome = self.outcomes[operation]
-        [order] = [order for order in self.orders if order.key == outcome.operation.key]
-        self._attempt(outcome, 201, self._as_placed(order))
+        [order] = [order for order in self.orders.values() if order["traceId"] == outcome.attempts[-1].trace_id]
+        self._attempt(outcome, 201, _as_placed(order))
 
-    def cancel(self, operation: int, status: int | None = 200) -> None:
-        """The order of an operation; one that is rejected stays so, and with 409 nothing happens."""
-        [attempt] = [attempt for attempt in self.outcomes[operation].attempts if attempt.status in {201, 504}][:1]
-        [number] = [number for number, order in enumerate(self.orders) if order.trace_id == attempt.trace_id]
-        order = self.orders[number]
+    def cancel(self, operation: int) -> None:
+        """Cancels the order of an operation; a rejected one is answered 409."""
+        [order] = [o for o in self.orders.values() if o["traceId"] == self.outcomes[operation].attempts[-1].trace_id]
         outcome = self._begin("cancel", self.outcomes[operation].operation.product, of=operation)
-        if order.status == "done" and status != 409:
-            self.orders[number] = replace(order, status="cancelled")
-            self.reservations[number] = replace(self.reservations[number], outcome="released")
-            self.history[order.id].append(Entry("cancelled", None, self._trace_id(outcome)))
-            self._move(order.product_id - FIRST_ID, "release", order.quantity, order.id)
-        refused = order.status == "rejected"
-        self._attempt(outcome, 409 if refused else status, None if refused else self.orders[number].as_json())
+        if order["status"] == "rejected":
+            self._attempt(outcome, 409)
+            return
+        order["status"] = "cancelled"
+        self.histories[order["id"]].append({"status": "cancelled", "reason": None, "traceId": self._trace_id(outcome)})
+        self._move(order["productId"], "release", order["quantity"], order["id"])
+        self._attempt(outcome, 200, dict(order))
 
-    def adjust(self, product: int, delta: int, key: str, status: int | None = 200) -> None:
-        """What would leave less than nothing is refused."""
+    def adjust(self, product: int, delta: int, key: str, status: int = 200) -> None:
+        """An adjustment that would leave less than nothing is refused."""
         outcome = self._begin("adjust", product, amount=delta, key=key)
-        if self.products[product].qty + delta < 0:
-            self._attempt(outcome, 409, details=[{"field": "delta", "message": "The stock is less."}])
+        stored = self.products[FIRST_ID + product]
+        if stored["qty"] + delta < 0:
+            self._attempt(outcome, 409)
         else:
-            self._move(product, "adjustment", delta, reason=f"operation {len(self.outcomes) - 1}")
-            self._attempt(outcome, status, self.products[product].as_json())
+            self._move(stored["id"], "adjustment", delta, reason=reason_of(len(self.outcomes) - 1))
+            self._attempt(outcome, status, dict(stored))
 
-    def reprice(self, product: int, price: str, status: int | None = 200) -> None:
+    def reprice(self, product: int, price: str, status: int = 200) -> None:
         outcome = self._begin("reprice", product, price=price)
-        stored = self.products[product]
-        self.products[product] = replace(stored, price=Decimal(price), version=stored.version + 1)
-        self._attempt(outcome, status, self.products[product].as_json())
+        stored = self.products[FIRST_ID + product]
+        stored.update(price=price, version=stored["version"] + 1)
+        self._attempt(outcome, status, dict(stored))
 
     def read(self, product: int) -> None:
-        self._attempt(self._begin("read", product), 200, self.products[product].as_json())
+        self._attempt(self._begin("read", product), 200, dict(self.products[FIRST_ID + product]))
 
     def list_orders(self, product: int) -> None:
-        self._attempt(self._begin("list", product), 200, self._page(self.products[product].id))
+        self._attempt(self._begin("list", product), 200, self._page(FIRST_ID + product))
 
-    def refuse(self, action: Action, product: int, status: int | None, code: str | None = None) -> None:
+    def refuse(self, action: Action, product: int, status: int) -> None:
         """An operation that came to nothing."""
-        outcome = self._begin(action, product, amount=1, price="1.00")
-        self._attempt(outcome, status, code=code)
-
-    @property
-    def plan(self) -> Plan:
-        operations = tuple(outcome.operation for outcome in self.outcomes)
-        return Plan(1, self._now, self.plan_products, operations, tuple(self.faults))
+        self._attempt(self._begin(action, product, amount=1, price="1.00"), status)
 
     @property
     def record(self) -> Record:
-        return Record([product.id for product in self.products], self.outcomes)
+        operations = tuple(outcome.operation for outcome in self.outcomes)
+        plan = Plan(1, self._now, self.plan_products, operations, tuple(self.faults))
+        return Record(plan, [FIRST_ID + index for index in range(len(self.plan_products))], self.outcomes)
 
     @property
     def state(self) -> State:
-        return State(
+        shown = Shown(
             products=self.products,
             movements=self.movements,
-            reservations=self.reservations,
             orders=self.orders,
-            history=self.history,
-            outboxes={"products-db": 0, "orders-db": 0},
-            queues={queue.name: 0 for queue in QUEUES},
-            dead_letters=[],
-            cached=[cached for product in self.products for cached in self._cached(product)],
-            answers=[answer for number in (1, 2) for answer in self._answers(number)],
+            product_views=self.products,
+            order_views={product_id: self._page(product_id) for product_id in self.products},
         )
-
-    def _cached(self, product: Stored) -> Sequence[Cached]:
-        shown = product.as_json()
-        known = {name: shown[name] for name in ("id", "name", "price")}
-        page = {"next": None, "orders": self._page(product.id)}
-        return (
-            Cached("products-redis", f"product:{product.id}", {**shown, "createdAt": "…"}, 59.0),
-            Cached("orders-redis", f"product:{product.id}", known, 1.0),
-            Cached("orders-redis", f"orders:product:{product.id}", page, 60.0),
-        )
-
-    def _answers(self, number: int) -> Sequence[Answer]:
-        return [
-            *(
-                Answer(f"products-{number}", f"/products/{product.id}", 200, {"data": product.as_json()})
-                for product in self.products
-            ),
-            *(
-                Answer(
-                    f"orders-{number}",
-                    f"/orders/product/{product.id}",
-                    200,
-                    {"data": self._page(product.id), "page": {"limit": 50, "next": None}},
-                )
-                for product in self.products
-            ),
-            *(
-                Answer(f"orders-{number}", f"/orders/{order.id}", 200, {"data": order.as_json()})
-                for order in self.orders
-            ),
+        cached = [
+            Cached("orders-redis", f"product:{product_id}", {"id": product_id, "price": product["price"]}, 59.0)
+            for product_id, product in self.products.items()
         ]
+        return State(
+            [shown, shown], self.histories, cached, [], {"orders": 0, "products": 0}, dict.fromkeys(QUEUES, 0), []
+        )
 
-    def _page(self, product_id: int) -> list[dict[str, Any]]:
-        return [order.as_json() for order in reversed(self.orders) if order.product_id == product_id]
-
-    def _as_placed(self, order: Order) -> dict[str, Any]:
-        return {**order.as_json(), "status": "pending", "reason": None, "createdAt": "…"}
+    def _page(self, product_id: int) -> list[Json]:
+        return [dict(order) for order in reversed(self.orders.values()) if order["productId"] == product_id]
 
     def _begin(self, action: Action, product: int, **options: Any) -> Outcome:
-        self._now += _STEP
+        self._now += 1.0
         outcome = Outcome(Operation(self._now, action, product, **options))
         self.outcomes.append(outcome)
         return outcome
 
     def _trace_id(self, outcome: Outcome) -> str:
-        """Of its next attempt."""
+        """The trace id of its next attempt."""
         return f"{self.outcomes.index(outcome):016x}{len(outcome.attempts):016x}"
 
-    def _attempt(
-        self, outcome: Outcome, status: int | None, data: Any = None, *, code: str | None = None, details: Any = None
-    ) -> None:
-        trace_id = self._trace_id(outcome)
-        began = self._now
-        self._now += _STEP / 2
-        body = None
-        if status is not None:
-            body = {"statusCode": status, "data": data if status < 400 else None, "traceId": trace_id}
-            if status >= 400:
-                usual = {409: "conflict", 502: "upstream_error", 503: "unavailable", 504: "upstream_timeout"}
-                body["error"] = {"code": code or usual[status], "message": "…", "details": details}
+    def _attempt(self, outcome: Outcome, status: int | None, data: Any = None) -> None:
+        trace_id, began = self._trace_id(outcome), self._now
+        self._now += 0.5
+        failed = status is not None and status >= 400
+        body = {"statusCode": status, "data": None if failed else data, "traceId": trace_id}
+        if failed:
+            body["error"] = {"code": _CODES[status or 0], "message": "…"}
         is_deferred = status == 503 or (status == 409 and outcome.operation.action == "order")
-        outcome.attempts.append(Attempt(trace_id, began, self._now, status, body, is_deferred=is_deferred))
+        outcome.attempts.append(
+            Attempt(trace_id, began, self._now, status, None if status is None else body, is_deferred=is_deferred)
+        )
 
     def _move(
-        self, product: int, kind: str, delta: int, order_id: int | None = None, reason: str | None = None
+        self, product_id: int, kind: str, delta: int, order_id: int | None = None, reason: str | None = None
     ) -> None:
-        stored = self.products[product]
-        if kind != "initial":
-            self.products[product] = replace(stored, qty=stored.qty + delta)
-        self.movements.append(Movement(len(self.movements) + 1, stored.id, kind, delta, order_id, reason))
+        moved = self.movements.setdefault(product_id, [])
+        self.products[product_id]["qty"] += delta
+        moved.append({"id": len(moved), "kind": kind, "delta": delta, "orderId": order_id, "reason": reason})
+
+
+def _as_placed(order: Json) -> Json:
+    return {**order, "status": "pending", "reason": None, "updatedAt": order["createdAt"]}

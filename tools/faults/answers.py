@@ -1,0 +1,146 @@
+"""The rules on answers: in time, in the envelope, for a reason, with own writes, and alike from every replica."""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from http import HTTPStatus
+from types import MappingProxyType
+
+from tools.faults.evidence import Breach, Difference, Evidence
+from tools.faults.plan import Kind, Operation
+from tools.faults.record import Attempt
+
+# The gateway gives itself 5 s; the rest is for the way and for two shared cores.
+LIMIT = 6.5
+# Seconds after a fault of the gateway was healed until it serves again.
+_RESTART = 3.0
+_PAGE = 50
+# Redis may round the remaining time up.
+_LONGEST_TTL = 60.1
+
+_OUTAGES: Mapping[int, str] = MappingProxyType({502: "upstream_error", 503: "unavailable", 504: "upstream_timeout"})
+_CODES: Mapping[int, str] = MappingProxyType({409: "conflict", **_OUTAGES})
+
+
+def requests_are_answered(evidence: Evidence) -> Iterator[Difference]:
+    """Every request is answered in time, unless the gateway itself was down."""
+    for operation, attempt in evidence.record.attempts():
+        if _gateway_was_down(evidence, attempt):
+            continue
+        text = f"{operation.action} at {attempt.began:.2f} s took {attempt.ended - attempt.began:.1f} s"
+        if attempt.status is None:
+            yield Difference(Breach.NO_ANSWER, f"{text}: {attempt.error}", attempt.trace_id)
+        elif attempt.ended - attempt.began > LIMIT:
+            yield Difference(Breach.LATE, f"{text} until {attempt.status}", attempt.trace_id)
+
+
+def answers_have_envelope_and_cause(evidence: Evidence) -> Iterator[Difference]:
+    """Every answer is the envelope with the request's trace: a success, an outage, or a refusal that may be met.
+
+    A crash (500) and "no such thing" (404) are never among them. `unavailable` says when to come back.
+    """
+    for operation, attempt in evidence.record.attempts():
+        if attempt.status is None:
+            continue
+        text = f"{operation.action} at {attempt.began:.2f} s: {attempt.status} {attempt.body}"
+        expected = HTTPStatus.CREATED if operation.action == "order" else HTTPStatus.OK
+        if attempt.status != expected and attempt.status not in _explained(operation):
+            yield Difference(Breach.UNEXPLAINED, text, attempt.trace_id)
+        elif not _is_enveloped(attempt):
+            yield Difference(Breach.ENVELOPE, text, attempt.trace_id)
+
+
+def own_prices_are_seen(evidence: Evidence) -> Iterator[Difference]:
+    """A client that reads a product after a reprice was answered sees that price or a later one."""
+    for operation, attempt in evidence.record.attempts():
+        if operation.action != "read" or not attempt.succeeded or evidence.drops_may_be_late("products"):
+            continue
+        prices = evidence.prices(operation.product, began=attempt.began, ended=attempt.ended)
+        price = attempt.data.get("price") if isinstance(attempt.data, dict) else None
+        if not isinstance(price, str) or Decimal(price) not in prices:
+            text = f"a read at {attempt.began:.3f} s shows {price}, not {', '.join(map(str, sorted(prices)))}"
+            yield Difference(Breach.OWN_WRITE, text, attempt.trace_id)
+
+
+def own_orders_are_seen(evidence: Evidence) -> Iterator[Difference]:
+    """A client that lists a product's orders after one was accepted, or cancelled, finds it there, and cancelled."""
+    for operation, attempt in evidence.record.attempts():
+        if operation.action != "list" or not attempt.succeeded or evidence.drops_may_be_late("orders"):
+            continue
+        shown = {order["id"]: order["status"] for order in attempt.data or ()}
+        oldest = min(shown) if len(shown) == _PAGE else 0
+        for order_id, is_cancelled in _answered_before(evidence, operation.product, attempt.began):
+            found = shown.get(order_id, "missing")
+            if order_id >= oldest and (found == "missing" or (is_cancelled and found != "cancelled")):
+                text = f"a list at {attempt.began:.3f} s shows order {order_id} as {found}"
+                yield Difference(Breach.OWN_WRITE, text, attempt.trace_id, order_id)
+
+
+def replicas_and_caches_agree(evidence: Evidence) -> Iterator[Difference]:
+    """Both replicas show the same, from the cache too; only what a crash left undropped may be old for a minute."""
+    first, second = evidence.state.replicas
+    if (first.products, first.movements, first.orders) != (second.products, second.movements, second.orders):
+        yield Difference(Breach.REPLICA, "products, movements or orders")
+    products_may_be_old = evidence.drops_may_be_missing("products")
+    orders_may_be_old = evidence.drops_may_be_missing("orders")
+    for number, shown in enumerate(evidence.state.replicas, 1):
+        for product_id, product in evidence.products.items():
+            if shown.product_views.get(product_id) != product and not products_may_be_old:
+                text = f"products-{number} shows {shown.product_views.get(product_id)}, not {product}"
+                yield Difference(Breach.CACHE, text)
+            page = evidence.orders_of_product.get(product_id, [])[:_PAGE]
+            if shown.order_views.get(product_id) != page and not orders_may_be_old:
+                yield Difference(Breach.CACHE, f"orders-{number} shows other orders of product {product_id}")
+    # Its content comes from the cache of `products`, and product.updated is what drops it.
+    prices_may_be_old = (
+        products_may_be_old or orders_may_be_old or evidence.has_fault(Kind.DELETE_QUEUE, "orders.products")
+    )
+    for entry in evidence.state.cached:
+        has_expiry = 0 <= entry.seconds <= _LONGEST_TTL or evidence.has_fault(Kind.CLOCK, entry.redis)
+        prefix, _, identifier = entry.key.partition(":")
+        is_price = entry.redis == "orders-redis" and prefix == "product"
+        known = evidence.products.get(int(identifier), {}) if is_price else {}
+        if not has_expiry or (is_price and not entry.content.items() <= known.items() and not prices_may_be_old):
+            yield Difference(Breach.CACHE, f"{entry}, but {known or 'it may live for a minute'}")
+
+
+def _gateway_was_down(evidence: Evidence, attempt: Attempt) -> bool:
+    for fault in evidence.plan.faults:
+        if fault.target == "gateway" and fault.kind in {Kind.KILL, Kind.TERMINATE, Kind.FREEZE}:
+            began, ended = evidence.record.span(fault)
+            if began <= attempt.ended and attempt.began <= ended + _RESTART:
+                return True
+    return False
+
+
+def _explained(operation: Operation) -> Mapping[int, str]:
+    """A conflict means that the key is in progress, the order is rejected, or the stock would leave its limits."""
+    may_conflict = operation.action in {"cancel", "adjust"} or operation.key is not None
+    return _CODES if may_conflict else _OUTAGES
+
+
+def _is_enveloped(attempt: Attempt) -> bool:
+    body = attempt.body
+    if not isinstance(body, dict) or (body.get("statusCode"), body.get("traceId")) != (
+        attempt.status,
+        attempt.trace_id,
+    ):
+        return False
+    if attempt.succeeded:
+        return body.get("data") is not None
+    error = body.get("error")
+    return (
+        "data" in body
+        and body["data"] is None
+        and isinstance(error, dict)
+        and isinstance(error.get("message"), str)
+        and error.get("code") == _CODES[attempt.status or 0]
+        and (attempt.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt.is_deferred)
+    )
+
+
+def _answered_before(evidence: Evidence, product: int, began: float) -> Iterator[tuple[int, bool]]:
+    """The orders of a product that were accepted by then, and whether they were cancelled by then too."""
+    for order_id, (operation, accepted) in evidence.acceptances.items():
+        if operation.product == product and accepted.ended < began:
+            cancellations = evidence.cancellations.get(order_id, ())
+            yield order_id, any(attempt.succeeded and attempt.ended < began for attempt in cancellations)

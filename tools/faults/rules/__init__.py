@@ -1,1 +1,0 @@
-"""The promises, each checked by a function of its own."""

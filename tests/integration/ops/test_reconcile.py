@@ -45,12 +45,7 @@ BROKEN = [
     Broken(None, "reserved", Kind.RESERVATION_WITHOUT_ORDER, "reservation reserved, no order"),  # its order has id 0
     Broken(None, "reserved", Kind.RESERVATION_WITHOUT_ORDER, "reservation reserved, no order"),
     Broken("done", "rejected", Kind.STATUS, "reservation rejected"),
-    Broken("done", "released", Kind.STATUS, "reservation released"),
-    Broken("rejected", "reserved", Kind.STATUS, "reservation reserved"),
-    Broken("rejected", "released", Kind.STATUS, "reservation released"),
     Broken("cancelled", "reserved", Kind.STATUS, "reservation reserved"),
-    Broken("done", None, Kind.ORDER_WITHOUT_RESERVATION, "no reservation"),
-    Broken("rejected", None, Kind.ORDER_WITHOUT_RESERVATION, "no reservation"),
     Broken("cancelled", None, Kind.ORDER_WITHOUT_RESERVATION, "no reservation"),
     Broken(
         *("rejected", "rejected", Kind.PRODUCT_OR_QUANTITY, "order of 2 of product 8"),

@@ -144,8 +144,8 @@ async def test_a_key_that_was_used_for_another_request_is_refused(operation: Ope
     assert await operation.stored_keys() == {"key"}
 
 
-async def test_a_hundred_requests_at_once_with_one_key_are_done_once(operation: Operation) -> None:
-    answers = await asyncio.gather(*(operation.post("key") for _ in range(100)))
+async def test_many_requests_at_once_with_one_key_are_done_once(operation: Operation) -> None:
+    answers = await asyncio.gather(*(operation.post("key") for _ in range(40)))
 
     assert Counter(map(operation.result, answers))[NEW] == 1
     done = [answer for answer in answers if answer.status == operation.status]

@@ -1,5 +1,4 @@
 import asyncio
-from datetime import datetime
 from decimal import Decimal
 
 import asyncpg
@@ -33,19 +32,9 @@ async def test_an_order_is_accepted_as_pending_at_the_products_price_and_written
 ) -> None:
     answer = await orders_api.post("/orders", ORDER, headers=TRACE)
 
-    order = dict(answer.data)
+    expected = {"id": 1, "unitPrice": "19.90", "totalPrice": "59.70", "status": "pending", "traceId": TRACE_ID}
     assert (answer.status, answer.headers["Location"]) == (201, "/orders/1")
-    assert datetime.fromisoformat(order.pop("createdAt")) == datetime.fromisoformat(order.pop("updatedAt"))
-    assert order == {
-        "id": 1,
-        "productId": 7,
-        "quantity": 3,
-        "unitPrice": "19.90",
-        "totalPrice": "59.70",
-        "status": "pending",
-        "reason": None,
-        "traceId": TRACE_ID,
-    }
+    assert {**ORDER, **expected}.items() <= answer.data.items()
     assert (await orders_api.get("/orders/1")).data == answer.data
     [asked] = product_service.seen
     assert asked.headers["traceparent"].split("-")[1] == TRACE_ID

@@ -50,7 +50,7 @@ async def orders_database(orders_database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 def stock(products_database: Database, cache: Cache) -> Stock:
-    """Its relay does not run, so what it announces can be read from the outbox."""
+    """Stock whose relay does not run, so that its announcements can be read from the outbox."""
     relay = Relay(products_database, Publisher("amqp://127.0.0.1/", "test"), "/products")
     return Stock(products_database, cache, relay)
 

@@ -1,4 +1,4 @@
-"""What is promised of an `Idempotency-Key`, for every operation that takes one."""
+"""The promises of an `Idempotency-Key`, for every operation that takes one."""
 
 import asyncio
 from collections import Counter
@@ -56,7 +56,7 @@ class Operation:
         return {key for (key,) in await fetch(self.url, self.keys)}
 
     def result(self, answer: Answer) -> tuple[bool, str | None]:
-        """Whether the request was done, now or before, and whether the answer is a repeated one."""
+        """Says whether the request was done, now or before, and whether the answer is a repeated one."""
         return answer.status == self.status, answer.headers.get("Idempotency-Replayed")
 
 

@@ -38,7 +38,7 @@ def broker() -> Broker:
 
 @pytest.fixture
 def sweeper(orders_database: Database, broker: Broker) -> Sweeper:
-    """Its relay does not run, so what it announces can be read from the outbox."""
+    """A sweeper whose relay does not run, so that its announcements can be read from the outbox."""
     relay = Relay(orders_database, Publisher("amqp://127.0.0.1/", "test"), "/orders")
     return Sweeper(orders_database, relay, STUCK, broker.is_up)
 

@@ -1,4 +1,4 @@
-"""What a write changes is seen at once in answers that come from a cache."""
+"""A change is seen at once in answers that come from a cache."""
 
 import asyncio
 import json

@@ -19,7 +19,7 @@ PLACES = st.lists(st.integers(0, 24), max_size=4)
 
 @dataclass(slots=True)
 class Warehouse:
-    """What the database holds."""
+    """The stock and the reservations that the database holds."""
 
     stock: dict[int, int]
     reservations: dict[int, Reservation] = field(default_factory=dict)

@@ -62,6 +62,7 @@ BROKEN = [
     Broken("rejected", "rejected", Kind.MOVEMENTS, "reserve of -2 of product 7", MOVE % ("reserve", -2)),
     Broken("cancelled", "released", Kind.MOVEMENTS, "release of 2 of product 7, release", MOVE % ("release", 2)),
     Broken(*("cancelled", "released", Kind.MOVEMENTS, "reservation released: release of 2"), DELETE_MOVE % "reserve"),
+    Broken("cancelled", "released", Kind.MOVEMENTS, "adjustment of 1 of product 7", MOVE % ("adjustment", 1)),
     Broken("pending", None, Kind.MOVEMENTS, "no reservation: reserve of -2", MOVE % ("reserve", -2)),
     # Movements that are missing, too small, or of another product.
     Broken("done", "reserved", Kind.MOVEMENTS, "reservation reserved: none", DELETE_MOVE % "reserve"),

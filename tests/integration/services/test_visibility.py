@@ -1,30 +1,22 @@
 """A change is seen at once in answers that come from a cache."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from orders.app import create_app as create_orders
-from orders.settings import Settings as OrdersSettings
+from shared.cache import Cache
 from tests.api import Api
 from tests.broker import Vhost
-from tests.databases import fetch
-from tests.integration.services.conftest import serving
 from tests.integration.services.stock import created, product
 from tests.integration.services.verdicts import ORDER, verdict
 from tests.waiting import eventually
-from tools.faults.proxy import Proxy
 
 LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
 LIST = "/orders/product/7"
-WAITS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 class Write(NamedTuple):
@@ -129,49 +121,30 @@ async def test_a_verdict_is_seen_in_the_list_of_a_product(orders_api: Api, vhost
     assert [order["status"] for order in before] == ["pending"]
 
 
-@pytest.fixture
-async def database_link(orders_database_url: str) -> AsyncIterator[Proxy]:
-    link = Proxy("orders>orders-db", urlsplit(orders_database_url).port or 0)
-    await link.start()
-    yield link
-    await link.stop()
-
-
-@pytest.fixture
-async def linked_api(
-    orders_settings: OrdersSettings, orders_database_url: str, database_link: Proxy, orders_redis: Redis
-) -> AsyncIterator[Api]:
-    """An order service that reaches its database over the link."""
-    direct = urlsplit(orders_database_url)
-    netloc = direct.netloc.replace(f":{direct.port}", f":{database_link.port}")
-    settings = replace(orders_settings, database_url=direct._replace(netloc=netloc).geturl())
-    async with serving(create_orders(settings)) as api:
-        yield api
-
-
-async def test_a_write_that_was_committed_while_its_answer_was_lost_is_seen_too(
-    linked_api: Api, database_link: Proxy, orders_database_url: str
+async def test_a_write_that_fails_drops_its_keys_too_because_it_may_have_been_committed(
+    cache: Cache, redis: Redis
 ) -> None:
-    order = await linked_api.post("/orders", ORDER)
-    before = await linked_api.get(LIST)
+    rows = {"old row": b"1", "new row": b"null"}
 
-    async def waits_for_the_row() -> bool:
-        return await fetch(orders_database_url, WAITS) != []
+    async def read() -> list[bytes | None]:
+        return [await cache.get(key, partial(load, key)) for key in rows]
 
-    connection = await asyncpg.connect(orders_database_url, timeout=5.0)
-    try:
-        async with connection.transaction():
-            await connection.execute("SELECT FROM orders WHERE id = $1 FOR UPDATE", order.data["id"])
-            cancelling = asyncio.create_task(linked_api.request("POST", f"/orders/{order.data['id']}/cancel"))
-            await eventually(waits_for_the_row)
-            database_link.mute()
-        uncertain = await cancelling
-    finally:
-        await connection.close(timeout=5.0)
-    database_link.heal()
+    async def load(key: str) -> bytes:
+        return rows[key]
 
-    listed = await linked_api.get(LIST)
+    async def both_are_cached() -> bool:
+        await read()
+        return await redis.exists(*rows) == len(rows)
 
-    assert [order["status"] for order in before.data] == ["pending"]
-    assert uncertain.status == 503
-    assert [order["status"] for order in listed.data] == ["cancelled"]
+    async def write() -> None:
+        keys = ["old row"]
+        async with cache.dropping(keys):
+            keys.append("new row")
+            rows.update(dict.fromkeys(rows, b"2"))
+            raise TimeoutError
+
+    await eventually(both_are_cached)
+    with pytest.raises(TimeoutError):
+        await write()
+
+    assert await read() == [b"2", b"2"]

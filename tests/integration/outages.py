@@ -8,7 +8,7 @@ from tools.stack.parts import Server
 
 @asynccontextmanager
 async def stopped(server: Server) -> AsyncIterator[None]:
-    """Refuses connections until the context ends or the test starts it."""
+    """Stops the server, which refuses connections until the context ends or the test starts it."""
     await server.stop()
     try:
         yield
@@ -18,7 +18,7 @@ async def stopped(server: Server) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def hung(server: Server) -> AsyncIterator[None]:
-    """Its processes are there and do nothing: connections are accepted by the kernel, and never answered."""
+    """Pauses the server's processes: the kernel accepts connections, and no request is answered."""
     assert server.daemon.pid is not None
     server.daemon.pause()
     try:

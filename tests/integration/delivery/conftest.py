@@ -1,4 +1,4 @@
-"""Both services in this process, and the mail between them in the hands of the test."""
+"""Both services in this process; the test delivers the events between them."""
 
 from collections.abc import AsyncIterator
 
@@ -49,5 +49,5 @@ async def shop(
 
 
 def owner(url: str) -> str:
-    """Of the schema; its password is the same."""
+    """The URL for the owner of the schema, whose password is the same."""
     return url.replace("products:", "products_owner:", 1).replace("orders:", "orders_owner:", 1)

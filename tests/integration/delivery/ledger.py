@@ -1,4 +1,4 @@
-"""What the tables of both services say of some products and orders."""
+"""The rows of some products and orders in the tables of both services."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable

@@ -42,7 +42,7 @@ _IS_FINAL = "SELECT count(*) FROM orders WHERE id = $1 AND status <> 'pending'"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Letter:
-    """An event that a service has written and that has not left by itself."""
+    """An event that a service has written and that was held back."""
 
     id: int
     type: str
@@ -57,17 +57,17 @@ class Outbox:
     """The letters of one service."""
 
     def __init__(self, database: Database) -> None:
-        """As the owner of the schema."""
+        """`database` is opened by the owner of the schema."""
         self.database = database
         self._last_id = 0
 
     async def hold(self) -> None:
-        """From now on no event of an order leaves by itself."""
+        """Holds back every event of an order from now on."""
         async with self.database.connection() as connection:
             await connection.execute(_HOLD)
 
     async def take(self) -> list[Letter]:
-        """Those written since the last call."""
+        """Returns the letters that were written since the last call."""
         async with self.database.connection() as connection:
             rows = await connection.fetch(_TAKE, self._last_id, _BEYOND)
         letters = [Letter(row["id"], row["type"], orjson.loads(row["payload"]), row["traceparent"]) for row in rows]
@@ -76,9 +76,9 @@ class Outbox:
 
 
 class Mail:
-    """Delivers letters in any order and number; a call returns once the receiver is through with all of them.
+    """Delivers letters in any order and number; a call returns once the receiver has handled all of them.
 
-    That shows in one more event, of an order that is nobody's: a queue keeps its order.
+    One more event, of an order that no client placed, shows when: a queue keeps its order.
     """
 
     def __init__(self, channel: AbstractChannel, products: Database, orders: Database) -> None:
@@ -101,7 +101,7 @@ class Mail:
         await _shows(self._orders, _IS_FINAL, marker)
 
     async def _publish(self, events: Sequence[dict[str, Any]]) -> None:
-        """A message for each."""
+        """Publishes each event as a message of its own."""
         for each in events:
             body = orjson.dumps([each])
             await self._channel.basic_publish(body, exchange=topology.EXCHANGE, routing_key=each["type"])

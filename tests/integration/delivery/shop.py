@@ -10,7 +10,7 @@ from tests.integration.delivery.mail import Mail, Outbox
 
 
 class Shop:
-    """Nothing of an order passes between the services but by `mail`."""
+    """Both services, which exchange events of orders through `mail` alone."""
 
     def __init__(self, products_api: Api, orders_api: Api, products: Outbox, orders: Outbox, mail: Mail) -> None:
         self.products = products
@@ -20,21 +20,21 @@ class Shop:
         self._orders_api = orders_api
 
     async def create_product(self, qty: int) -> int:
-        """Its id."""
+        """Returns the id."""
         answer = await self._products_api.post("/products", {"name": "Lamp", "price": "1.00", "qty": qty})
         return int(answer.data["id"])
 
     async def place_order(self, product_id: int, quantity: int) -> int:
-        """Its id."""
+        """Returns the id."""
         answer = await self._orders_api.post("/orders", {"productId": product_id, "quantity": quantity})
         return int(answer.data["id"])
 
     async def cancel_order(self, order_id: int) -> int:
-        """The status of the answer."""
+        """Returns the status of the answer."""
         return (await self._orders_api.post(f"/orders/{order_id}/cancel", None)).status
 
     async def adjust_stock(self, product_id: int, delta: int) -> int:
-        """The status of the answer."""
+        """Returns the status of the answer."""
         adjustment = {"delta": delta, "reason": "counted"}
         return (await self._products_api.post(f"/products/{product_id}/stock", adjustment)).status
 

@@ -1,4 +1,4 @@
-"""Clients and a post that do what they like, and what holds whatever they do."""
+"""Any sequence of requests and deliveries, and the rules that hold whatever the sequence is."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -22,7 +22,7 @@ from tests.integration.delivery.mail import Letter
 from tests.integration.delivery.shop import Shop
 
 _LIMIT = 30.0
-# The same examples each time; a failure is shown as it was found, for to find a shorter one takes minutes.
+# The examples are the same each time. A failure is shown as it was found, because shrinking it takes minutes.
 _SETTINGS = settings(
     max_examples=24,
     stateful_step_count=12,
@@ -34,21 +34,23 @@ _SETTINGS = settings(
 
 
 class Ending(NamedTuple):
-    """What became of an order; movements of its stock are in units of its quantity."""
+    """How an order ended; the movements of its stock are in units of its quantity."""
 
     history: tuple[str, ...]
     outcome: str | None
     movements: tuple[float, ...]
 
 
-# Every way to end; no other is right.
+# Every way in which an order may end.
 ENDINGS = frozenset(
     {
         Ending(("pending", "done"), "reserved", (-1,)),
         Ending(("pending", "rejected"), "rejected", ()),
         Ending(("pending", "cancelled"), "released", (-1, +1)),
-        Ending(("pending", "cancelled"), "released", ()),  # its cancellation arrived first
-        Ending(("pending", "cancelled"), "rejected", ()),  # cancelled before it was told that it gets nothing
+        Ending(("pending", "cancelled"), "released", ()),  # the cancellation arrived before the order
+        Ending(
+            ("pending", "cancelled"), "rejected", ()
+        ),  # it was cancelled before the verdict that it gets nothing arrived
         Ending(("pending", "done", "cancelled"), "released", (-1, +1)),
     }
 )
@@ -65,7 +67,7 @@ _PICKS = st.lists(_ANY, min_size=1, max_size=4)
 
 
 class AnyDelivery(RuleBasedStateMachine):
-    """`run` carries out a coroutine where the services run; `endings` gets the endings of all orders."""
+    """`run` carries out a coroutine in the loop of the services; `endings` collects the endings of all orders."""
 
     orders: Bundle[int] = Bundle("orders")
 
@@ -74,12 +76,14 @@ class AnyDelivery(RuleBasedStateMachine):
         self._shop = shop
         self._run = run
         self._endings = endings
-        self._entered: dict[int, int] = {}  # stock of each product, but for what orders did
+        self._entered: dict[
+            int, int
+        ] = {}  # the stock of each product as clients set it, without the movements of orders
         self._ordered: dict[int, tuple[int, int]] = {}  # product and quantity of each order
         self._histories: dict[int, tuple[str, ...]] = {}
         self._stock = Stock({}, {})
-        self._requests: list[Letter] = []  # all that orders ever wrote to products
-        self._verdicts: list[Letter] = []  # and back
+        self._requests: list[Letter] = []  # every event that orders wrote for products
+        self._verdicts: list[Letter] = []  # every event that products wrote for orders
         self._delivered: set[Letter] = set()
 
     @initialize(target=orders, qty=_STOCK, quantity=_QUANTITIES)
@@ -167,7 +171,7 @@ class AnyDelivery(RuleBasedStateMachine):
         self._endings.update(endings.values(), at_last.values())
 
     def _check_endings(self) -> dict[int, Ending]:
-        """Of each order."""
+        """Returns the ending of each order."""
         self.stock_adds_up()
         self.each_order_is_final_once()
         endings = {
@@ -190,7 +194,7 @@ class AnyDelivery(RuleBasedStateMachine):
         return product_ids[number % len(product_ids)]
 
     def _reservation(self, order_id: int) -> tuple[str | None, tuple[float, ...]]:
-        """Its outcome, None if there is none, and its movements."""
+        """Returns the outcome, None if the order has no reservation, and the movements."""
         product_id, quantity = self._ordered[order_id]
         reservation = self._stock.reservations.get(order_id)
         assert reservation is None or reservation[:2] == (product_id, quantity)
@@ -198,7 +202,7 @@ class AnyDelivery(RuleBasedStateMachine):
         return reservation and reservation.outcome, movements
 
     def _picked(self, letters: Sequence[Letter], picks: Sequence[int]) -> list[Letter]:
-        """Any of them, in any order, some perhaps more than once."""
+        """Picks letters in any order, some perhaps more than once."""
         picked = [letters[pick % len(letters)] for pick in picks]
         self._delivered.update(picked)
         return picked
@@ -223,5 +227,5 @@ async def test_in_whatever_order_and_number_events_come_stock_adds_up_and_each_o
 
     await asyncio.to_thread(run_state_machine_as_test, cast("type[AnyDelivery]", machine), settings=_SETTINGS)
 
-    assert endings == ENDINGS  # a machine that does not reach all of them shows too little
+    assert endings == ENDINGS  # a run that does not reach every ending shows too little
     assert [await vhost.depth(queue) for queue in ("products.orders.dead", "orders.stock.dead")] == [0, 0]

@@ -13,7 +13,7 @@ Ops = Callable[..., Awaitable[Answer]]
 
 @pytest.fixture
 def ops_environment() -> dict[str, str]:
-    """Where the servers are; the fixtures of a test add theirs."""
+    """The URLs of the servers; each fixture that a test uses adds its own."""
     return {}
 
 
@@ -32,7 +32,7 @@ def ops(ops_environment: dict[str, str]) -> Ops:
 
 @pytest.fixture
 async def broker(vhost: Vhost, ops_environment: dict[str, str]) -> Vhost:
-    """With the queues of the services."""
+    """A virtual host with the queues of the services."""
     await vhost.declare()
     ops_environment["AMQP_URL"] = vhost.url
     return vhost

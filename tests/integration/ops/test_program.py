@@ -4,23 +4,18 @@ import json
 
 import pytest
 
+from ops.__main__ import parse
+from ops.__main__ import run as run_command
+from ops.errors import OpsError
 from tests.broker import Vhost
 from tests.databases import fetch
 from tests.e2e.programs import Outcome, run
 
-# Nobody listens there.
+# No server listens there.
 DEAD = {
     "AMQP_URL": "amqp://user:secret@127.0.0.1:9/",
     "PRODUCTS_DATABASE_URL": "postgresql://user:secret@127.0.0.1:9/products",
     "ORDERS_DATABASE_URL": "postgresql://user:secret@127.0.0.1:9/orders",
-    "DATABASE_OWNER_URL": "postgresql://owner:secret@127.0.0.1:9/orders",
-    "DATABASE_URL": "postgresql://user:secret@127.0.0.1:9/orders",
-}
-NEEDED = {
-    "dead-letters list": ["AMQP_URL"],
-    "reconcile": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
-    "outbox": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
-    "migrate orders": ["DATABASE_OWNER_URL", "DATABASE_URL"],
 }
 
 
@@ -28,53 +23,32 @@ async def ops(command: str, **environment: str) -> Outcome:
     return await run("ops", *command.split(), environment=environment)
 
 
-@pytest.mark.parametrize(("command", "needed"), NEEDED.items())
-async def test_all_wrong_settings_are_named_at_once(command: str, needed: list[str]) -> None:
-    missing = await ops(command)
-    wrong = await ops(command, **dict.fromkeys(DEAD, "http://user:secret@localhost"))
+async def test_wrong_settings_end_the_program_with_status_2() -> None:
+    ended = await ops("migrate orders")
 
-    assert (missing.status, missing.stdout, wrong.status, wrong.stdout) == (2, "", 2, "")
-    assert missing.stderr.splitlines() == [
-        "ops: the settings are wrong",
-        *(f"  {name} is not set" for name in needed),
-    ]
-    assert [line.split()[0] for line in wrong.stderr.splitlines()[1:]] == needed
-    assert "secret" not in wrong.stderr
+    assert (ended.status, ended.stdout) == (2, "")
+    expected = ["ops: the settings are wrong", "  DATABASE_OWNER_URL is not set", "  DATABASE_URL is not set"]
+    assert ended.stderr.splitlines() == expected
 
 
 @pytest.mark.parametrize(
     ("command", "server"),
-    [("dead-letters list --json", "the broker"), ("reconcile", "orders-db"), ("outbox --json", "products-db")],
+    [("dead-letters list", "the broker"), ("reconcile", "orders-db"), ("outbox", "products-db")],
 )
 async def test_a_server_that_is_down_is_one_clear_line(command: str, server: str) -> None:
-    ended = await ops(command, **DEAD)
+    with pytest.raises(OpsError, match=rf"^{server}.*127\.0\.0\.1") as refusal:
+        await run_command(parse(command.split()), DEAD)
 
-    assert (ended.status, ended.stdout) == (1, "")
-    [line] = ended.stderr.splitlines()
-    assert line.startswith(f"{command.split(maxsplit=1)[0]}: {server}")
-    assert "127.0.0.1" in line
+    [line] = str(refusal.value).splitlines()
     assert "secret" not in line
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "dead-letters",
-        "dead-letters replay",
-        "dead-letters drop --all 0123456789abcdef",
-        "dead-letters list --queue nonsense",
-        "dead-letters list --limit 0",
-        "migrate lamps",
-        "reconcile --settle -1",
-        "reconcile --older-than nan",
-    ],
-)
-async def test_wrong_usage_is_refused(command: str) -> None:
-    ended = await ops(command, **DEAD)
+async def test_a_command_that_fails_ends_with_status_1_and_the_reason_on_stderr() -> None:
+    ended = await ops("outbox --json", **DEAD)
 
-    assert (ended.status, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("usage: ")
+    assert (ended.status, ended.stdout) == (1, "")
+    [line] = ended.stderr.splitlines()
+    assert line.startswith("outbox: products-db: ")
 
 
 async def test_json_is_one_document_and_the_status_says_the_rest(
@@ -86,12 +60,10 @@ async def test_json_is_one_document_and_the_status_says_the_rest(
 
     listed = await ops("dead-letters list --json", AMQP_URL=vhost.url)
     unknown = await ops("dead-letters drop 0123456789abcdef --json", AMQP_URL=vhost.url)
-    compared = await ops("reconcile --settle 0 --json", **urls)
-    printed = await ops("reconcile --settle 0", **urls)
+    compared = await ops("reconcile --settle 0", **urls)
 
-    assert (listed.status, unknown.status, compared.status, printed.status) == (0, 1, 1, 1)
+    assert (listed.status, unknown.status, compared.status) == (0, 1, 1)
     assert json.loads(listed.stdout)["deadLetters"] == []
     assert json.loads(unknown.stdout) == {"dropped": [], "unknown": ["0123456789abcdef"]}
-    assert json.loads(compared.stdout)["summary"]["differences"] == 1
-    assert printed.stdout.splitlines()[-1] == "differences: 1, unfinished orders: 0"
-    assert {ended.stderr for ended in (listed, unknown, compared, printed)} == {""}
+    assert compared.stdout.splitlines()[-1] == "differences: 1, unfinished orders: 0"
+    assert {ended.stderr for ended in (listed, unknown, compared)} == {""}

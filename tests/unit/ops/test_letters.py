@@ -1,11 +1,14 @@
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from ops.letters import content, describe, identify
+from shared.messaging.topology import QUEUES, Queue
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.binary() | st.datetimes(),
@@ -15,6 +18,8 @@ VALUES = st.recursive(
 HEADERS: st.SearchStrategy[dict[str, Any]] = st.dictionaries(
     st.sampled_from(["x-death", "x-reason", "x-error", "traceparent", "other"]), VALUES | st.lists(st.just({}))
 )
+NOTHING = dict.fromkeys(["eventType", "eventId", "reason", "error", "traceId", "time"], None)
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @given(HEADERS, st.binary() | st.just(b"[[[]]]"))
@@ -27,7 +32,7 @@ def test_every_letter_can_be_shown_as_json(headers: dict[str, Any], body: bytes)
 
 
 @given(st.tuples(st.text(max_size=3), st.text(max_size=3), st.binary(max_size=3)), st.data())
-def test_an_id_is_stable_and_of_one_letter_alone(first: tuple[str, str, bytes], data: st.DataObject) -> None:
+def test_an_id_is_stable_and_belongs_to_one_letter_alone(first: tuple[str, str, bytes], data: st.DataObject) -> None:
     second = data.draw(st.tuples(st.text(max_size=3), st.text(max_size=3), st.binary(max_size=3)))
 
     identifiers = [
@@ -37,25 +42,33 @@ def test_an_id_is_stable_and_of_one_letter_alone(first: tuple[str, str, bytes], 
     assert (identifiers[0] == identifiers[1]) == (first == second)
 
 
-def test_a_letter_without_any_properties() -> None:
-    letter = describe("products.orders", Basic.Properties(), b"")
+@pytest.mark.parametrize(
+    ("headers", "timestamp", "expected"),
+    [
+        ({}, None, {}),
+        ({"x-reason": "", "traceparent": "none"}, AT, {"time": AT}),
+        (
+            {"x-death": [{"reason": "delivery_limit", "count": 3, "time": AT}, {"reason": "rejected"}]},
+            AT.replace(year=2025),
+            {"reason": "delivery_limit", "error": "dead-lettered by the broker, 3 times", "time": AT},
+        ),
+        (
+            {"x-death": [{"reason": "rejected", "count": 1}], "x-reason": b"failed", "x-error": "it broke"},
+            None,
+            {"reason": "failed", "error": "it broke"},
+        ),
+        ({"x-death": "nonsense"}, None, {}),
+    ],
+    ids=["bare", "empty headers", "back from the broker", "buried by a service", "no list"],
+)
+def test_a_letter_is_described_from_its_headers(
+    headers: dict[str, Any], timestamp: datetime | None, expected: dict[str, Any]
+) -> None:
+    letter = describe("products.orders", Basic.Properties(headers=headers, timestamp=timestamp), b"")
 
-    assert letter.as_json() == {
-        "id": letter.id,
-        "queue": "products.orders",
-        "eventType": None,
-        "eventId": None,
-        "events": 0,
-        "reason": None,
-        "error": None,
-        "traceId": None,
-        "time": None,
-    }
+    assert letter.as_json() == {**NOTHING, "id": letter.id, "queue": "products.orders", "events": 0, **expected}
 
 
-def test_a_letter_of_the_broker_that_came_back_often() -> None:
-    headers: dict[str, Any] = {"x-death": [{"reason": "delivery_limit", "count": 3, "queue": "products.orders"}]}
-
-    letter = describe("products.orders", Basic.Properties(headers=headers), b"[]")
-
-    assert (letter.reason, letter.error) == ("delivery_limit", "dead-lettered by the broker, 3 times")
+@pytest.mark.parametrize("queue", QUEUES, ids=lambda queue: queue.name)
+def test_a_dead_letter_may_be_read_far_more_often_than_the_brokers_default_allows(queue: Queue) -> None:
+    assert queue.dead_arguments["x-delivery-limit"] >= 100_000

@@ -1,6 +1,5 @@
 """Stock past the code under test, and the events of orders that ask for it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from tests.broker import event, orders_created
@@ -8,7 +7,7 @@ from tests.databases import fetch
 
 
 async def product(url: str, qty: int) -> int:
-    """Its id."""
+    """Writes a product with its first movement; returns its id."""
     [(product_id,)] = await fetch(
         url,
         """
@@ -33,14 +32,14 @@ async def left(url: str, product_id: int) -> int:
 
 
 async def movements(url: str) -> list[tuple[int | None, str, int]]:
-    """Order, kind and delta of each but the initial one, oldest first."""
+    """Order, kind and delta of each movement but the initial ones, oldest first."""
     return await fetch(
         url, "SELECT order_id, kind, delta FROM stock_movements WHERE kind <> 'initial' ORDER BY product_id, id"
     )
 
 
 async def outcomes(url: str) -> dict[int, str]:
-    """Order id to what became of its reservation."""
+    """The outcome of each reservation by the id of its order."""
     return dict(await fetch(url, "SELECT order_id, outcome FROM reservations"))
 
 
@@ -51,8 +50,3 @@ def created(product_id: int, order_id: int, quantity: int) -> dict[str, Any]:
 
 def cancelled(product_id: int, order_id: int, quantity: int) -> dict[str, Any]:
     return event("order.cancelled", {"orderId": order_id, "productId": product_id, "quantity": quantity})
-
-
-def answers(events: Sequence[dict[str, Any]]) -> list[tuple[int, str]]:
-    """Order and status of each `order.updated`."""
-    return [(each["data"]["orderId"], each["data"]["status"]) for each in events]

@@ -1,4 +1,4 @@
-"""What the product service decides, as it tells it."""
+"""The decisions of the product service as events, and the orders that they decide."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from tests.broker import event
 from tests.waiting import eventually
 
 PRODUCTS_TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+ORDER = {"productId": 7, "quantity": 3}
 
 
 def verdict(order_id: int, status: str, reason: str | None = None) -> dict[str, Any]:

@@ -1,0 +1,77 @@
+"""The two services with a product service of the test's choice, and more than one process of each on the same data."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from orders.app import create_app as create_orders
+from orders.settings import Settings as OrdersSettings
+from products.app import create_app as create_products
+from products.service import Stock
+from products.settings import Settings as ProductsSettings
+from shared.cache import Cache
+from shared.db import Database, open_database
+from shared.messaging.outbox import Relay
+from shared.messaging.publisher import Publisher
+from tests.api import Api, connect, serve
+from tests.broker import Vhost
+from tests.integration.conftest import is_up
+from tests.integration.upstream import FakeService, envelope, respond_with
+from tests.waiting import eventually
+from tools.stack.servers import Servers
+
+Start = Callable[[], AbstractAsyncContextManager[Api]]
+
+
+@pytest.fixture(autouse=True)
+def prices(product_service: FakeService) -> dict[int, str]:
+    """The price of each product that the order service finds; a test may change it."""
+    prices = {7: "19.90", 8: "0.01"}
+
+    async def respond(request: web.Request) -> web.StreamResponse:
+        product_id = int(request.path.removeprefix("/products/"))
+        if product_id not in prices:
+            refusal = envelope(404, None, error={"code": "not_found", "message": "There is no such product"})
+            return await respond_with(404, refusal)(request)
+        product = {"id": product_id, "name": "Lamp", "price": prices[product_id], "qty": 0, "version": 1}
+        return await respond_with(200, envelope(200, product))(request)
+
+    product_service.respond = respond
+    return prices
+
+
+@pytest.fixture
+async def orders_database(orders_database_url: str) -> AsyncIterator[Database]:
+    async with open_database(orders_database_url, "test") as database:
+        yield database
+
+
+@pytest.fixture
+def stock(products_database: Database, cache: Cache) -> Stock:
+    """Stock whose relay does not run, so that its announcements can be read from the outbox."""
+    relay = Relay(products_database, Publisher("amqp://127.0.0.1/", "test"), "/products")
+    return Stock(products_database, cache, relay)
+
+
+@asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[Api]:
+    async with serve(app) as url, connect(url) as api:
+        await eventually(lambda: is_up(api))
+        yield api
+
+
+@pytest.fixture
+def start_orders(orders_settings: OrdersSettings) -> Start:
+    """Starts one more order service on the test's database."""
+    return lambda: serving(create_orders(orders_settings))
+
+
+@pytest.fixture
+def start_products(servers: Servers, products_database_url: str, vhost: Vhost) -> Start:
+    """Starts one more product service on the test's database."""
+    settings = ProductsSettings.load(
+        {"DATABASE_URL": products_database_url, "REDIS_URL": servers.products_redis.url, "AMQP_URL": vhost.url}
+    )
+    return lambda: serving(create_products(settings))

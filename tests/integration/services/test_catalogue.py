@@ -1,0 +1,106 @@
+import asyncio
+from collections import Counter
+from datetime import datetime
+
+from tests.api import Answer, Api
+from tests.broker import Vhost
+from tests.databases import fetch
+from tests.waiting import eventually
+
+LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACE = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01", "X-Request-ID": "my-request"}
+
+
+async def change(api: Api, content: dict[str, object], *if_match: str) -> Answer:
+    """Changes product 1; each of `if_match` goes as a header of its own."""
+    return await api.request(
+        "PATCH", "/products/1", json=content, headers=[("If-Match", versions) for versions in if_match]
+    )
+
+
+def shown(answer: Answer) -> tuple[str, str, int, str]:
+    product = answer.data
+    return product["name"], product["price"], product["version"], answer.headers["ETag"]
+
+
+async def test_a_product_is_created_with_its_location_its_first_movement_and_the_requests_trace(
+    products_api: Api, products_database_url: str
+) -> None:
+    answer = await products_api.post("/products", LAMP, headers=TRACE)
+
+    product = answer.data
+    assert (answer.status, answer.headers["Location"], answer.headers["ETag"]) == (201, "/products/1", '"1"')
+    assert datetime.fromisoformat(product.pop("createdAt")) == datetime.fromisoformat(product.pop("updatedAt"))
+    assert product == {"id": 1, "name": "Desk lamp", "price": "19.90", "qty": 10, "version": 1}
+    assert (answer.body["traceId"], answer.headers["X-Request-ID"]) == (TRACE_ID, "my-request")
+    movements = await fetch(products_database_url, "SELECT product_id, order_id, kind, delta FROM stock_movements")
+    assert movements == [(1, None, "initial", 10)]
+
+
+async def test_a_created_and_a_changed_product_are_announced_with_the_requests_trace(
+    products_api: Api, vhost: Vhost
+) -> None:
+    await products_api.post("/products", LAMP, headers=TRACE)
+    await products_api.request("PATCH", "/products/1", json={"price": "25"}, headers=TRACE)
+
+    async def both_are_announced() -> bool:
+        return await vhost.depth("orders.products") == 2
+
+    await eventually(both_are_announced)
+    events = await vhost.take_events("orders.products")
+    assert [(each["type"], each["data"]["price"]) for each in events] == [
+        ("product.created", "19.90"),
+        ("product.updated", "25.00"),
+    ]
+    for each in events:
+        assert each["traceparent"].split("-")[1] == TRACE_ID
+        assert each["data"] == {"productId": 1, "name": "Desk lamp", "price": each["data"]["price"]}
+
+
+async def test_a_change_holds_what_is_named_and_counts_as_one_version(products_api: Api) -> None:
+    created = await products_api.post("/products", LAMP)
+    answers = [
+        await change(products_api, {"name": "Lamp"}),
+        await change(products_api, {"price": 0.1}),
+        await change(products_api, {"name": "Desk lamp", "price": "9999999999.99"}),
+    ]
+
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert [shown(answer) for answer in (created, *answers)] == [
+        ("Desk lamp", "19.90", 1, '"1"'),
+        ("Lamp", "19.90", 2, '"2"'),
+        ("Lamp", "0.10", 3, '"3"'),
+        ("Desk lamp", "9999999999.99", 4, '"4"'),
+    ]
+    last = answers[-1].data
+    assert last["updatedAt"] > last["createdAt"] == created.data["createdAt"]
+    assert last["qty"] == 10
+
+
+async def test_a_change_is_made_only_to_a_version_that_the_client_allows(
+    products_api: Api, products_database_url: str
+) -> None:
+    unknown = [await change(products_api, {"name": "Sofa"}, *versions) for versions in ((), ("*",), ('"1"',))]
+    await products_api.post("/products", LAMP)
+
+    allowed = [['"1"'], ['"7", "2"'], ["*"], [',"4",, "5",'], ['"1"', 'W/"5", "5"']]
+    changed = [await change(products_api, {"name": "Lamp"}, *each) for each in allowed]
+    others = ['"4"', '"1", "2"', '"2147483648", "9999999999"', 'W/"6"', ""]
+    refused = [await change(products_api, {"name": "Sofa"}, each) for each in others]
+
+    assert [answer.refusal for answer in unknown] == [(404, "not_found", [])] * 3
+    assert [answer.status for answer in changed] == [200] * 5
+    assert [answer.refusal for answer in refused] == [(412, "precondition_failed", ["If-Match"])] * 5
+    assert refused[0].body["error"]["details"][0]["message"] == "The version is 6."
+    assert await fetch(products_database_url, "SELECT name, version FROM products") == [("Lamp", 6)]
+
+
+async def test_of_changes_to_the_same_version_at_once_one_is_made(products_api: Api) -> None:
+    await products_api.post("/products", LAMP)
+
+    answers = await asyncio.gather(*(change(products_api, {"name": f"Lamp {n}"}, '"1"') for n in range(20)))
+
+    [made] = [answer for answer in answers if answer.status == 200]
+    assert Counter(answer.status for answer in answers) == {200: 1, 412: 19}
+    assert (await products_api.get("/products/1")).data == made.data

@@ -1,0 +1,215 @@
+import asyncio
+from decimal import Decimal
+
+import asyncpg
+import pytest
+
+from orders import repository
+from orders.domain import Draft
+from orders.products import Products
+from shared.cache import Cache
+from shared.db import Database
+from shared.errors import AppError, Code
+from shared.idempotency import Key
+from shared.messaging import outbox
+from shared.tasks import BackgroundTasks
+from shared.web.client import ClientTimeouts, ServiceClient, client_session
+from tests.api import Api
+from tests.broker import Vhost, event
+from tests.databases import fetch
+from tests.integration.line import Line
+from tests.integration.services.verdicts import ORDER
+from tests.integration.upstream import FakeService, Respond, envelope, hang, reset, respond_with
+from tests.waiting import eventually
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACE = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01", "X-Request-ID": "my-request"}
+UNAVAILABLE = (503, "unavailable")
+
+
+async def test_an_order_is_accepted_as_pending_at_the_products_price_and_written_under_its_trace(
+    orders_api: Api, orders_database_url: str, product_service: FakeService, vhost: Vhost
+) -> None:
+    answer = await orders_api.post("/orders", ORDER, headers=TRACE)
+
+    expected = {"id": 1, "unitPrice": "19.90", "totalPrice": "59.70", "status": "pending", "traceId": TRACE_ID}
+    assert (answer.status, answer.headers["Location"]) == (201, "/orders/1")
+    assert {**ORDER, **expected}.items() <= answer.data.items()
+    assert (await orders_api.get("/orders/1")).data == answer.data
+    [asked] = product_service.seen
+    assert asked.headers["traceparent"].split("-")[1] == TRACE_ID
+    assert asked.headers["X-Request-ID"] == "my-request"
+
+    async def is_published() -> bool:
+        return await vhost.depth("products.orders") == 1
+
+    await eventually(is_published)
+    [created] = await vhost.take_events("products.orders")
+    assert (created["type"], created["traceparent"].split("-")[1]) == ("order.created", TRACE_ID)
+    assert created["data"] == {"orderId": 1, "productId": 7, "quantity": 3}
+    history = await fetch(orders_database_url, "SELECT order_id, status, reason, trace_id FROM order_history")
+    assert history == [(1, "pending", None, TRACE_ID)]
+
+
+async def test_an_order_of_an_unknown_product_is_not_found_and_writes_nothing(
+    orders_api: Api, orders_database_url: str
+) -> None:
+    answer = await orders_api.post("/orders", {"productId": 404, "quantity": 1})
+
+    assert answer.refusal == (404, "not_found", ["productId"])
+    assert (await orders_api.get("/orders/1")).refusal == (404, "not_found", [])
+    assert await fetch(orders_database_url, "SELECT 1 FROM orders UNION ALL SELECT 1 FROM outbox") == []
+
+
+async def test_a_cached_product_is_not_asked_for_again_and_needs_no_product_service(
+    orders_api: Api, product_service: FakeService
+) -> None:
+    placed = [await orders_api.post("/orders", ORDER)]
+    product_service.respond = reset
+
+    placed += [await orders_api.post("/orders", ORDER) for _ in range(2)]
+    unknown = await orders_api.post("/orders", {**ORDER, "productId": 8})
+
+    assert [answer.status for answer in placed] == [201] * 3
+    assert (unknown.status, unknown.code, unknown.headers["Retry-After"]) == (*UNAVAILABLE, "1")
+    assert {asked.target for asked in product_service.seen} == {"/products/7", "/products/8"}
+    assert [asked.target for asked in product_service.seen].count("/products/7") == 1
+
+
+@pytest.mark.parametrize(
+    "respond",
+    [
+        pytest.param(reset, id="reset"),
+        pytest.param(respond_with(200, b"<html>"), id="no JSON"),
+        pytest.param(respond_with(200, b'["an array"]'), id="no envelope"),
+        pytest.param(respond_with(200, envelope(200, {"id": 7, "name": "Lamp"})), id="no price"),
+        pytest.param(
+            respond_with(200, envelope(200, {"id": 7, "name": "Lamp", "price": "?"})), id="price is no number"
+        ),
+        pytest.param(respond_with(404, envelope(404, None, error={"code": "other"})), id="another 404"),
+        pytest.param(respond_with(500, envelope(500, {"id": 7, "name": "Lamp", "price": "1.00"})), id="failed"),
+        pytest.param(respond_with(302, b"{}", {"Location": "/elsewhere"}), id="redirect"),
+    ],
+)
+async def test_a_product_cannot_be_checked_while_the_product_service_gives_no_answer(
+    cache: Cache, tasks: BackgroundTasks, product_service: FakeService, respond: Respond
+) -> None:
+    product_service.respond = respond
+    async with client_session(ClientTimeouts(total=0.5, connect=0.5, read=0.5)) as session:
+        products = Products(cache, ServiceClient("products", product_service.url, session))
+
+        with pytest.raises(AppError) as refusal:
+            await products.price(7)
+
+    assert refusal.value.code is Code.UNAVAILABLE
+
+
+async def test_a_product_service_that_hangs_costs_an_order_two_seconds(
+    orders_api: Api, product_service: FakeService
+) -> None:
+    product_service.respond = hang
+
+    answer = await asyncio.wait_for(orders_api.post("/orders", ORDER), 20)
+
+    assert (answer.status, answer.code) == UNAVAILABLE
+
+
+async def test_a_new_price_counts_from_its_event_on_and_for_new_orders_only(
+    orders_api: Api, prices: dict[int, str], vhost: Vhost
+) -> None:
+    before = (await orders_api.post("/orders", ORDER)).data
+    prices[7] = "25.00"
+    cached = (await orders_api.post("/orders", ORDER)).data
+    await vhost.publish_batch(event("product.updated", {"productId": 7, "name": "Lamp", "price": "25.00"}))
+
+    async def costs_more() -> bool:
+        return bool((await orders_api.post("/orders", ORDER)).data["unitPrice"] == "25.00")
+
+    await eventually(costs_more)
+    unchanged = (await orders_api.get("/orders/1")).data
+    assert before["unitPrice"] == cached["unitPrice"] == unchanged["unitPrice"] == "19.90"
+
+
+async def test_orders_at_once_share_transactions_and_each_gets_its_own_answer(
+    orders_api: Api, orders_database_url: str
+) -> None:
+    quantities = range(1, 101)
+
+    async def place(quantity: int) -> tuple[int, int, str | None]:
+        headers = {"Idempotency-Key": f"key-{quantity}"} if quantity % 2 else {}
+        answer = await orders_api.post("/orders", {"productId": 8, "quantity": quantity}, headers=headers)
+        return answer.data["id"], answer.data["quantity"], headers.get("Idempotency-Key")
+
+    placed = await asyncio.gather(*map(place, quantities))
+
+    stored = await fetch(orders_database_url, "SELECT id, quantity, idempotency_key, xmin::text FROM orders")
+    assert [quantity for _, quantity, _ in placed] == list(quantities)
+    assert set(placed) == {row[:3] for row in stored}
+    assert len({transaction for *_, transaction in stored}) < 60
+
+
+async def test_past_a_million_events_that_wait_orders_are_refused_until_they_have_left(
+    orders_api: Api, orders_database_url: str, broker_line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert outbox.MOST_ROWS == 1_000_000
+    monkeypatch.setattr(outbox, "MOST_ROWS", 3)
+    broker_line.cut()
+    await fetch(
+        orders_database_url,
+        "INSERT INTO outbox (type, payload) SELECT 'order.created', '{}' FROM generate_series(1, 3)",
+    )
+
+    async def is_refused() -> bool:
+        return (await orders_api.post("/orders", ORDER)).status == 503
+
+    async def is_accepted() -> bool:
+        return not await is_refused()
+
+    assert await is_accepted()
+    await eventually(is_refused)
+    answer = await orders_api.post("/orders", ORDER)
+    assert (answer.status, answer.code, answer.headers["Retry-After"]) == (*UNAVAILABLE, "10")
+    broker_line.restore()
+    await eventually(is_accepted)
+
+
+def draft(key: str | None = None) -> Draft:
+    return Draft(7, 1, Decimal(1), "a" * 32, f"00-{'a' * 32}-{'b' * 16}-01", Key(key, b"hash") if key else None)
+
+
+async def place(database: Database, drafts: list[Draft]) -> list[int | None]:
+    async with database.connection(10) as connection:
+        return [order.id if order else None for order in await repository.place(connection, drafts)]
+
+
+async def test_a_batch_places_each_key_once_and_answers_in_order(
+    orders_database: Database, orders_database_url: str
+) -> None:
+    drafts = [draft("b"), draft(), draft("a"), draft("b"), draft()]
+
+    first, second = [await place(orders_database, drafts) for _ in range(2)]
+
+    assert [order_id is None for order_id in first] == [False, False, False, True, False]
+    assert [order_id is None for order_id in second] == [True, False, True, True, False]
+    placed = [order_id for order_id in (*first, *second) if order_id]
+    assert placed == sorted(placed)
+    for written in (
+        "SELECT id FROM orders",
+        "SELECT order_id FROM order_history",
+        "SELECT (payload->>'orderId')::int FROM outbox",
+    ):
+        assert sorted(await fetch(orders_database_url, written)) == [(order_id,) for order_id in placed]
+
+
+async def test_batches_that_share_keys_in_opposite_order_do_not_deadlock(
+    orders_database: Database, orders_database_url: str
+) -> None:
+    for number in range(3):
+        drafts = [draft(f"{number}-{n}") for n in range(1000)]
+        outcomes = await asyncio.gather(
+            *(place(orders_database, each) for each in (drafts, drafts[::-1])), return_exceptions=True
+        )
+        causes = [outcome.__cause__ for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert not any(isinstance(cause, asyncpg.DeadlockDetectedError) for cause in causes)
+    found = await fetch(orders_database_url, "SELECT count(*), count(DISTINCT idempotency_key) FROM orders")
+    assert found == [(3000, 3000)]

@@ -1,0 +1,122 @@
+"""Which index PostgreSQL walks for each query of the services, in tables of 20,000 rows."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import asyncpg
+import pytest
+
+from orders import repository as orders
+from products import repository as products
+from shared.pagination import MAX_ID
+from tests.databases import fetch
+
+ROWS = {
+    "orders": [
+        # Orders of 200 products, a few of them pending, every 20th cancelled, every tenth with a key.
+        """
+        INSERT INTO orders
+            (product_id, quantity, unit_price, total_price, status, trace_id, updated_at, idempotency_key)
+        SELECT n % 200, 1, 1, 1,
+               CASE WHEN n % 1000 = 0 THEN 'pending' WHEN n % 20 = 1 THEN 'cancelled'
+                    WHEN n % 7 = 0 THEN 'rejected' ELSE 'done' END,
+               'trace', now() - n * interval '1 second', CASE WHEN n % 10 = 0 THEN 'key ' || n END
+        FROM generate_series(1, 20000) AS n
+        """,
+        "INSERT INTO order_history (order_id, status) SELECT id, 'pending' FROM orders",
+        "ANALYZE orders, order_history",
+    ],
+    "products": [
+        "INSERT INTO products (name, price, qty) SELECT 'Lamp', 1, 1 FROM generate_series(1, 20000)",
+        # A movement of each product, and as many again of product 1.
+        """
+        INSERT INTO stock_movements (product_id, kind, delta)
+        SELECT CASE WHEN n > 20000 THEN 1 ELSE n END, 'adjustment', 1 FROM generate_series(1, 40000) AS n
+        """,
+        "ANALYZE products, stock_movements",
+    ],
+}
+
+
+class Query(NamedTuple):
+    """`arguments` follow the id below which a page starts and its number of rows."""
+
+    statement: str
+    arguments: tuple[object, ...]
+    walked: str
+
+
+PAGES = {
+    "orders": [
+        Query(orders.LIST, (), "orders_pkey"),
+        Query(orders.LIST_BY_STATUS, ("pending",), "orders_status"),
+        Query(orders.LIST_BY_STATUS, ("rejected",), "orders_status"),
+        Query(orders.LIST_BY_STATUS, ("done",), "orders_status"),  # as nearly all are
+        Query(orders.LIST_BY_PRODUCT, (7,), "orders_product"),
+        Query(orders.LIST_BY_PRODUCT_AND_STATUS, (7, "done"), "orders_product_status"),
+    ],
+    "products": [
+        Query(products.LIST, (), "products_pkey"),
+        Query(products.LIST_MOVEMENTS, (1,), "stock_movements_pkey"),
+        Query(products.LIST_MOVEMENTS, (15_000,), "stock_movements_pkey"),
+    ],
+}
+FEW_ORDERS: list[tuple[str, tuple[object, ...], tuple[str, ...]]] = [
+    (orders.LIST_PENDING, (0, 1000, datetime.now(UTC)), ("Limit", "Index Scan Forward by orders_status")),
+    (orders.FIND_BY_KEY, ("key 70",), ("Index Scan Forward by orders_idempotency_key",)),
+    # There are at most four rows to sort: one for each status.
+    (orders.GET_HISTORY, (70,), ("Sort", "Index Scan Forward by order_history_pkey")),
+]
+
+
+async def fill(url: str, service: str) -> None:
+    owner_url = url.replace(f"//{service}:", f"//{service}_owner:")
+    for statement in ROWS[service]:
+        await fetch(owner_url, statement)
+
+
+async def plans(url: str, query: str, *arguments: object) -> list[tuple[str, ...]]:
+    """The nodes, outermost first, of the plan for these arguments, and of the one for any.
+
+    A prepared statement gets the latter after a few executions, if it seems to cost no more.
+    """
+    connection = await asyncpg.connect(url, timeout=20, command_timeout=20)
+    try:
+        found = []
+        for mode in ("force_custom_plan", "force_generic_plan"):
+            await connection.execute(f"SET plan_cache_mode = {mode}")
+            plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {query}", *arguments)
+            found.append(tuple(_nodes(json.loads(plan)[0]["Plan"])))
+        return found
+    finally:
+        await connection.close()
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[str]:
+    name = plan["Node Type"]
+    yield f"{name} {plan['Scan Direction']} by {plan['Index Name']}" if "Index Name" in plan else name
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
+
+
+@pytest.mark.parametrize("service", ["orders", "products"])
+async def test_every_page_walks_its_index(orders_database_url: str, products_database_url: str, service: str) -> None:
+    url = {"orders": orders_database_url, "products": products_database_url}[service]
+    await fill(url, service)
+
+    for below in (MAX_ID, 15_000):
+        for query in PAGES[service]:
+            found = await plans(url, query.statement, below, 51, *query.arguments)
+            assert found == [("Limit", f"Index Scan Backward by {query.walked}")] * 2, query
+
+
+async def test_a_query_for_a_few_orders_walks_an_index(orders_database_url: str) -> None:
+    await fill(orders_database_url, "orders")
+
+    for statement, arguments, plan in FEW_ORDERS:
+        assert await plans(orders_database_url, statement, *arguments) == [plan] * 2, statement
+    for plan in await plans(orders_database_url, orders.LIST_CANCELLED, 60.0, 15.0, datetime.now(UTC), 100):
+        assert any("orders_cancelled" in node for node in plan), plan
+        assert "Seq Scan" not in plan

@@ -1,0 +1,220 @@
+"""The stock of products: what orders take and give back, and what clients correct."""
+
+import asyncio
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+from products.service import Stock
+from products.settlement import Claim, Release, Settlement
+from shared.contracts.events import Reason
+from shared.contracts.fields import MAX_STOCK
+from tests.api import Answer, Api
+from tests.broker import Vhost
+from tests.databases import fetch
+from tests.integration.services.stock import cancelled, created, left, movements, outcomes, product
+from tests.waiting import eventually
+
+REFUSED = (409, "conflict", ["delta"])
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def answers(settlement: Settlement) -> list[tuple[int, str, str | None]]:
+    return sorted(
+        (reservation.order_id, reservation.outcome, reservation.reason) for reservation, _ in settlement.answers
+    )
+
+
+async def announced(url: str) -> list[tuple[int, str, str | None]]:
+    """Order, status and reason of each event in the outbox."""
+    return await fetch(
+        url,
+        """
+        SELECT (payload->>'orderId')::int, payload->>'status', payload->>'reason'
+        FROM outbox WHERE type = 'order.updated' ORDER BY id
+        """,
+    )
+
+
+async def adjust(api: Api, product_id: int, delta: int) -> Answer:
+    return await api.post(f"/products/{product_id}/stock", {"delta": delta, "reason": "counted"})
+
+
+async def becomes(url: str, product_id: int, qty: int) -> None:
+    async def is_it() -> bool:
+        return await left(url, product_id) == qty
+
+    await eventually(is_it)
+
+
+async def test_an_order_is_decided_once_and_gets_the_same_answer_each_time(
+    stock: Stock, products_database_url: str
+) -> None:
+    product_id = await product(products_database_url, qty=5)
+    claims = [Claim(1, product_id, 3, TRACEPARENT), Claim(2, product_id, 3), Claim(3, 404, 1)]
+
+    first = await stock.settle(claims)
+    new_id = await product(products_database_url, qty=1)
+    again = await stock.settle(claims)
+    twice_in_one_batch = await stock.settle([Claim(4, product_id, 1), Claim(4, product_id, 1)])
+
+    assert answers(again) == answers(first)
+    assert answers(first) == [
+        (1, "reserved", None),
+        (2, "rejected", Reason.INSUFFICIENT_STOCK),
+        (3, "rejected", Reason.PRODUCT_NOT_FOUND),
+    ]
+    assert answers(twice_in_one_batch) == [(4, "reserved", None)]
+    verdicts = [(1, "done", None), (2, "rejected", "insufficient_stock"), (3, "rejected", "product_not_found")]
+    assert await announced(products_database_url) == [*verdicts, *verdicts, (4, "done", None)]
+    traceparents = await fetch(products_database_url, "SELECT traceparent FROM outbox ORDER BY id LIMIT 2")
+    assert traceparents == [(TRACEPARENT,), (None,)]
+    assert [await left(products_database_url, each) for each in (product_id, new_id)] == [1, 1]
+
+
+async def test_a_hot_product_is_updated_once_a_batch(stock: Stock, products_database_url: str) -> None:
+    product_id = await product(products_database_url, qty=1000)
+
+    await stock.settle([Claim(order_id, product_id, 1) for order_id in range(1, 301)])
+
+    # Each update would leave another version of the row behind it: this is the second.
+    assert await fetch(products_database_url, "SELECT qty, ctid::text FROM products") == [(700, "(0,2)")]
+    assert await left(products_database_url, product_id) == 700
+
+
+async def test_concurrent_batches_never_oversell(stock: Stock, products_database_url: str) -> None:
+    product_ids = [await product(products_database_url, qty=10) for _ in range(2)]
+    batches = [[Claim(10 * n + k, product_ids[(n + k) % 2], 1) for k in range(10)] for n in range(1, 7)]
+
+    settlements = await asyncio.gather(*map(stock.settle, batches))
+
+    counted = Counter(outcome for settlement in settlements for _, outcome, _ in answers(settlement))
+    assert counted == {"reserved": 20, "rejected": 40}
+    assert [await left(products_database_url, product_id) for product_id in product_ids] == [0, 0]
+
+
+async def test_the_same_orders_in_many_batches_at_once_are_decided_and_released_once(
+    stock: Stock, products_database_url: str
+) -> None:
+    """There is no row to lock for product 404: a second batch finds the reservation only when it writes its own."""
+    product_id = await product(products_database_url, qty=100)
+    kept = [Claim(n, product_id, 1) for n in range(1, 11)]
+    unknown = [Claim(n, 404, 1) for n in range(11, 21)]
+    released = [(Claim(n, product_id, 1), Release(n, product_id, 1)) for n in range(21, 31)]
+    batches = [kept, unknown, *map(list, zip(*released, strict=True))] * 2
+
+    settlements = await asyncio.gather(*map(stock.settle, batches))
+
+    reserved = [(n, "reserved", None) for n in range(1, 11)]
+    rejected = [(n, "rejected", Reason.PRODUCT_NOT_FOUND) for n in range(11, 21)]
+    assert [answers(settlement) for settlement in settlements[::4]] == [reserved] * 2
+    assert [answers(settlement) for settlement in settlements[1::4]] == [rejected] * 2
+    assert await outcomes(products_database_url) == {
+        n: "reserved" if n <= 10 else "rejected" if n <= 20 else "released" for n in range(1, 31)
+    }
+    assert await left(products_database_url, product_id) == 90
+    moved = Counter((order_id, kind) for order_id, kind, _ in await movements(products_database_url))
+    assert set(moved.values()) == {1}
+
+
+async def test_a_schema_that_is_missing_or_changes_under_its_statements_costs_no_order(
+    products_api: Api, products_database_url: str, vhost: Vhost
+) -> None:
+    owner_url = products_database_url.replace("//products:", "//products_owner:")
+    product_id = await product(products_database_url, qty=10)
+    await fetch(owner_url, "ALTER TABLE reservations RENAME TO not_yet")
+    await vhost.publish_batch(created(product_id, 1, 1), created(product_id, 2, 1))
+
+    async def is_unready() -> bool:
+        return (await products_api.get("/health/ready")).status == 503
+
+    await eventually(is_unready)
+    await fetch(owner_url, "ALTER TABLE not_yet RENAME TO reservations")
+    await becomes(products_database_url, product_id, 8)
+    await fetch(owner_url, "ALTER TABLE products ALTER COLUMN qty TYPE numeric(20, 0)")
+    await vhost.publish_batch(created(product_id, 3, 1))
+    await becomes(products_database_url, product_id, 7)
+    assert await vhost.depth("products.orders.dead") == 0
+
+
+async def test_every_change_of_stock_is_a_movement_newest_first(
+    products_api: Api, products_database_url: str, vhost: Vhost
+) -> None:
+    product_id = await product(products_database_url, qty=10)
+    adjusted = [await adjust(products_api, product_id, delta) for delta in (5, -7)]
+    for event, qty in ((created(product_id, 7, 8), 0), (cancelled(product_id, 7, 8), 8)):
+        await vhost.publish_batch(event)
+        await becomes(products_database_url, product_id, qty)
+
+    answer = await products_api.get(f"/products/{product_id}/movements")
+
+    found: list[dict[str, Any]] = answer.data
+    times = [datetime.fromisoformat(movement.pop("createdAt")) for movement in found]
+    ids = [movement.pop("id") for movement in found]
+    assert found == [
+        {"kind": "release", "delta": 8, "orderId": 7, "reason": None},
+        {"kind": "reserve", "delta": -8, "orderId": 7, "reason": None},
+        {"kind": "adjustment", "delta": -7, "orderId": None, "reason": "counted"},
+        {"kind": "adjustment", "delta": 5, "orderId": None, "reason": "counted"},
+        {"kind": "initial", "delta": 10, "orderId": None, "reason": None},
+    ]
+    assert (ids, times) == (sorted(ids, reverse=True), sorted(times, reverse=True))
+    assert [(answer.status, answer.data["qty"]) for answer in adjusted] == [(200, 15), (200, 8)]
+    # The version counts changes of name and price.
+    assert {(answer.data["version"], answer.headers["ETag"]) for answer in adjusted} == {(1, '"1"')}
+
+
+async def test_stock_does_not_leave_its_limits(products_api: Api, products_database_url: str) -> None:
+    few, many = [await product(products_database_url, qty) for qty in (3, MAX_STOCK - 1)]
+
+    refused = [
+        await adjust(products_api, few, -4),
+        await adjust(products_api, few, -MAX_STOCK),
+        await adjust(products_api, many, 2),
+        await adjust(products_api, many, MAX_STOCK),
+    ]
+    unknown = await adjust(products_api, 404, 1)
+    moved = await movements(products_database_url)
+    to_the_limit = [await adjust(products_api, few, -3), await adjust(products_api, many, 1)]
+
+    assert [answer.refusal for answer in refused] == [REFUSED] * 4
+    assert [answer.body["error"]["details"][0]["message"] for answer in refused] == [
+        *["The stock is 3."] * 2,
+        *[f"The stock is {MAX_STOCK - 1}."] * 2,
+    ]
+    assert (unknown.refusal, moved) == ((404, "not_found", []), [])
+    assert [answer.data["qty"] for answer in to_the_limit] == [0, MAX_STOCK]
+    assert [await left(products_database_url, each) for each in (few, many)] == [0, MAX_STOCK]
+
+
+async def test_adjustments_at_once_lose_none_and_stop_at_zero(products_api: Api, products_database_url: str) -> None:
+    product_id = await product(products_database_url, qty=30)
+
+    found = await asyncio.gather(*(adjust(products_api, product_id, -1) for _ in range(50)))
+
+    assert Counter(answer.status for answer in found) == {200: 30, 409: 20}
+    assert sorted(answer.data["qty"] for answer in found if answer.status == 200) == list(range(30))
+    assert len(await movements(products_database_url)) == 30
+    assert await left(products_database_url, product_id) == 0
+
+
+async def test_stock_that_came_back_above_the_limit_is_stock_like_any_other(
+    products_api: Api, products_database_url: str, vhost: Vhost
+) -> None:
+    product_id = await product(products_database_url, qty=MAX_STOCK)
+    quantity = 1_000_000
+
+    async def after(event: dict[str, Any], qty: int) -> None:
+        await vhost.publish_batch(event)
+        await becomes(products_database_url, product_id, qty)
+        assert (await products_api.get(f"/products/{product_id}")).data["qty"] == qty
+
+    await after(created(product_id, 1, quantity), MAX_STOCK - quantity)
+    assert (await adjust(products_api, product_id, quantity)).data["qty"] == MAX_STOCK
+    await after(cancelled(product_id, 1, quantity), MAX_STOCK + quantity)
+
+    assert (await adjust(products_api, product_id, 1)).refusal == REFUSED
+    assert (await adjust(products_api, product_id, -1)).data["qty"] == MAX_STOCK + quantity - 1
+    renamed = await products_api.request("PATCH", f"/products/{product_id}", json={"name": "Sand"})
+    assert (renamed.status, renamed.data["qty"]) == (200, MAX_STOCK + quantity - 1)
+    await after(created(product_id, 2, 1), MAX_STOCK + quantity - 2)

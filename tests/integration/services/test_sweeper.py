@@ -1,0 +1,163 @@
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from orders.app import create_app
+from orders.settings import Settings
+from orders.sweeper import Sweeper
+from shared.db import Database
+from shared.messaging.outbox import Relay
+from shared.messaging.publisher import Publisher
+from tests.broker import Vhost
+from tests.databases import fetch
+from tests.integration.services.conftest import serving
+from tests.waiting import eventually
+
+STUCK = 60.0
+CONNECTIONS = 8  # of a pool
+
+
+class Broker:
+    """A test decides whether events can leave."""
+
+    def __init__(self) -> None:
+        self.up = True
+
+    async def is_up(self) -> bool:
+        return self.up
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def sweeper(orders_database: Database, broker: Broker) -> Sweeper:
+    """A sweeper whose relay does not run, so that its announcements can be read from the outbox."""
+    relay = Relay(orders_database, Publisher("amqp://127.0.0.1/", "test"), "/orders")
+    return Sweeper(orders_database, relay, STUCK, broker.is_up)
+
+
+async def order(url: str, status: str, age: float) -> int:
+    """Writes an order that was placed `age` seconds ago, or cancelled then; its trace id is made of its id."""
+    [(order_id,)] = await fetch(
+        url,
+        """
+        INSERT INTO orders
+            (id, product_id, quantity, unit_price, total_price, status, trace_id, created_at, updated_at)
+        SELECT id, 7, 3, 1, 3, $1, lpad(id::text, 32, 'a'),
+               CASE $1 WHEN 'cancelled' THEN at - interval '1 day' ELSE at END, at
+        FROM (SELECT nextval('orders_id_seq') AS id, now() - $2 * interval '1 second' AS at) AS placed
+        RETURNING id
+        """,
+        status,
+        age,
+    )
+    return int(order_id)
+
+
+async def announced(url: str) -> list[int]:
+    return [order_id for (order_id,) in await fetch(url, "SELECT (payload->>'orderId')::int FROM outbox ORDER BY id")]
+
+
+async def test_stuck_orders_and_cancellations_are_announced_again_under_their_own_trace(
+    sweeper: Sweeper, orders_database_url: str
+) -> None:
+    """A cancellation is due for a day at doubling ages; the first sweep takes what came due in one interval, 15 s."""
+    url = orders_database_url
+    cancellations = (STUCK + 1, STUCK + 14, 2 * STUCK + 1, 4 * STUCK + 1, 1024 * STUCK + 1)
+    due = [("order.created", await order(url, "pending", age)) for age in (STUCK, 1000 * STUCK)]
+    due += [("order.cancelled", await order(url, "cancelled", age)) for age in cancellations]
+    for status, ages in {
+        "pending": (STUCK - 30,),
+        "done": (1e6,),
+        "rejected": (1e6,),
+        "cancelled": (0, STUCK - 10, STUCK + 20, 3 * STUCK, 2048 * STUCK + 1),
+    }.items():
+        for age in ages:
+            await order(url, status, age)
+
+    await sweeper.sweep()
+
+    rows = await fetch(url, "SELECT type, payload::text, traceparent FROM outbox ORDER BY id")
+    assert [(kind, json.loads(data), traceparent.split("-")[1]) for kind, data, traceparent in rows] == [
+        (kind, {"orderId": order_id, "productId": 7, "quantity": 3}, f"{order_id:a>32}") for kind, order_id in due
+    ]
+
+
+async def test_the_next_sweep_announces_what_came_due_since_and_none_does_while_the_broker_is_down(
+    sweeper: Sweeper, broker: Broker, orders_database_url: str
+) -> None:
+    url = orders_database_url
+    broker.up = False
+    first = [await order(url, status, STUCK + 5) for status in ("pending", "cancelled")]
+    await sweeper.sweep()
+    meanwhile = await announced(url)
+    broker.up = True
+    await sweeper.sweep()
+    later = [await order(url, status, STUCK) for status in ("pending", "cancelled")]
+    await sweeper.sweep()
+
+    assert (meanwhile, await announced(url)) == ([], [*first, *later])
+
+
+async def test_many_stuck_orders_are_all_announced_oldest_first_and_at_most_ten_thousand(
+    sweeper: Sweeper, orders_database_url: str
+) -> None:
+    await fetch(
+        orders_database_url,
+        """
+        INSERT INTO orders (product_id, quantity, unit_price, total_price, trace_id, created_at)
+        SELECT 7, 1, 1, 1, repeat('a', 32), now() - interval '1 hour' FROM generate_series(1, 10500)
+        """,
+    )
+
+    await sweeper.sweep()
+
+    assert await announced(orders_database_url) == list(range(1, 10_001))
+
+
+async def test_however_late_a_sweep_gets_a_connection_it_announces_what_came_due_since_the_last(
+    sweeper: Sweeper, orders_database: Database, orders_database_url: str
+) -> None:
+    stuck = await order(orders_database_url, "pending", STUCK - 1)
+    [(due,)] = await fetch(orders_database_url, "SELECT now() + interval '1 s'")
+
+    async def is_past(moment: datetime) -> bool:
+        [(now,)] = await fetch(orders_database_url, "SELECT now()")
+        return bool(now > moment)
+
+    await sweeper.sweep()
+    await eventually(lambda: is_past(due))
+    [(late,)] = await fetch(orders_database_url, "SELECT now() + interval '0.3 s'")
+    async with AsyncExitStack() as others:
+        for _ in range(CONNECTIONS):
+            await others.enter_async_context(orders_database.connection())
+        sweep = asyncio.create_task(sweeper.sweep())
+        await eventually(lambda: is_past(late))
+    await sweep
+
+    assert await announced(orders_database_url) == [stuck]
+
+
+async def test_an_order_whose_event_was_lost_is_announced_by_the_service(
+    orders_settings: Settings, orders_database_url: str, vhost: Vhost
+) -> None:
+    await vhost.declare()
+    stuck = await order(orders_database_url, "pending", 3600)
+
+    async with serving(create_app(replace(orders_settings, stuck_order_seconds=1.0))):
+
+        async def it_is_published() -> bool:
+            return await vhost.depth("products.orders") > 0
+
+        await eventually(it_is_published)
+
+    events = await vhost.take_events("products.orders")
+    found = [(each["type"], each["data"]) for each in events]
+    assert found == [("order.created", {"orderId": stuck, "productId": 7, "quantity": 3})]

@@ -1,0 +1,117 @@
+"""How orders end: by the product service's verdict, or by a cancellation."""
+
+import asyncio
+from typing import Any
+
+from tests.api import Answer, Api
+from tests.broker import Vhost
+from tests.databases import fetch
+from tests.integration.services.verdicts import ORDER, PRODUCTS_TRACE_ID, becomes, verdict
+from tests.waiting import eventually
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACE = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
+NO_STOCK = "insufficient_stock"
+
+
+async def cancel(api: Api, order_id: int = 1) -> Answer:
+    """Cancels an order as a client does it, without a body."""
+    return await api.request("POST", f"/orders/{order_id}/cancel", headers=TRACE)
+
+
+async def place(api: Api, orders: int) -> list[dict[str, Any]]:
+    return [(await api.post("/orders", ORDER)).data for _ in range(orders)]
+
+
+async def history(api: Api, order_id: int = 1) -> list[tuple[str, str | None, str]]:
+    """Status, reason and trace of each entry."""
+    entries = (await api.get(f"/orders/{order_id}/history")).data
+    assert [entry["createdAt"] for entry in entries] == sorted(entry["createdAt"] for entry in entries)
+    return [(entry["status"], entry["reason"], entry["traceId"]) for entry in entries]
+
+
+async def test_orders_become_what_the_product_service_decided_once(orders_api: Api, vhost: Vhost) -> None:
+    """Later verdicts on the same order, in the same batch or another, and on an unknown order change nothing."""
+    placed = await place(orders_api, 3)
+    await vhost.publish_batch(
+        verdict(2, "rejected", NO_STOCK), verdict(404, "done"), verdict(2, "done"), verdict(1, "done")
+    )
+    await becomes(orders_api, 1, "done")
+    decided = [(await orders_api.get(f"/orders/{order_id}")).data for order_id in (1, 2)]
+    await vhost.publish_batch(verdict(1, "done"), verdict(1, "rejected", NO_STOCK), verdict(3, "done"))
+    await becomes(orders_api, 3, "done")
+
+    assert [(order["status"], order["reason"]) for order in decided] == [("done", None), ("rejected", NO_STOCK)]
+    assert [(await orders_api.get(f"/orders/{order_id}")).data for order_id in (1, 2)] == decided
+    assert all(order["updatedAt"] > order["createdAt"] for order in decided)
+    pending = ("pending", None, placed[0]["traceId"])
+    assert await history(orders_api, 1) == [pending, ("done", None, PRODUCTS_TRACE_ID)]
+    pending = ("pending", None, placed[1]["traceId"])
+    assert await history(orders_api, 2) == [pending, ("rejected", NO_STOCK, PRODUCTS_TRACE_ID)]
+    assert await vhost.depth("orders.stock.dead") == 0
+
+
+async def test_a_pending_order_and_one_that_is_done_are_cancelled_and_a_later_verdict_changes_nothing(
+    orders_api: Api, vhost: Vhost
+) -> None:
+    placed = await place(orders_api, 3)
+    await vhost.publish_batch(verdict(2, "done"))
+    await becomes(orders_api, 2, "done")
+
+    cancelled = [await cancel(orders_api, order_id) for order_id in (1, 2)]
+    await vhost.publish_batch(verdict(1, "done"), verdict(1, "rejected", NO_STOCK), verdict(3, "done"))
+    await becomes(orders_api, 3, "done")
+
+    for order, answer in zip(placed, cancelled, strict=False):
+        assert answer.status == 200
+        assert answer.data == {**order, "status": "cancelled", "updatedAt": answer.data["updatedAt"]}
+        assert answer.data["updatedAt"] > order["updatedAt"]
+        assert (await orders_api.get(f"/orders/{order['id']}")).data == answer.data
+    (first, second), end = [("pending", None, order["traceId"]) for order in placed[:2]], ("cancelled", None, TRACE_ID)
+    assert await history(orders_api, 1) == [first, end]
+    assert await history(orders_api, 2) == [second, ("done", None, PRODUCTS_TRACE_ID), end]
+    entries = (await orders_api.get("/orders/2/history")).data
+    times = entries[0]["createdAt"], entries[-1]["createdAt"]
+    assert times == (placed[1]["createdAt"], cancelled[1].data["updatedAt"])
+
+
+async def test_a_rejected_and_an_unknown_order_cannot_be_cancelled(
+    orders_api: Api, orders_database_url: str, vhost: Vhost
+) -> None:
+    await place(orders_api, 1)
+    await vhost.publish_batch(verdict(1, "rejected", NO_STOCK))
+    await becomes(orders_api, 1, "rejected")
+    before = (await orders_api.get("/orders/1")).data
+
+    answers = [await cancel(orders_api), await cancel(orders_api, 404), await orders_api.get("/orders/404/history")]
+
+    assert [answer.refusal for answer in answers] == [(409, "conflict", []), *[(404, "not_found", [])] * 2]
+    assert (await orders_api.get("/orders/1")).data == before
+    assert [status for status, *_ in await history(orders_api)] == ["pending", "rejected"]
+    assert await fetch(orders_database_url, "SELECT 1 FROM outbox WHERE type = 'order.cancelled'") == []
+
+
+async def test_an_order_is_cancelled_once_however_often_and_announced_with_the_trace(
+    orders_api: Api, vhost: Vhost
+) -> None:
+    await place(orders_api, 2)
+
+    at_once = await asyncio.gather(*(cancel(orders_api) for _ in range(20)))
+    again = await cancel(orders_api)
+    await cancel(orders_api, 2)
+
+    assert {answer.status for answer in (*at_once, again)} == {200}
+    assert [answer.data for answer in at_once] == [again.data] * 20
+    assert [status for status, *_ in await history(orders_api)] == ["pending", "cancelled"]
+    events: list[dict[str, Any]] = []
+
+    async def all_are_published() -> bool:
+        events.extend(await vhost.take_events("products.orders"))
+        return len(events) >= 4
+
+    await eventually(all_are_published)
+    cancellations = [each for each in events if each["type"] == "order.cancelled"]
+    assert [each["data"] for each in cancellations] == [
+        {"orderId": order_id, "productId": 7, "quantity": 3} for order_id in (1, 2)
+    ]
+    assert [each["traceparent"].split("-")[1] for each in cancellations] == [TRACE_ID] * 2

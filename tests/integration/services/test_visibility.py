@@ -1,0 +1,150 @@
+"""A change is seen at once in answers that come from a cache."""
+
+import json
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+
+from shared.cache import Cache
+from tests.api import Api
+from tests.broker import Vhost
+from tests.integration.services.stock import created, product
+from tests.integration.services.verdicts import ORDER, verdict
+from tests.waiting import eventually
+
+LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
+LIST = "/orders/product/7"
+
+
+class Write(NamedTuple):
+    """The nth write of one kind, and what the read answer shows after it: n."""
+
+    service: str
+    write: Callable[[Api, int], Awaitable[object]]
+    shown: Callable[[Any], int]
+
+
+WRITES = {
+    "place": Write("orders", lambda api, n: api.post("/orders", ORDER), len),
+    "cancel": Write(
+        "orders",
+        lambda api, n: api.request("POST", f"/orders/{n}/cancel"),
+        lambda orders: sum(order["status"] == "cancelled" for order in orders),
+    ),
+    "reprice": Write(
+        "products",
+        lambda api, n: api.request("PATCH", "/products/1", json={"price": n}),
+        lambda product: int(product["price"].removesuffix(".00")),
+    ),
+    "adjust": Write(
+        "products",
+        lambda api, n: api.post("/products/1/stock", {"delta": -1, "reason": "broken"}),
+        lambda product: 10 - int(product["qty"]),
+    ),
+}
+
+
+@pytest.fixture(params=WRITES)
+def service(request: pytest.FixtureRequest) -> tuple[Write, Api, Redis]:
+    """A kind of write, its service and that service's Redis; the other service does not run."""
+    write = WRITES[request.param]
+    redis = {"orders": "orders_redis", "products": "redis"}[write.service]
+    return write, request.getfixturevalue(f"{write.service}_api"), request.getfixturevalue(redis)
+
+
+async def test_a_client_reads_its_own_write_at_once_though_the_answer_was_cached(
+    service: tuple[Write, Api, Redis],
+) -> None:
+    (name, write, shown), api, redis = service
+    path, key = (LIST, "orders:product:7") if name == "orders" else ("/products/1", "product:1")
+    if name == "products":
+        await api.post("/products", LAMP)
+    elif shown is not len:
+        for _ in range(10):
+            await api.post("/orders", ORDER)
+
+    async def is_cached() -> bool:
+        await api.get(path)
+        return bool(await redis.exists(key))
+
+    seen = []
+    for n in range(1, 11):
+        await eventually(is_cached)
+        await write(api, n)
+        seen.append(shown((await api.get(path)).data))
+
+    assert seen == list(range(1, 11))
+
+
+async def test_a_product_is_read_through_the_cache_and_not_found_only_until_it_is_there(
+    products_api: Api, redis: Redis
+) -> None:
+    before = await products_api.get("/products/1")
+    written = (await products_api.post("/products", LAMP)).data
+
+    async def is_cached() -> bool:
+        assert (await products_api.get("/products/1")).data == written
+        return bool(json.loads(await redis.get("product:1") or "null") == written)
+
+    await eventually(is_cached)
+    assert before.refusal == (404, "not_found", [])
+
+
+async def test_stock_that_an_order_took_is_seen(products_api: Api, products_database_url: str, vhost: Vhost) -> None:
+    product_id = await product(products_database_url, qty=10)
+    before = (await products_api.get(f"/products/{product_id}")).data
+
+    await vhost.publish_batch(created(product_id, 1, 4))
+
+    async def is_shown() -> bool:
+        return bool((await products_api.get(f"/products/{product_id}")).data["qty"] == 6)
+
+    await eventually(is_shown)
+    after = (await products_api.get(f"/products/{product_id}")).data
+    # The version counts changes of name and price.
+    assert (before["qty"], before["version"], after["version"]) == (10, 1, 1)
+
+
+async def test_a_verdict_is_seen_in_the_list_of_a_product(orders_api: Api, vhost: Vhost) -> None:
+    await orders_api.post("/orders", ORDER)
+    before = (await orders_api.get(LIST)).data
+
+    await vhost.publish_batch(verdict(1, "done"))
+
+    async def is_shown() -> bool:
+        return [order["status"] for order in (await orders_api.get(LIST)).data] == ["done"]
+
+    await eventually(is_shown)
+    assert [order["status"] for order in before] == ["pending"]
+
+
+async def test_a_write_that_fails_drops_its_keys_too_because_it_may_have_been_committed(
+    cache: Cache, redis: Redis
+) -> None:
+    rows = {"old row": b"1", "new row": b"null"}
+
+    async def read() -> list[bytes | None]:
+        return [await cache.get(key, partial(load, key)) for key in rows]
+
+    async def load(key: str) -> bytes:
+        return rows[key]
+
+    async def both_are_cached() -> bool:
+        await read()
+        return await redis.exists(*rows) == len(rows)
+
+    async def write() -> None:
+        keys = ["old row"]
+        async with cache.dropping(keys):
+            keys.append("new row")
+            rows.update(dict.fromkeys(rows, b"2"))
+            raise TimeoutError
+
+    await eventually(both_are_cached)
+    with pytest.raises(TimeoutError):
+        await write()
+
+    assert await read() == [b"2", b"2"]

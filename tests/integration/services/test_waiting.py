@@ -1,0 +1,211 @@
+"""Clients that wait for an order: with `?wait=`, and on the stream of its history."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from redis.asyncio import Redis
+
+from orders.app import create_app
+from orders.settings import Settings
+from tests.api import Answer, Api, connect, serve
+from tests.broker import Vhost
+from tests.databases import fetch
+from tests.integration.conftest import is_up
+from tests.integration.services.verdicts import ORDER, verdict
+from tests.waiting import eventually
+
+HEARTBEAT = b":\n\n"
+_LIMIT = aiohttp.ClientTimeout(total=40)
+# Past the code under test, as another process does it.
+DECIDE = """
+WITH changed AS (UPDATE orders SET status = 'done' WHERE id = 1 RETURNING id)
+INSERT INTO order_history (order_id, status) SELECT id, 'done' FROM changed
+"""
+
+
+class Stream:
+    """The events of order 1, as they come."""
+
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self.headers = response.headers
+        self._content = response.content
+
+    async def block(self) -> bytes:
+        """The next event or comment; empty at the end."""
+        return await self._content.readuntil(b"\n\n")
+
+    async def event(self) -> tuple[str, dict[str, Any]] | None:
+        """The id and the data of the next event, None at the end."""
+        while (block := await self.block()) == HEARTBEAT:
+            pass
+        if not block:
+            return None
+        position, kind, data = block.decode().strip().split("\n")
+        assert (position[:4], kind, data[:6]) == ("id: ", "event: status", "data: ")
+        return position[4:], orjson.loads(data[6:])
+
+    async def rest(self) -> list[str]:
+        """Ids and statuses until the server ends the stream."""
+        found = []
+        while event := await self.event():
+            found.append(f"{event[0]} {event[1]['status']}")
+        return found
+
+
+@asynccontextmanager
+async def stream(url: str, *last_event_id: str) -> AsyncIterator[Stream]:
+    headers = [("Last-Event-ID", each) for each in last_event_id]
+    async with (
+        aiohttp.ClientSession(url, timeout=_LIMIT) as session,
+        session.get("/orders/1/events", headers=headers) as response,
+    ):
+        assert response.status == 200, await response.read()
+        yield Stream(response)
+
+
+@pytest.fixture
+def process() -> AsyncExitStack:
+    """The order service, which a test may end before its own end."""
+    return AsyncExitStack()
+
+
+@pytest.fixture
+def never_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that starts now does not look for changes by other processes."""
+    monkeypatch.setattr("orders.app._POLL_SECONDS", 600.0)
+
+
+@pytest.fixture
+async def url(
+    orders_settings: Settings, orders_redis: Redis, vhost: Vhost, process: AsyncExitStack
+) -> AsyncIterator[str]:
+    """The base URL of the order service."""
+    await vhost.declare()
+    async with process:
+        yield await process.enter_async_context(serve(create_app(orders_settings)))
+
+
+@pytest.fixture
+async def api(url: str) -> AsyncIterator[Api]:
+    """The order service with one order."""
+    async with connect(url) as api:
+        await eventually(lambda: is_up(api))
+        await api.post("/orders", ORDER)
+        yield api
+
+
+async def waiting(api: Api, order_id: int = 1) -> "asyncio.Task[Answer]":
+    """A request that waits."""
+    task = asyncio.create_task(api.get(f"/orders/{order_id}?wait=30"))
+    await api.get(f"/orders/{order_id}")  # is sent later, so the other one has been answered or waits by now
+    return task
+
+
+async def test_an_order_that_is_final_is_answered_at_once_and_one_that_stays_pending_when_the_time_is_over(
+    api: Api, orders_database_url: str
+) -> None:
+    started = time.monotonic()
+    pending = [await api.get(f"/orders/1?wait={wait}") for wait in (0, 1)]
+    lasted = time.monotonic() - started
+    await fetch(orders_database_url, DECIDE)
+    final = [await asyncio.wait_for(api.get(f"/orders/1?wait={wait}"), 20) for wait in (0, 30)]
+
+    assert [(answer.status, answer.data["status"]) for answer in pending] == [(200, "pending")] * 2
+    assert lasted >= 1
+    assert [answer.data["status"] for answer in final] == ["done", "done"]
+    assert (await api.get("/orders/404?wait=30")).refusal == (404, "not_found", [])
+
+
+@pytest.mark.usefixtures("never_polling")
+async def test_a_waiting_request_is_answered_as_soon_as_the_order_is_final(api: Api, vhost: Vhost) -> None:
+    await api.post("/orders", ORDER)
+    tasks = [await waiting(api) for _ in range(10)]
+    await vhost.publish_batch(verdict(1, "rejected", "insufficient_stock"))
+    answers = await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    task = await waiting(api, order_id=2)
+    await api.request("POST", "/orders/2/cancel")
+    cancelled = await asyncio.wait_for(task, 20)
+
+    found = {(answer.data["status"], answer.data["reason"]) for answer in answers}
+    assert found == {("rejected", "insufficient_stock")}
+    assert cancelled.data["status"] == "cancelled"
+
+
+async def test_a_change_by_another_process_ends_a_wait_and_shows_in_the_stream(
+    api: Api, url: str, orders_database_url: str
+) -> None:
+    task = await waiting(api)
+    async with stream(url) as events:
+        await events.event()
+        await fetch(orders_database_url, DECIDE)
+        # The next heartbeat would find the change too, after 15 s.
+        assert await asyncio.wait_for(events.rest(), 12) == ["2 done"]
+    answer = await asyncio.wait_for(task, 12)
+
+    assert answer.data["status"] == "done"
+
+
+async def test_waiting_requests_and_streams_end_when_the_process_stops(
+    api: Api, url: str, process: AsyncExitStack
+) -> None:
+    task = await waiting(api)
+    async with stream(url) as events:
+        await events.event()
+        await asyncio.wait_for(process.aclose(), 20)
+        assert await events.rest() == []
+    answer = await asyncio.wait_for(task, 20)
+
+    assert (answer.status, answer.data["status"]) == (200, "pending")
+
+
+async def test_a_stream_holds_what_the_client_has_not_seen_and_each_new_entry_as_it_comes(
+    api: Api, url: str, vhost: Vhost
+) -> None:
+    async with stream(url) as events, stream(url, "1") as new, stream(url, "7") as nothing:
+        first = await events.event()
+        await vhost.publish_batch(verdict(1, "done"))
+        second, end = await events.event(), await events.event()
+        assert (await new.rest(), await nothing.rest()) == (["2 done"], [])
+    await api.request("POST", "/orders/1/cancel")
+    history = (await api.get("/orders/1/history")).data
+    assert (first, second, end) == (("1", history[0]), ("2", history[1]), None)
+
+    found = []
+    for last_event_id in ([], [""], ["0"], ["1"], ["2"]):
+        async with stream(url, *last_event_id) as events:
+            found.append(await events.rest())
+    nothing_new = [await api.get("/orders/1/events", headers={"Last-Event-ID": each}) for each in ("3", "7")]
+
+    whole = ["1 pending", "2 done", "3 cancelled"]
+    assert found == [whole, whole, whole, whole[1:], whole[2:]]
+    assert [(answer.status, answer.raw) for answer in nothing_new] == [(204, b"")] * 2
+    assert (await api.get("/orders/404/events")).refusal == (404, "not_found", [])
+    assert (events.headers["Content-Type"], events.headers["Cache-Control"]) == ("text/event-stream", "no-store")
+    assert len(events.headers["X-Request-ID"]) == 32
+
+
+async def test_a_quiet_stream_has_heartbeats_and_one_more_client_than_may_wait_is_refused(
+    api: Api, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orders.handlers._HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("orders.watch._MAX_WAITING", 2)
+    async with stream(url) as events, stream(url):
+        await events.event()
+        assert [await events.block() for _ in range(3)] == [HEARTBEAT] * 3
+        full = [await api.get(path) for path in ("/orders/1?wait=1", "/orders/1/events")]
+        without_waiting = await api.get("/orders/1")
+
+    refused = [(answer.refusal, answer.headers["Retry-After"]) for answer in full]
+    assert refused == [((503, "unavailable", []), "1")] * 2
+    assert without_waiting.status == 200
+
+    async def the_slot_is_free() -> bool:
+        return (await api.get("/orders/1?wait=1")).status == 200
+
+    await eventually(the_slot_is_free)

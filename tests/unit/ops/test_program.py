@@ -1,0 +1,75 @@
+"""The command line of `python -m ops`: what is accepted, and which settings each command needs."""
+
+import pytest
+
+from ops.__main__ import main, parse, run
+from shared.settings import SettingsError
+
+ID = "0123456789abcdef"
+NEEDED = {
+    "dead-letters list": ["AMQP_URL"],
+    "reconcile": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
+    "outbox": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
+    "migrate orders": ["DATABASE_OWNER_URL", "DATABASE_URL"],
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("dead-letters list", {"action": "list", "limit": 100, "queue": None, "json": False}),
+        ("dead-letters list --limit 1 --json", {"limit": 1, "json": True}),
+        ("dead-letters list --limit 10000 --queue orders.stock", {"limit": 10_000, "queue": "orders.stock"}),
+        (f"dead-letters show {ID}", {"ids": [ID]}),
+        (f"dead-letters replay {ID} {ID}", {"ids": [ID, ID], "all": False}),
+        ("dead-letters drop --all", {"ids": [], "all": True}),
+        ("reconcile", {"older_than": 60.0, "settle": 5.0, "limit": 100}),
+        ("reconcile --older-than 0 --settle 86400", {"older_than": 0.0, "settle": 86_400.0}),
+        ("migrate products", {"database": "products"}),
+    ],
+)
+def test_a_command_line_is_read(command: str, expected: dict[str, object]) -> None:
+    assert expected.items() <= vars(parse(command.split())).items()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "",
+        "dead-letters",
+        "dead-letters replay",
+        f"dead-letters drop --all {ID}",
+        "dead-letters show",
+        "dead-letters list --queue nonsense",
+        "dead-letters list --limit 0",
+        "dead-letters list --limit 10001",
+        "dead-letters list --limit 1.5",
+        "migrate",
+        "migrate lamps",
+        "migrate orders products",
+        "reconcile --settle -1",
+        "reconcile --settle 86401",
+        "reconcile --older-than nan",
+        "reconcile --older-than soon",
+    ],
+)
+def test_wrong_usage_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(command.split())
+
+    assert end.value.code == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err.startswith("usage: python -m ops")) == ("", True)
+
+
+@pytest.mark.parametrize(("command", "needed"), NEEDED.items())
+async def test_all_wrong_settings_are_reported_at_once(command: str, needed: list[str]) -> None:
+    wrong = dict.fromkeys([name for names in NEEDED.values() for name in names], "http://user:secret@localhost")
+    with pytest.raises(SettingsError) as missing:
+        await run(parse(command.split()), {})
+    with pytest.raises(SettingsError) as refused:
+        await run(parse(command.split()), wrong)
+
+    assert missing.value.problems == [f"{name} is not set" for name in needed]
+    assert [problem.split()[0] for problem in refused.value.problems] == needed
+    assert "secret" not in "".join(refused.value.problems)

@@ -133,35 +133,11 @@ async def test_without_redis_each_reader_goes_to_the_source(
     assert (values, source.loads) == ([b"1"] * 3, 4)
 
 
-async def test_after_a_drop_that_redis_did_not_take_the_cache_is_flushed_and_used_again(
-    cache: Cache, redis: Redis, redis_line: Line
-) -> None:
-    source, other = Source(OLD), Source(b'"other"')
-    await cache.get(KEY, source.load)
-    await cache.get(OTHER, other.load)
-
-    redis_line.cut()
-    source.value = NEW
-    await cache.drop([KEY])
-    assert await redis.get(KEY) == OLD
-    assert await cache.get(KEY, source.load) == NEW
-    redis_line.restore()
-    await eventually(lambda: is_empty(redis))
-
-    async def is_hit() -> bool:
-        loads = source.loads
-        assert await cache.get(KEY, source.load) == NEW
-        return source.loads == loads
-
-    await eventually(is_hit)
-    assert await redis.get(KEY) == NEW
-
-
-async def test_until_the_flush_every_key_is_read_from_its_source_although_redis_is_back(
-    redis: Redis, redis_line: Line
+async def test_after_a_drop_that_redis_did_not_take_every_key_is_read_from_its_source_until_a_flush(
+    redis: Redis, redis_line: Line, tasks: BackgroundTasks
 ) -> None:
     async with Redis.from_url(f"redis://127.0.0.1:{redis_line.port}/0") as client:
-        cache = Cache(client)  # no task flushes it
+        cache = Cache(client)
         dropped, other = Source(OLD), Source(b'"other"')
         await cache.get(KEY, dropped.load)
         await cache.get(OTHER, other.load)
@@ -171,10 +147,18 @@ async def test_until_the_flush_every_key_is_read_from_its_source_although_redis_
         redis_line.restore()
         dropped.value = NEW
         values = await cache.get(KEY, dropped.load), await cache.get(OTHER, other.load)
+        assert await redis.get(KEY) == OLD
+        assert values == (NEW, b'"other"')
+        assert (dropped.loads, other.loads) == (2, 2)
 
-    assert await redis.get(KEY) == OLD
-    assert values == (NEW, b'"other"')
-    assert (dropped.loads, other.loads) == (2, 2)
+        async def is_hit() -> bool:
+            loads = dropped.loads
+            assert await cache.get(KEY, dropped.load) == NEW
+            return dropped.loads == loads
+
+        tasks.start("cache flush", cache.flush_after_failed_drops())
+        await eventually(is_hit)
+        assert (await redis.get(KEY), await redis.get(OTHER)) == (NEW, None)
 
 
 async def test_a_drop_that_fails_while_the_cache_is_flushed_leads_to_another_flush(

@@ -14,7 +14,7 @@ from shared.web import middleware
 from shared.web.connection import ServerLimits
 from shared.web.server import Connections, application, raise_open_files, serving
 from tests.integration.shared.web.malformed import CASES, HOST, SECOND, chunked, get, post
-from tests.integration.shared.web.raw import Peer, connected
+from tests.integration.shared.web.raw import Peer, Reply, connected
 from tests.waiting import eventually
 
 SHORT = ServerLimits(head=0.2, body=0.2, idle=0.6, write=0.3, linger=0.2, sweep=0.02)
@@ -27,7 +27,7 @@ TOO_SLOW = (408, "request_timeout", "close", b"")
 
 @dataclass(slots=True)
 class Site:
-    """An application whose handlers note the requests that reached them, and how they ended."""
+    """An application that notes the requests that reached a handler, and how those ended that wait or flood."""
 
     port: int = 0
     seen: list[str] = field(default_factory=list)
@@ -46,15 +46,14 @@ class Site:
 
     async def wait(self, request: web.Request) -> web.Response:
         """Reads the body, then waits for `go`."""
-        body = await request.read()
-        self.seen.append(f"{request.method} {request.raw_path}")
+        response = await self.echo(request)
         try:
             await self.go.wait()
         except asyncio.CancelledError:
             self.ended.append("cancelled")
             raise
-        self.ended.append(f"wrote {body.decode()}")
-        return web.Response(body=body)
+        self.ended.append("answered")
+        return response
 
     async def flood(self, request: web.Request) -> web.StreamResponse:
         """Writes until the peer has gone."""
@@ -79,6 +78,15 @@ async def site(limits: ServerLimits = SHORT) -> AsyncIterator[Site]:
     async with serving(app, limits) as site.connections:
         site.port = await site.connections.listen("127.0.0.1", 0)
         yield site
+
+
+async def ask(here: Site, *pieces: bytes) -> tuple[Reply, bytes]:
+    """The answer to what these pieces are, and what comes behind it until the server closes the connection."""
+    async with connected(here.port) as peer:
+        for piece in pieces:
+            peer.send(piece)
+            await asyncio.sleep(0.01)  # so that a piece is likely to be a segment of its own
+        return await peer.reply(), await peer.rest()
 
 
 @pytest.fixture
@@ -109,12 +117,8 @@ async def test_a_malformed_request_is_refused_and_nothing_after_it_is_read(
     # The parser itself refuses what comes after another version.
     following = b"" if status == 505 else SECOND
     for pieces in ([request_ + following], [request_[:-1], request_[-1:] + following]):
-        async with connected(patient.port) as peer:
-            for piece in pieces:
-                peer.send(piece)
-                await asyncio.sleep(0.01)  # so that a piece is likely to be a segment of its own
-            reply = await peer.reply()
-            assert (reply.status, reply.code, reply.is_envelope, await peer.rest()) == (status, code, True, b"")
+        reply, rest = await ask(patient, *pieces)
+        assert (reply.status, reply.code, reply.is_envelope, rest) == (status, code, True, b"")
 
     assert "GET /echo?smuggled" not in patient.seen
     assert await is_served(patient)
@@ -131,9 +135,7 @@ async def test_a_refusal_is_logged_without_the_secrets_of_the_request(
     patient: Site, request_: bytes, method: str, path: str
 ) -> None:
     with capture_logs() as lines:
-        async with connected(patient.port) as peer:
-            peer.send(request_)
-            reply = await peer.reply()
+        reply, _ = await ask(patient, request_)
 
     shown = {"method": method, "path": path, "status": 400, "code": "validation_error"}
     assert lines == [{"event": "request refused", "log_level": "info", **shown}]
@@ -185,11 +187,9 @@ async def test_good_requests_on_one_connection_are_answered_in_turn(patient: Sit
 
 async def test_a_declined_upgrade_ends_the_connection(patient: Site) -> None:
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
-    async with connected(patient.port) as peer:
-        peer.send(get(HOST + upgrade) + SECOND)
-        reply = await peer.reply()
+    reply, rest = await ask(patient, get(HOST + upgrade) + SECOND)
 
-        assert (reply.status, reply.headers["connection"], await peer.rest()) == (200, "close", b"")
+    assert (reply.status, reply.headers["connection"], rest) == (200, "close", b"")
     assert patient.seen == ["GET /echo"]
 
 
@@ -322,10 +322,7 @@ async def test_a_request_that_is_refused_while_its_head_completes_is_not_handled
 @pytest.mark.parametrize("request_", [post(b"Content-Length: 10\r\n", b"abc"), chunked(b"3\r\nabc\r\n")])
 async def test_a_body_that_does_not_arrive_is_refused(here: Site, request_: bytes) -> None:
     with capture_logs() as lines:
-        async with connected(here.port) as peer:
-            peer.send(request_)
-            reply = await peer.reply()
-            rest = await peer.rest()
+        reply, rest = await ask(here, request_)
 
     assert (reply.status, reply.code, reply.headers["connection"], rest) == TOO_SLOW
     assert reply.is_envelope
@@ -338,14 +335,9 @@ async def test_a_bad_body_that_no_handler_reads_does_not_hold_the_connection(
     here: Site, caplog: pytest.LogCaptureFixture, coding: bytes, apart: bool
 ) -> None:
     """It does not all come, or is not encoded as it says."""
+    head = b"POST /ignore HTTP/1.1\r\n" + HOST + coding + b"Content-Length: 10\r\n\r\n"
     with capture_logs() as lines:
-        async with connected(here.port) as peer:
-            peer.send(b"POST /ignore HTTP/1.1\r\n" + HOST + coding + b"Content-Length: 10\r\n\r\n")
-            if apart:
-                await eventually(lambda: here.seen)
-            peer.send(b"no gzip")
-            reply = await peer.reply()
-            rest = await peer.rest()
+        reply, rest = await ask(here, *([head, b"no gzip"] if apart else [head + b"no gzip"]))
 
     assert (reply.raw, rest) == (b"ignored", b"")
     assert [line["event"] for line in lines] == ["request"]
@@ -426,7 +418,7 @@ async def test_a_write_whose_client_has_gone_goes_on(here: Site, method: str) ->
             await eventually(lambda: here.seen)
         await eventually(here.is_empty)
         here.go.set()
-        await eventually(lambda: here.ended == ["wrote abc"])
+        await eventually(lambda: here.ended == ["answered"])
         await eventually(lambda: lines)
 
     assert [(line["event"], line["log_level"]) for line in lines] == [("request", "info")]
@@ -446,7 +438,7 @@ async def test_a_client_that_goes_at_once_ends_its_read_but_not_its_write(here: 
     here.ended.clear()
     here.go.set()
     await ask(b"POST /wait HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc")
-    await eventually(lambda: here.ended == ["wrote abc"] * 20)
+    await eventually(lambda: here.ended == ["answered"] * 20)
 
 
 async def test_a_client_that_goes_while_it_sends_the_body_is_no_crash(patient: Site) -> None:

@@ -180,7 +180,10 @@ WRONG = {
         "PRODUCTS_URL": ("products:3001", "must be URLs that start with http:// or https://"),
         "ORDERS_URL": ("", "is not set"),
         "REQUEST_SECONDS": ("60.1", "must be a number of seconds from 0.1 to 60"),
-        "UPSTREAM_READ_SECONDS": ("nan", "must be a number of seconds from 0.1 to 60"),
+        **dict.fromkeys(
+            ("UPSTREAM_TOTAL_SECONDS", "UPSTREAM_CONNECT_SECONDS", "UPSTREAM_READ_SECONDS"),
+            ("nan", "must be a number of seconds from 0.1 to 60"),
+        ),
         "API_KEYS": ("shop secret orders:read", "entry 1: the SHA-256 must be 64 hexadecimal digits"),
         "RATE_LIMIT": ("many", "must be REQUESTS/SECONDS or REQUESTS/SECONDS/BURST, as 100/60 or 100/60/20"),
         "TRUSTED_PROXIES": (

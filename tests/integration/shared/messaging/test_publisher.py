@@ -61,23 +61,6 @@ async def test_without_a_connection_it_is_an_error_at_once_until_it_has_connecte
     assert await vhost.depth(QUEUE) == 1
 
 
-async def test_a_broker_that_goes_before_its_confirm_is_an_error(
-    publisher: Publisher, broker_line: Line, vhost: Vhost
-) -> None:
-    broker_line.hold_answers()
-    publishing = asyncio.ensure_future(publisher.publish(EXCHANGE, "order.created", b"[]"))
-
-    async def has_arrived() -> bool:
-        return await vhost.depth(QUEUE) == 1
-
-    await eventually(has_arrived)
-    assert not publishing.done()
-    broker_line.cut()
-
-    with pytest.raises(PublishError):
-        await publishing
-
-
 async def test_a_silent_broker_is_an_error_within_its_limit(publisher: Publisher, broker_line: Line) -> None:
     broker_line.hold_answers()
 

@@ -270,9 +270,9 @@ async def test_a_head_without_end_is_cut_off_by_its_size() -> None:
     assert (reply.status, reply.code) == (431, "headers_too_large")
 
 
-async def test_bytes_behind_a_request_in_progress_are_no_head_that_is_too_large_or_slow(here: Site) -> None:
+async def test_bytes_behind_a_request_in_progress_are_no_head_that_is_too_large_or_slow() -> None:
     body = b"a" * 60_000
-    async with connected(here.port) as peer:
+    async with site(replace(PATIENT, head=SHORT.head)) as here, connected(here.port) as peer:
         peer.send(WAIT)
         await eventually(lambda: here.seen)
         peer.send(post(b"Content-Length: 60000\r\n", body) * 2)
@@ -358,11 +358,11 @@ async def test_the_limit_of_a_head_ends_neither_a_handler_nor_an_idle_connection
     assert ([(reply.status, reply.raw) for reply in replies], rest) == ([(200, b""), (200, b"ignored")], b"")
 
 
-async def test_a_peer_that_does_not_read_is_cut_off(here: Site) -> None:
-    async with connected(here.port) as peer:
+async def test_a_peer_that_does_not_read_is_cut_off(patient: Site) -> None:
+    async with connected(patient.port) as peer:
         peer.stop_reading()
         peer.send(get(HOST, b"/flood"))
-        await eventually(lambda: here.ended == ["flood"])
+        await eventually(lambda: patient.ended == ["flood"])
 
 
 async def test_many_slow_connections_do_not_stop_a_good_one() -> None:
@@ -398,47 +398,47 @@ async def test_past_the_most_connections_new_ones_are_closed_at_once() -> None:
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
-async def test_a_read_whose_client_has_gone_is_cancelled(here: Site, how: str) -> None:
+async def test_a_read_whose_client_has_gone_is_cancelled(patient: Site, how: str) -> None:
     with capture_logs() as lines:
-        async with connected(here.port) as peer:
+        async with connected(patient.port) as peer:
             peer.send(WAIT)
-            await eventually(lambda: here.seen)
+            await eventually(lambda: patient.seen)
             getattr(peer.writer.transport, how)()
-            await eventually(lambda: here.ended == ["cancelled"])
+            await eventually(lambda: patient.ended == ["cancelled"])
             await eventually(lambda: lines)
 
     assert [(line["event"], line["log_level"], line["status"]) for line in lines] == [("request", "info", 499)]
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-async def test_a_write_whose_client_has_gone_goes_on(here: Site, method: str) -> None:
+async def test_a_write_whose_client_has_gone_goes_on(patient: Site, method: str) -> None:
     with capture_logs() as lines:
-        async with connected(here.port) as peer:
+        async with connected(patient.port) as peer:
             peer.send(f"{method} /wait HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc".encode())
-            await eventually(lambda: here.seen)
-        await eventually(here.is_empty)
-        here.go.set()
-        await eventually(lambda: here.ended == ["answered"])
+            await eventually(lambda: patient.seen)
+        await eventually(patient.is_empty)
+        patient.go.set()
+        await eventually(lambda: patient.ended == ["answered"])
         await eventually(lambda: lines)
 
     assert [(line["event"], line["log_level"]) for line in lines] == [("request", "info")]
 
 
-async def test_a_client_that_goes_at_once_ends_its_read_but_not_its_write(here: Site) -> None:
+async def test_a_client_that_goes_at_once_ends_its_read_but_not_its_write(patient: Site) -> None:
     async def ask(request: bytes) -> None:
         for _ in range(20):
-            async with connected(here.port) as peer:
+            async with connected(patient.port) as peer:
                 peer.send(request)
                 peer.writer.close()
                 await peer.writer.wait_closed()
 
     await ask(WAIT)
-    await eventually(here.is_empty)
-    await eventually(lambda: here.ended == ["cancelled"] * len(here.seen))
-    here.ended.clear()
-    here.go.set()
+    await eventually(patient.is_empty)
+    await eventually(lambda: patient.ended == ["cancelled"] * len(patient.seen))
+    patient.ended.clear()
+    patient.go.set()
     await ask(b"POST /wait HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\nabc")
-    await eventually(lambda: here.ended == ["answered"] * 20)
+    await eventually(lambda: patient.ended == ["answered"] * 20)
 
 
 async def test_a_client_that_goes_while_it_sends_the_body_is_no_crash(patient: Site) -> None:

@@ -88,6 +88,16 @@ async def test_readers_of_a_missing_key_share_one_load_even_if_one_of_them_gives
     assert source.loads == 1
 
 
+async def test_a_value_that_redis_does_not_take_is_answered_all_the_same(cache: Cache, redis_line: Line) -> None:
+    source = Source(b"1")
+    reader = await reader_between_load_and_store(cache, source)
+
+    redis_line.cut()
+    source.may_answer.set()
+
+    assert await reader == b"1"
+
+
 async def test_a_failed_load_reaches_all_its_readers_and_is_not_remembered(cache: Cache) -> None:
     async def fail() -> bytes | None:
         raise LookupError

@@ -31,14 +31,23 @@ class Writes:
 
 
 async def submit_behind_the_first(
-    batcher: Batcher[int, int], writes: Writes, *items: int
+    batcher: Batcher[int, int], writes: Writes, *items: int, given_up: int | None = None
 ) -> list[int | BaseException]:
-    """What becomes of 1, flushed alone, and of `items` that arrive during its flush."""
+    """What becomes of 1, flushed alone, and of `items` that arrive during its flush; the caller of one may give up."""
     first = asyncio.create_task(batcher.submit(1))
     await writes.began.wait()
-    behind = [asyncio.create_task(batcher.submit(item)) for item in items]
-    asyncio.get_running_loop().call_soon(writes.go.set)
-    return await asyncio.gather(first, *behind, return_exceptions=True)
+    behind = {item: asyncio.create_task(batcher.submit(item)) for item in items}
+    loop = asyncio.get_running_loop()
+    if given_up:
+        loop.call_soon(behind[given_up].cancel)
+    loop.call_soon(writes.go.set)
+    return await asyncio.gather(first, *behind.values(), return_exceptions=True)
+
+
+async def pass_time() -> None:
+    """Long enough for a flush that nothing keeps back."""
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 async def test_an_item_that_finds_nothing_running_is_flushed_at_once_and_alone() -> None:
@@ -48,17 +57,12 @@ async def test_an_item_that_finds_nothing_running_is_flushed_at_once_and_alone()
     assert writes.batches == [[1], [2]]
 
 
-async def test_what_arrives_during_a_flush_shares_the_next() -> None:
-    writes = Writes(held=True)
-    results = await submit_behind_the_first(Batcher(writes.flush), writes, 2, 3, 4)
-    assert writes.batches == [[1], [2, 3, 4]]
-    assert results == [10, 20, 30, 40]
-
-
-async def test_a_batch_has_its_most_items() -> None:
-    writes = Writes(held=True)
-    await submit_behind_the_first(Batcher(writes.flush, most=2), writes, 2, 3, 4, 5, 6)
-    assert writes.batches == [[1], [2, 3], [4, 5], [6]]
+async def test_items_that_arrive_during_a_flush_share_the_next_up_to_its_most() -> None:
+    for most, expected in ((256, [[1], [2, 3, 4, 5, 6]]), (2, [[1], [2, 3], [4, 5], [6]])):
+        writes = Writes(held=True)
+        results = await submit_behind_the_first(Batcher(writes.flush, most=most), writes, 2, 3, 4, 5, 6)
+        assert results == [10, 20, 30, 40, 50, 60]
+        assert writes.batches == expected
 
 
 async def test_past_the_bound_an_item_is_refused_at_once() -> None:
@@ -72,17 +76,10 @@ async def test_past_the_bound_an_item_is_refused_at_once() -> None:
 
 async def test_an_item_whose_caller_gave_up_is_not_flushed() -> None:
     writes = Writes(held=True)
-    batcher = Batcher(writes.flush)
-    first = asyncio.create_task(batcher.submit(1))
-    await writes.began.wait()
-    given_up, patient = asyncio.create_task(batcher.submit(2)), asyncio.create_task(batcher.submit(3))
-    loop = asyncio.get_running_loop()
-    loop.call_soon(given_up.cancel)
-    loop.call_soon(writes.go.set)
-    await asyncio.wait({first, given_up, patient})
-    assert given_up.cancelled()
+    first, given_up, patient = await submit_behind_the_first(Batcher(writes.flush), writes, 2, 3, given_up=2)
+    assert isinstance(given_up, asyncio.CancelledError)
     assert writes.batches == [[1], [3]]
-    assert (first.result(), patient.result()) == (10, 30)
+    assert (first, patient) == (10, 30)
 
 
 @pytest.mark.parametrize("failure", [None, ValueError("a bad batch")])
@@ -97,13 +94,12 @@ async def test_a_caller_that_gives_up_during_the_flush_changes_nothing_for_the_o
 
     batcher = Batcher(flush)
     first, given_up, last = (asyncio.create_task(batcher.submit(item)) for item in (1, 2, 3))
-    results = await asyncio.gather(first, last, return_exceptions=True)
+    found = await asyncio.gather(first, last, return_exceptions=True)
     assert given_up.cancelled()
-    expected = (failure, failure) if failure else (10, 30)
-    assert expected == tuple(results)
+    assert list(found) == [failure or 10, failure or 30]
 
 
-async def test_a_failing_flush_reaches_all_of_its_batch_and_nobody_else() -> None:
+async def test_a_failing_flush_reaches_all_of_its_batch_and_no_other_item() -> None:
     writes = Writes(held=True)
     writes.failures = {2: ValueError("a bad batch")}
     batcher = Batcher(writes.flush, most=2)
@@ -141,36 +137,16 @@ async def test_a_flush_belongs_to_no_single_request() -> None:
         tracing.current.reset(token)
 
 
-class Flushes:
-    def __init__(self) -> None:
-        self.batches: list[list[int]] = []
-
-    async def flush(self, items: list[int]) -> Sequence[int]:
-        self.batches.append(items)
-        return items
-
-
-async def pass_time() -> None:
-    """Long enough for a flush that nothing keeps back."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
-async def test_after_a_shared_flush_the_next_waits_so_that_more_share_it() -> None:
-    flushes = Flushes()
-    batcher: Batcher[int, int] = Batcher(flushes.flush, spacing=0.05)
-    await asyncio.gather(batcher.submit(1), batcher.submit(2))
-    third = asyncio.ensure_future(batcher.submit(3))
-    await pass_time()
-    await asyncio.gather(third, batcher.submit(4))
-    assert flushes.batches == [[1, 2], [3, 4]]
-
-
-async def test_after_a_lone_item_the_next_does_not_wait() -> None:
-    flushes = Flushes()
-    batcher: Batcher[int, int] = Batcher(flushes.flush, spacing=0.05)
-    await batcher.submit(1)
+@pytest.mark.parametrize(
+    ("shared", "expected"), [(True, [[0, 1], [2, 3]]), (False, [[1], [2], [3]])], ids=["shared", "alone"]
+)
+async def test_only_after_a_shared_flush_the_next_waits_so_that_more_share_it(
+    shared: bool, expected: list[list[int]]
+) -> None:
+    writes = Writes()
+    batcher = Batcher(writes.flush, spacing=0.2)
+    await asyncio.gather(*map(batcher.submit, (0, 1) if shared else (1,)))
     second = asyncio.ensure_future(batcher.submit(2))
     await pass_time()
     await asyncio.gather(second, batcher.submit(3))
-    assert flushes.batches == [[1], [2], [3]]
+    assert writes.batches == expected

@@ -58,12 +58,6 @@ def test_a_line_starts_with_what_every_line_has(lines: Lines, trace: tracing.Tra
     assert datetime.now(UTC) - datetime.fromisoformat(timestamp) < timedelta(minutes=1)
 
 
-def test_outside_of_a_request_there_is_no_trace(lines: Lines) -> None:
-    structlog.get_logger().info("listening")
-    (line,) = lines()
-    assert list(line) == ["timestamp", "level", "service", "event"]
-
-
 def test_a_traceback_stays_on_its_line(lines: Lines) -> None:
     try:
         int("first line\nsecond line")
@@ -75,27 +69,20 @@ def test_a_traceback_stays_on_its_line(lines: Lines) -> None:
     assert line["exception"].endswith(r"ValueError: invalid literal for int() with base 10: 'first line\nsecond line'")
 
 
-def test_what_json_does_not_know_is_shown_as_python_does(lines: Lines) -> None:
+def test_values_that_json_does_not_have_break_neither_the_caller_nor_the_line(lines: Lines) -> None:
     structlog.get_logger().info("event", value=b"raw", names={1: "one"})
-    (line,) = lines()
-    assert (line["value"], line["names"]) == ("b'raw'", {"1": "one"})
-
-
-def test_what_json_cannot_hold_breaks_neither_the_caller_nor_the_line(lines: Lines) -> None:
     structlog.get_logger().info("event", name="\ud800", number=1 << 70)
-    (line,) = lines()
-    assert (line["event"], line["level"], line["name"], line["number"]) == ("event", "info", "?", str(1 << 70))
+    known, unknown = lines()
+    assert (known["value"], known["names"]) == ("b'raw'", {"1": "one"})
+    assert [unknown[name] for name in ("event", "level", "name", "number")] == ["event", "info", "?", str(1 << 70)]
 
 
-def test_lines_below_the_level_are_left_out(lines: Lines) -> None:
+def test_lines_below_the_level_and_chatter_of_libraries_are_left_out(lines: Lines) -> None:
     structlog.get_logger().debug("not shown")
-    structlog.get_logger().warning("shown")
-    assert [line["event"] for line in lines()] == ["shown"]
-
-
-def test_records_of_the_standard_library_come_as_lines_of_ours(lines: Lines) -> None:
+    structlog.get_logger().info("shown")
     logging.getLogger("aiormq").info("chatter")
     logging.getLogger("aiormq").warning("closed by %s", "peer")
-    (line,) = lines()
+    own, other = lines()
+    assert list(own) == ["timestamp", "level", "service", "event"]  # and no trace outside of a request
     expected = ("warning", "orders", "closed by peer", "aiormq")
-    assert expected == (line["level"], line["service"], line["event"], line["logger"])
+    assert expected == (other["level"], other["service"], other["event"], other["logger"])

@@ -1,3 +1,5 @@
+"""The kinds of variables, and the variables of each program."""
+
 from contextlib import suppress
 from typing import Any
 
@@ -6,24 +8,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import fields
 
-from shared.settings import (
-    Listen,
-    Parsed,
-    ServiceSchema,
-    SettingsError,
-    SettingsSchema,
-    flag,
-    integer,
-    load,
-    seconds,
-    url,
-    urls,
-)
+import gateway.settings
+import ops.settings
+import orders.settings
+import products.settings
+from shared.settings import Listen, Parsed, SettingsError, SettingsSchema, flag, integer, load, seconds, url, urls
+from shared.web.client import ClientTimeouts
 
 SECRET = "hunter2-is-secret"
+PROGRAMS: dict[str, Any] = {
+    "gateway": gateway.settings.Settings,
+    "orders": orders.settings.Settings,
+    "products": products.settings.Settings,
+    "ops": ops.settings.DatabaseUrls,
+}
+_SERVERS = {
+    "DATABASE_URL": f"postgresql://user:{SECRET}@localhost/db",
+    "REDIS_URL": f"redis://:{SECRET}@localhost/0",
+    "AMQP_URL": f"amqp://guest:{SECRET}@localhost/shop",
+}
+REQUIRED = {
+    "gateway": {"PRODUCTS_URL": "http://products:3001", "ORDERS_URL": "http://orders:3002"},
+    "orders": _SERVERS | {"PRODUCTS_URL": "http://localhost:3001"},
+    "products": _SERVERS,
+    "ops": {f"{name}_DATABASE_URL": f"postgresql://:{SECRET}@localhost/db" for name in ("PRODUCTS", "ORDERS")},
+}
+KEY = f"shop {'a' * 64} orders:read"
 
 
-def _parse(text: str) -> int:
+def _seven(text: str) -> int:
     if text != "7":
         raise ValueError("must be 7\nmust not be secret")
     return 7
@@ -35,170 +48,196 @@ FIELDS: dict[str, fields.Field[Any]] = {
     "url": url("http", "https"),
     "urls": urls("http", "https"),
     "flag": flag(),
-    "parsed": Parsed(_parse, load_default=1),
+    "parsed": Parsed(_seven, load_default=1),
+}
+TAKEN: dict[str, dict[str, object]] = {
+    "integer": {"": 1, "1": 1, " 9 ": 9},
+    "seconds": {"": 1.0, "0.5": 0.5, "9": 9.0, "5e0": 5.0},
+    "url": {each: each for each in ("http://host", "https://user:p%40ss@host:1/path?x=1", "http://[::1]:8080")},
+    "urls": {
+        "http://a": ("http://a",),
+        " http://a:1 ,, https://b:2/path, ": ("http://a:1", "https://b:2/path"),
+    },
+    "flag": {"": False, "false": False, " true ": True},
+    "parsed": {" ": 1, " 7 ": 7},
+}
+_IS_NO_INTEGER = ["SETTING must be an integer from 1 to 9"]
+_IS_NO_TIME = ["SETTING must be a number of seconds from 0.5 to 9"]
+_IS_NO_URL = ["SETTING must be a URL that starts with http:// or https://"]
+_ARE_NO_URLS = ["SETTING must be URLs that start with http:// or https://"]
+_IS_NO_FLAG = ["SETTING must be one of true, false"]
+REFUSED: dict[str, dict[str, list[str]]] = {
+    "integer": dict.fromkeys(("-1", "0", "10", "1.0", "1e0", "0x1", "1" * 5_000), _IS_NO_INTEGER),
+    "seconds": dict.fromkeys(("nan", "inf", "-1", "0.49", "9.1", "1e999", "soon"), _IS_NO_TIME),
+    "url": {
+        "": ["SETTING is not set"],
+        **dict.fromkeys(("localhost:5432", "//localhost", "http://", "http:///path", "ftp://host"), _IS_NO_URL),
+        **dict.fromkeys(("http://host:0", "http://host:99999", "http://host:x", "http://[::1"), _IS_NO_URL),
+        "http://a b": _IS_NO_URL,
+    },
+    "urls": {
+        " ": ["SETTING is not set"],
+        **dict.fromkeys(("host", "http://a, host", "http://a:1;http://b:2", "http://a http://b:0", ","), _ARE_NO_URLS),
+    },
+    "flag": dict.fromkeys(("True", "1", "yes", "truefalse"), _IS_NO_FLAG),
+    "parsed": {"8": ["SETTING must be 7", "SETTING must not be secret"]},
 }
 
 
-def schema(**names: fields.Field[Any]) -> SettingsSchema:
-    return SettingsSchema.from_dict(dict(names))()  # type: ignore[return-value]  # it makes a subclass
+def read(kind: str, value: str) -> object:
+    schema = SettingsSchema.from_dict({"setting": FIELDS[kind]})()
+    return load(schema, {"SETTING": value})["setting"]  # type: ignore[arg-type]  # it makes a subclass
 
 
-def read(field: str, value: str) -> object:
-    return load(schema(setting=FIELDS[field]), {"SETTING": value})["setting"]
+def problems(program: str, environment: dict[str, str]) -> list[str]:
+    try:
+        PROGRAMS[program].load(environment)
+    except SettingsError as error:
+        return error.problems
+    return []
 
 
-def refused(field: str, value: str) -> list[str]:
+@pytest.mark.parametrize("kind", FIELDS)
+def test_a_variable_is_taken_or_refused_by_its_kind(kind: str) -> None:
+    assert {value: read(kind, value) for value in TAKEN[kind]} == TAKEN[kind]
+    found = {}
+    for value in REFUSED[kind]:
+        with pytest.raises(SettingsError) as refusal:
+            read(kind, value)
+        found[value] = refusal.value.problems
+    assert REFUSED[kind] == found
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_a_wrong_value_is_named_and_not_shown(kind: str) -> None:
     with pytest.raises(SettingsError) as refusal:
-        read(field, value)
-    return refusal.value.problems
-
-
-class Service(ServiceSchema):
-    port = integer(4000, 0, 65535)
-    redis_url = url("redis", "rediss")
-    amqp_url = url("amqp")
-    in_flight = integer(5, 1, 8, data_key="MAX_IN_FLIGHT")
-
-
-URLS = {"REDIS_URL": "redis://localhost", "AMQP_URL": "amqp://localhost"}
-
-
-def test_every_variable_of_a_service_has_a_default() -> None:
-    values = load(Service(), URLS)
-    assert (values["listen"], values["in_flight"]) == (Listen("127.0.0.1", 4000, "info"), 5)
-
-
-def test_what_is_set_is_taken() -> None:
-    more = {"HOST": "0.0.0.0", "PORT": "0", "LOG_LEVEL": "debug", "MAX_IN_FLIGHT": " 8 "}  # noqa: S104  # not bound
-    values = load(Service(), URLS | more)
-    assert (values["listen"], values["in_flight"]) == (Listen("0.0.0.0", 0, "debug"), 8)  # noqa: S104
-
-
-def test_other_variables_are_passed_over() -> None:
-    assert set(load(Service(), URLS | {"PATH": "/bin", "redis_url": "no"})) == {
-        "listen",
-        "redis_url",
-        "amqp_url",
-        "in_flight",
-    }
-
-
-def test_an_empty_value_counts_as_not_set() -> None:
-    assert load(Service(), URLS | {"PORT": " "})["listen"].port == 4000
-    with pytest.raises(SettingsError) as refusal:
-        load(Service(), URLS | {"REDIS_URL": ""})
-    assert refusal.value.problems == ["REDIS_URL is not set"]
-
-
-def test_everything_that_is_wrong_is_reported_at_once() -> None:
-    expected = [
-        "PORT must be an integer from 0 to 65535",
-        "LOG_LEVEL must be one of debug, info, warning, error",
-        "REDIS_URL must be a URL that starts with redis:// or rediss://",
-        "AMQP_URL is not set",
-        "MAX_IN_FLIGHT must be an integer from 1 to 8",
-    ]
-    with pytest.raises(SettingsError) as refusal:
-        load(
-            Service(),
-            {"PORT": "no-port", "LOG_LEVEL": "loud", "REDIS_URL": "http://localhost", "MAX_IN_FLIGHT": "9"},
-        )
-    assert expected == refusal.value.problems
-    assert str(refusal.value).splitlines() == expected
-
-
-@pytest.mark.parametrize("field", FIELDS)
-def test_a_wrong_value_is_named_and_not_shown(field: str) -> None:
-    with pytest.raises(SettingsError) as refusal:
-        read(field, f"ftp://user:{SECRET}@host")
+        read(kind, f"ftp://user:{SECRET}@host")
     assert "SETTING" in str(refusal.value)
     assert SECRET not in str(refusal.value)
+    assert str(refusal.value).splitlines() == refusal.value.problems
     assert (refusal.value.__cause__, refusal.value.__suppress_context__) == (None, True)
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("kind", FIELDS)
 @given(value=st.text())
-def test_no_value_breaks_a_field(field: str, value: str) -> None:
+def test_no_value_breaks_a_variable(kind: str, value: str) -> None:
     with suppress(SettingsError):
-        read(field, value)
+        read(kind, value)
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_program_needs_its_servers_and_shows_no_password(program: str) -> None:
+    settings = PROGRAMS[program].load(REQUIRED[program] | {"PATH": "/bin", "redis_url": "no"})
+    assert SECRET not in repr(settings)
+    assert problems(program, {}) == [f"{name} is not set" for name in REQUIRED[program]]
+
+
+def test_a_service_has_defaults_for_the_rest() -> None:
+    placed = orders.settings.Settings.load(REQUIRED["orders"] | {"PORT": " "})
+    found = [placed.database_url, placed.redis_url, placed.amqp_url, placed.products_url]
+    assert found == list(REQUIRED["orders"].values())
+    assert (placed.listen, placed.stuck_order_seconds, placed.most_in_flight) == (
+        Listen("127.0.0.1", 3002, "info"),
+        60.0,
+        1_000,
+    )
+    listed = products.settings.Settings.load(REQUIRED["products"])
+    assert [listed.database_url, listed.redis_url, listed.amqp_url] == list(REQUIRED["products"].values())
+    assert (listed.listen, listed.most_in_flight) == (Listen("127.0.0.1", 3001, "info"), 1_000)
+
+
+def test_the_gateway_has_defaults_for_the_rest() -> None:
+    expected = gateway.settings.Settings(
+        listen=Listen("127.0.0.1", 4000, "info"),
+        products_urls=("http://products:3001",),
+        orders_urls=("http://orders:3002",),
+        request_seconds=5.0,
+        limits=ClientTimeouts(total=4.5, connect=1.0, read=4.5),
+        api_keys=[],
+        rate_limit=None,
+        trusted_proxies=(),
+        cors_origins=(),
+    )
+    assert expected == gateway.settings.Settings.load(REQUIRED["gateway"])
+
+
+def test_what_is_set_replaces_a_default() -> None:
+    listen = {"HOST": "::1", "PORT": "65535", "LOG_LEVEL": "debug"}
+    more = listen | {"STUCK_ORDER_SECONDS": "1", "MAX_IN_FLIGHT": "100000"}
+    placed = orders.settings.Settings.load(REQUIRED["orders"] | more)
+    assert placed.listen == Listen("::1", 65535, "debug")
+    assert (placed.stuck_order_seconds, placed.most_in_flight) == (1.0, 100_000)
+    limits = {"TOTAL": "0.5", "CONNECT": "0.1", "READ": "60"}
+    more = {f"UPSTREAM_{name}_SECONDS": value for name, value in limits.items()} | {"API_KEYS": KEY}
+    settings = gateway.settings.Settings.load(REQUIRED["gateway"] | more)
+    assert settings.limits == ClientTimeouts(total=0.5, connect=0.1, read=60.0)
+    assert "aaaa" not in repr(settings)
+
+
+WRONG = {
+    "gateway": {
+        "PORT": ("http", "must be an integer from 0 to 65535"),
+        "PRODUCTS_URL": ("products:3001", "must be URLs that start with http:// or https://"),
+        "ORDERS_URL": ("", "is not set"),
+        "REQUEST_SECONDS": ("60.1", "must be a number of seconds from 0.1 to 60"),
+        **dict.fromkeys(
+            ("UPSTREAM_TOTAL_SECONDS", "UPSTREAM_CONNECT_SECONDS", "UPSTREAM_READ_SECONDS"),
+            ("nan", "must be a number of seconds from 0.1 to 60"),
+        ),
+        "API_KEYS": ("shop secret orders:read", "entry 1: the SHA-256 must be 64 hexadecimal digits"),
+        "RATE_LIMIT": ("many", "must be REQUESTS/SECONDS or REQUESTS/SECONDS/BURST, as 100/60 or 100/60/20"),
+        "TRUSTED_PROXIES": (
+            "proxy",
+            "entry 1 must be an IP address, or a network without bits set after its prefix",
+        ),
+        "CORS_ORIGINS": ("shop.example", "must be origins such as https://shop.example, or *"),
+        "GATEWAY_ALLOW_ANONYMOUS": ("yes", "must be one of true, false"),
+    },
+    "orders": {
+        "PORT": ("65536", "must be an integer from 0 to 65535"),
+        "LOG_LEVEL": ("loud", "must be one of debug, info, warning, error"),
+        "DATABASE_URL": ("mysql://localhost", "must be a URL that starts with postgresql:// or postgres://"),
+        "REDIS_URL": ("http://localhost", "must be a URL that starts with redis:// or rediss://"),
+        "AMQP_URL": ("http://localhost", "must be a URL that starts with amqp:// or amqps://"),
+        "PRODUCTS_URL": ("ftp://localhost", "must be a URL that starts with http:// or https://"),
+        "STUCK_ORDER_SECONDS": ("0.9", "must be a number of seconds from 1 to 86400"),
+        "MAX_IN_FLIGHT": ("100001", "must be an integer from 1 to 100000"),
+    },
+    "products": {
+        "DATABASE_URL": ("", "is not set"),
+        "MAX_IN_FLIGHT": ("0", "must be an integer from 1 to 100000"),
+    },
+}
+
+
+@pytest.mark.parametrize("program", WRONG)
+def test_everything_that_is_wrong_is_reported_at_once(program: str) -> None:
+    wrong = WRONG[program]
+    expected = [f"{name} {problem}" for name, (_, problem) in wrong.items()]
+    given = {name: value for name, (value, _) in wrong.items()}
+    assert problems(program, REQUIRED[program] | given) == expected
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "gateway"])  # noqa: S104  # what is to be refused
 @pytest.mark.parametrize(
-    "value",
+    ("more", "starts"),
     [
-        "localhost:5432",
-        "//localhost",
-        "http://",
-        "http:///path",
-        "http://host:0",
-        "http://host:99999",
-        "http://host:x",
-        "http://[::1",
-        "http://a b",
-        "ftp://host",
+        ({}, False),
+        ({"API_KEYS": " "}, False),
+        ({"GATEWAY_ALLOW_ANONYMOUS": "false"}, False),
+        ({"GATEWAY_ALLOW_ANONYMOUS": "true"}, True),
+        ({"API_KEYS": KEY}, True),
     ],
 )
-def test_no_url_of_a_server(value: str) -> None:
-    assert refused("url", value) == ["SETTING must be a URL that starts with http:// or https://"]
+def test_without_keys_the_gateway_listens_on_loopback_only(host: str, more: dict[str, str], starts: bool) -> None:
+    for loopback in ("127.0.0.1", "::1", "localhost"):
+        assert problems("gateway", REQUIRED["gateway"] | more | {"HOST": loopback}) == []
+    found = problems("gateway", REQUIRED["gateway"] | more | {"HOST": host})
+    assert [problem.partition(" ")[0] for problem in found] == ([] if starts else ["API_KEYS"])
 
 
-@pytest.mark.parametrize("value", ["http://host", "https://user:p%40ss@host:1/path?x=1", "http://[::1]:8080"])
-def test_a_url_is_taken_as_it_is(value: str) -> None:
-    assert read("url", value) == value
-
-
-@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0.49", "9.1", "1e999", "soon"])
-def test_no_number_of_seconds(value: str) -> None:
-    assert refused("seconds", value) == ["SETTING must be a number of seconds from 0.5 to 9"]
-
-
-@pytest.mark.parametrize(("value", "expected"), [("", 1.0), ("0.5", 0.5), ("9", 9.0), ("5e0", 5.0)])
-def test_a_number_of_seconds(value: str, expected: float) -> None:
-    assert expected == read("seconds", value)
-
-
-@pytest.mark.parametrize("value", ["-1", "0", "10", "1.0", "1e0", "0x1", "1" * 5_000])
-def test_no_integer_of_the_range(value: str) -> None:
-    assert refused("integer", value) == ["SETTING must be an integer from 1 to 9"]
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("http://a", ("http://a",)),
-        ("http://a:1,https://b:2/path", ("http://a:1", "https://b:2/path")),
-        (" http://a:1 ,, http://b:2, ", ("http://a:1", "http://b:2")),
-    ],
-)
-def test_several_urls(value: str, expected: tuple[str, ...]) -> None:
-    assert expected == read("urls", value)
-
-
-@pytest.mark.parametrize(
-    "value", ["host", "http://a, host", "http://a:1;http://b:2", "http://a http://b:0", ",", " , "]
-)
-def test_one_wrong_url_is_a_problem_and_so_is_a_list_without_any(value: str) -> None:
-    assert refused("urls", value) == ["SETTING must be URLs that start with http:// or https://"]
-
-
-def test_urls_that_are_not_set() -> None:
-    assert refused("urls", "") == ["SETTING is not set"]
-
-
-@pytest.mark.parametrize(("value", "expected"), [("", False), ("false", False), (" true ", True), ("true", True)])
-def test_a_flag(value: str, *, expected: bool) -> None:
-    assert expected == read("flag", value)
-
-
-@pytest.mark.parametrize("value", ["True", "1", "yes", "on", "truefalse"])
-def test_no_flag(value: str) -> None:
-    assert refused("flag", value) == ["SETTING must be one of true, false"]
-
-
-@pytest.mark.parametrize(("value", "expected"), [("", 1), (" ", 1), ("7", 7), (" 7 ", 7)])
-def test_what_a_parser_makes_of_it(value: str, expected: int) -> None:
-    assert expected == read("parsed", value)
-
-
-def test_each_problem_of_a_parser_has_the_name_of_the_setting() -> None:
-    assert refused("parsed", "8") == ["SETTING must be 7", "SETTING must not be secret"]
+@pytest.mark.parametrize("more", [{}, {"HOST": "10.0.0.1"}, {"GATEWAY_ALLOW_ANONYMOUS": "true"}])
+def test_separators_without_a_key_are_refused_wherever_the_gateway_listens(more: dict[str, str]) -> None:
+    expected = ["API_KEYS names no key; leave it empty if that is meant"]
+    for keys in (";", ";\n;"):
+        assert expected == problems("gateway", REQUIRED["gateway"] | more | {"API_KEYS": keys})

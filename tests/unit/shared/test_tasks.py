@@ -1,9 +1,11 @@
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.errors import AppError, Code
-from shared.tasks import BackgroundTasks, repeat
+from shared.tasks import BackgroundTasks, Backoff, repeat
 
 
 async def fail() -> None:
@@ -14,29 +16,16 @@ async def end() -> None:
     pass
 
 
-async def test_a_task_that_fails_or_ends_unasked_is_seen_for_ever() -> None:
+async def test_a_task_that_ends_before_its_time_has_failed() -> None:
     async with BackgroundTasks() as tasks:
-        await asyncio.wait({tasks.start("relay", fail()), tasks.start("publisher", end())})
-        assert tasks.failed == {"relay", "publisher"}
-    assert tasks.failed == {"relay", "publisher"}
+        cancelled = tasks.start("watch", asyncio.Event().wait())
+        cancelled.cancel()
+        await asyncio.wait({tasks.start("relay", fail()), tasks.start("publisher", end()), cancelled})
+        assert tasks.failed == {"relay", "publisher", "watch"}
+    assert tasks.failed == {"relay", "publisher", "watch"}
 
 
-async def test_one_that_is_cancelled_before_the_end_has_failed() -> None:
-    async with BackgroundTasks() as tasks:
-        task = tasks.start("forever", asyncio.Event().wait())
-        task.cancel()
-        await asyncio.wait({task})
-        assert tasks.failed == {"forever"}
-
-
-async def test_what_still_runs_at_the_end_is_cancelled_and_did_not_fail() -> None:
-    async with BackgroundTasks() as tasks:
-        task = tasks.start("relay", asyncio.Event().wait())
-    assert task.cancelled()
-    assert tasks.failed == set()
-
-
-async def test_a_task_may_clean_up_before_the_end() -> None:
+async def test_a_task_that_still_runs_at_the_end_is_cancelled_and_cleans_up() -> None:
     started, cleaned = asyncio.Event(), asyncio.Event()
 
     async def run() -> None:
@@ -44,16 +33,18 @@ async def test_a_task_may_clean_up_before_the_end() -> None:
             started.set()
             await asyncio.Event().wait()
         finally:
-            await end()
+            await asyncio.sleep(0)
             cleaned.set()
 
     async with BackgroundTasks() as tasks:
-        tasks.start("consumer", run())
+        task = tasks.start("consumer", run())
         await started.wait()
     assert cleaned.is_set()
+    assert task.cancelled()
+    assert tasks.failed == set()
 
 
-async def test_repeated_work_goes_on_after_whatever_went_wrong() -> None:
+async def test_repeated_work_goes_on_after_any_failure() -> None:
     failures = [AppError(Code.UNAVAILABLE, "The database did not answer"), ValueError("a bug"), None]
     done = asyncio.Event()
 
@@ -69,7 +60,7 @@ async def test_repeated_work_goes_on_after_whatever_went_wrong() -> None:
     assert tasks.failed == set()
 
 
-async def test_repeated_work_begins_at_once_and_can_be_ended() -> None:
+async def test_repeated_work_begins_at_once_and_then_pauses() -> None:
     times = 0
 
     async def work() -> None:
@@ -80,3 +71,25 @@ async def test_repeated_work_begins_at_once_and_can_be_ended() -> None:
         async with asyncio.timeout(0.01):
             await repeat("purge", 60.0, work)
     assert times == 1
+
+
+def test_the_ceiling_of_a_backoff_doubles_up_to_the_most_and_falls_after_a_success() -> None:
+    backoff = Backoff(0.1, 1.0, draw=lambda _low, high: high)
+    expected = [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert expected == pytest.approx([backoff.next() for _ in expected])
+    backoff.reset()
+    assert expected == pytest.approx([backoff.next() for _ in expected])
+    assert [backoff.next() for _ in range(3_000)][-1] == 1.0  # without an overflow
+
+
+def test_no_wait_is_shorter_than_half_of_the_first() -> None:
+    backoff = Backoff(0.1, 1.0, draw=lambda low, _high: low)
+    assert {backoff.next() for _ in range(10)} == {0.05}
+
+
+@given(st.integers(8, 48))
+def test_waits_are_spread_between_the_bounds(tries: int) -> None:
+    backoff = Backoff(0.1, 5.0)
+    waits = [backoff.next() for _ in range(tries)]
+    assert all(0.05 <= wait <= 5.0 for wait in waits)
+    assert len(set(waits)) > 1

@@ -1,14 +1,57 @@
-"""A consumer of the queue `products.orders`, with a line of its own to the broker."""
+"""A consumer of the queue `products.orders`, with a line of its own to the broker, and a relay of products."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
-from shared.messaging.consumer import Consumer
+from shared.db import Database
+from shared.errors import AppError, Code
+from shared.messaging.consumer import Consumer, Received
+from shared.messaging.dead_letters import DeadLetters
+from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
+from shared.messaging.topology import PRODUCTS_ORDERS
+from shared.tasks import BackgroundTasks
 from tests.broker import Vhost
 from tests.integration.line import Line, line_to
-from tests.integration.shared.messaging.handling import Handler, consuming
+from tests.waiting import eventually
+
+
+class Handler:
+    """Applies batches to a list, all or nothing, as a transaction does; a test can watch, stop and break it."""
+
+    def __init__(self) -> None:
+        self.applied: list[int] = []
+        self.batches: list[int] = []
+        self.poison: int | None = None
+        self.outage = False
+        self.may_go_on = asyncio.Event()
+        self.may_go_on.set()
+
+    async def handle(self, batch: Sequence[Received]) -> Mapping[str, int]:
+        self.batches.append(len(batch))
+        await self.may_go_on.wait()
+        if self.outage:
+            raise AppError(Code.UNAVAILABLE, "The database cannot be reached")
+        order_ids = [int(received.data["order_id"]) for received in batch]
+        if self.poison in order_ids:
+            raise ValueError("an order that cannot be applied")
+        self.applied.extend(order_ids)
+        return {}
+
+
+@asynccontextmanager
+async def consuming(url: str, handler: Handler, publisher: Publisher) -> AsyncIterator[Consumer]:
+    consumer = Consumer(url, "test", PRODUCTS_ORDERS, handler.handle, DeadLetters(publisher))
+    running = asyncio.create_task(consumer.run())
+    try:
+        await eventually(lambda: consumer.connected)
+        yield consumer
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
 
 
 @pytest.fixture
@@ -30,3 +73,14 @@ async def consumer(
     url = f"amqp://guest:guest@127.0.0.1:{consumer_line.port}/{vhost.name}"
     async with consuming(url, handler, publisher) as consumer:
         yield consumer
+
+
+@pytest.fixture
+def relay(products_database: Database, publisher: Publisher) -> Relay:
+    return Relay(products_database, publisher, "/products")
+
+
+@pytest.fixture
+async def running_relay(relay: Relay, tasks: BackgroundTasks) -> Relay:
+    tasks.start("relay", relay.run())
+    return relay

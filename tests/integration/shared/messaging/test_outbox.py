@@ -11,6 +11,7 @@ from tests.integration.line import Line
 from tests.waiting import eventually
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+QUEUE = "products.orders"
 
 
 async def write(database: Database, rows: int, event_type: str = "order.created") -> None:
@@ -28,25 +29,28 @@ async def write(database: Database, rows: int, event_type: str = "order.created"
 
 
 async def left(database: Database) -> int:
-    """Rows that anybody can see: those that a relay has claimed but not yet deleted for good are among them."""
+    """Committed rows, those that a relay has claimed and not yet deleted for good included."""
     async with database.connection() as connection:
         return int(await connection.fetchval("SELECT count(*) FROM outbox"))
 
 
-async def test_what_a_crash_left_between_commit_and_publish_is_published(
-    products_database: Database, publisher: Publisher, vhost: Vhost, tasks: BackgroundTasks
+async def is_published(database: Database) -> bool:
+    return await left(database) == 0
+
+
+async def has_arrived(vhost: Vhost) -> bool:
+    return await vhost.depth(QUEUE) == 1
+
+
+async def test_rows_are_published_without_a_wake_up(
+    products_database: Database, running_relay: Relay, vhost: Vhost
 ) -> None:
-    await write(products_database, rows=1)
     before = datetime.now(UTC)
+    await write(products_database, rows=1)
 
-    tasks.start("relay", Relay(products_database, publisher, "/products").run())
-
-    async def is_published() -> bool:
-        return await left(products_database) == 0
-
-    await eventually(is_published)
-    [event] = await vhost.take_events("products.orders")
-    assert abs((datetime.fromisoformat(event.pop("time")) - before).total_seconds()) < 10
+    await eventually(lambda: is_published(products_database))
+    [event] = await vhost.take_events(QUEUE)
+    assert abs((datetime.fromisoformat(event.pop("time")) - before).total_seconds()) < 30
     assert event == {
         "specversion": "1.0",
         "id": "1",
@@ -55,55 +59,34 @@ async def test_what_a_crash_left_between_commit_and_publish_is_published(
         "traceparent": TRACEPARENT,
         "data": {"number": 1},
     }
-
-
-async def test_rows_are_found_without_a_wake_up(
-    products_database: Database, publisher: Publisher, tasks: BackgroundTasks
-) -> None:
-    relay = Relay(products_database, publisher, "/products")
-    tasks.start("relay", relay.run())
-    for _ in range(2):
-        await write(products_database, rows=1)
-
-        async def is_published() -> bool:
-            return await left(products_database) == 0
-
-        await eventually(is_published, within=5)
+    await write(products_database, rows=1)
+    await eventually(lambda: is_published(products_database))
 
 
 async def test_rows_wait_for_the_broker(
-    products_database: Database, publisher: Publisher, vhost: Vhost, broker_line: Line, tasks: BackgroundTasks
+    products_database: Database, publisher: Publisher, running_relay: Relay, vhost: Vhost, broker_line: Line
 ) -> None:
-    relay = Relay(products_database, publisher, "/products")
-    tasks.start("relay", relay.run())
     broker_line.cut()
     await eventually(lambda: not publisher.connected)
 
     await write(products_database, rows=3)
-    relay.wake()
-    await relay.flush(limit=2)
+    running_relay.wake()
+    await running_relay.flush(limit=2)
     assert await left(products_database) == 3
     broker_line.restore()
 
-    async def is_published() -> bool:
-        return await left(products_database) == 0
-
-    await eventually(is_published)
-    assert [event["id"] for event in await vhost.take_events("products.orders")] == ["1", "2", "3"]
+    await eventually(lambda: is_published(products_database))
+    assert [event["id"] for event in await vhost.take_events(QUEUE)] == ["1", "2", "3"]
 
 
 async def test_a_row_is_there_until_the_broker_has_confirmed_it(
-    products_database: Database, publisher: Publisher, vhost: Vhost, broker_line: Line
+    products_database: Database, publisher: Publisher, relay: Relay, vhost: Vhost, broker_line: Line
 ) -> None:
     await write(products_database, rows=1)
-    relay = Relay(products_database, publisher, "/products")
     broker_line.hold_answers()
     flush = asyncio.create_task(relay.flush(limit=10))
 
-    async def has_arrived() -> bool:
-        return await vhost.depth("products.orders") == 1
-
-    await eventually(has_arrived)
+    await eventually(lambda: has_arrived(vhost))
     assert await left(products_database) == 1
     broker_line.cut()
     await flush
@@ -113,13 +96,13 @@ async def test_a_row_is_there_until_the_broker_has_confirmed_it(
     await eventually(lambda: publisher.connected)
     await relay.flush(limit=5)
     assert await left(products_database) == 0
-    assert [event["id"] for event in await vhost.take_events("products.orders")] == ["1", "1"]
+    assert [event["id"] for event in await vhost.take_events(QUEUE)] == ["1", "1"]
 
 
 async def test_the_relay_goes_on_after_a_broker_that_missed_its_heartbeats(
     products_database: Database, vhost: Vhost, broker_line: Line, tasks: BackgroundTasks
 ) -> None:
-    """It is frozen, say, for half a minute with the heartbeat of 10 s."""
+    """Such as a broker that was frozen for half a minute with the heartbeat of 10 s."""
     url = f"amqp://guest:guest@127.0.0.1:{broker_line.port}/{vhost.name}?heartbeat=1"
     publisher = Publisher(url, "test")
     relay = Relay(products_database, publisher, "/products")
@@ -132,27 +115,19 @@ async def test_the_relay_goes_on_after_a_broker_that_missed_its_heartbeats(
     await eventually(lambda: not publisher.connected, within=30)
     broker_line.restore()
 
-    async def is_published() -> bool:
-        return await left(products_database) == 0
-
-    await eventually(is_published)
+    await eventually(lambda: is_published(products_database))
     assert tasks.failed == set()
 
 
 async def test_a_flush_waits_for_the_round_that_is_under_way(
-    products_database: Database, publisher: Publisher, vhost: Vhost, broker_line: Line, tasks: BackgroundTasks
+    products_database: Database, running_relay: Relay, vhost: Vhost, broker_line: Line
 ) -> None:
-    relay = Relay(products_database, publisher, "/products")
-    tasks.start("relay", relay.run())
     broker_line.hold_answers()
     await write(products_database, rows=1)
-    relay.wake()
+    running_relay.wake()
 
-    async def has_arrived() -> bool:
-        return await vhost.depth("products.orders") == 1
-
-    await eventually(has_arrived)
-    flush = asyncio.create_task(relay.flush(limit=4))
+    await eventually(lambda: has_arrived(vhost))
+    flush = asyncio.create_task(running_relay.flush(limit=4))
     ended, _ = await asyncio.wait({flush}, timeout=0.2)
     broker_line.restore()
     await flush
@@ -161,55 +136,44 @@ async def test_a_flush_waits_for_the_round_that_is_under_way(
     assert await left(products_database) == 0
 
 
-async def test_an_unroutable_row_stays(products_database: Database, publisher: Publisher) -> None:
+async def test_an_unroutable_row_stays(products_database: Database, relay: Relay) -> None:
     await write(products_database, rows=1, event_type="nobody.listens")
 
-    await Relay(products_database, publisher, "/products").flush(limit=5)
+    await relay.flush(limit=5)
 
     assert await left(products_database) == 1
 
 
-async def test_events_are_published_in_the_order_of_their_rows(
-    products_database: Database, publisher: Publisher, vhost: Vhost
+async def test_events_are_published_in_the_order_of_their_rows_up_to_256_of_one_type_in_a_message(
+    products_database: Database, relay: Relay, vhost: Vhost
 ) -> None:
     for event_type in ("order.created", "order.cancelled", "order.created"):
-        await write(products_database, rows=900, event_type=event_type)
-
-    await Relay(products_database, publisher, "/products").flush(limit=20)
-
-    ids = [int(event["id"]) for event in await vhost.take_events("products.orders")]
-    assert ids == list(range(1, 2701))
-
-
-async def test_a_message_carries_up_to_256_events_of_one_type(
-    products_database: Database, publisher: Publisher, vhost: Vhost
-) -> None:
-    await write(products_database, rows=300)
+        await write(products_database, rows=512, event_type=event_type)
     await write(products_database, rows=1, event_type="order.updated")
 
-    await Relay(products_database, publisher, "/products").flush(limit=5)
+    await relay.flush(limit=20)
 
-    assert [len(message.body) > 10_000 for message in await vhost.take("products.orders")] == [True, False]
+    assert await vhost.depth(QUEUE) == 6
+    ids = [int(event["id"]) for event in await vhost.take_events(QUEUE)]
+    assert ids == list(range(1, 1537))
     assert len(await vhost.take_events("orders.stock")) == 1
 
 
 async def test_two_relays_publish_each_row_once_while_nothing_fails(
     products_database: Database, publisher: Publisher, vhost: Vhost
 ) -> None:
-    for _ in range(5):
-        await write(products_database, rows=1000)
+    await write(products_database, rows=3_000)
     relays = [Relay(products_database, publisher, "/products") for _ in range(2)]
 
     await asyncio.gather(*(relay.flush(limit=20) for relay in relays))
 
-    ids = sorted(int(event["id"]) for event in await vhost.take_events("products.orders"))
-    assert ids == list(range(1, 5001))
+    ids = sorted(int(event["id"]) for event in await vhost.take_events(QUEUE))
+    assert ids == list(range(1, 3_001))
 
 
-async def test_it_is_not_full_by_the_span_of_its_ids_alone(
-    products_database: Database, publisher: Publisher, tasks: BackgroundTasks
+async def test_a_long_span_of_ids_alone_does_not_make_the_outbox_full(
+    products_database: Database, relay: Relay, tasks: BackgroundTasks
 ) -> None:
-    relay = Relay(products_database, publisher, "/products")
     async with products_database.connection() as connection:
         for row_id in (1, 5_000_000):
             await connection.execute(

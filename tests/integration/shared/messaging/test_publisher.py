@@ -8,11 +8,13 @@ from tests.broker import Vhost, headers
 from tests.integration.line import Line
 from tests.waiting import eventually
 
+QUEUE = "products.orders"
+
 
 async def test_a_published_message_is_in_the_queue_when_the_call_returns(publisher: Publisher, vhost: Vhost) -> None:
     await publisher.publish(EXCHANGE, "order.created", b"[]", {"x-reason": "test"})
 
-    [message] = await vhost.take("products.orders")
+    [message] = await vhost.take(QUEUE)
     properties = message.header.properties
     assert message.body == b"[]"
     assert properties.delivery_mode == 2
@@ -20,70 +22,48 @@ async def test_a_published_message_is_in_the_queue_when_the_call_returns(publish
     assert headers(message) == {"x-reason": "test"}
 
 
-async def test_many_are_in_flight_at_once_and_arrive_in_order(publisher: Publisher, vhost: Vhost) -> None:
-    bodies = [b"%d" % number for number in range(600)]
+async def test_many_messages_are_in_flight_at_once_and_arrive_in_order(publisher: Publisher, vhost: Vhost) -> None:
+    bodies = [b"%d" % number for number in range(300)]
 
     await asyncio.gather(*(publisher.publish(EXCHANGE, "order.created", body) for body in bodies))
 
-    assert [message.body for message in await vhost.take("products.orders")] == bodies
+    assert [message.body for message in await vhost.take(QUEUE)] == bodies
 
 
-async def test_an_unroutable_message_is_an_error_and_the_channel_goes_on(publisher: Publisher, vhost: Vhost) -> None:
+@pytest.mark.parametrize(
+    ("exchange", "key", "costs_the_channel"),
+    [(EXCHANGE, "nobody.listens", False), ("no.such.exchange", "order.created", True)],
+)
+async def test_a_message_that_reaches_no_queue_is_an_error_and_the_publisher_goes_on(
+    publisher: Publisher, vhost: Vhost, exchange: str, key: str, costs_the_channel: bool
+) -> None:
     with pytest.raises(PublishError):
-        await publisher.publish(EXCHANGE, "nobody.listens", b"[]")
+        await publisher.publish(exchange, key, b"[]")
 
+    if costs_the_channel:
+        await eventually(lambda: not publisher.connected)
+        await eventually(lambda: publisher.connected)
     await publisher.publish(EXCHANGE, "order.created", b"[]")
-    assert await vhost.depth("products.orders") == 1
+    assert await vhost.depth(QUEUE) == 1
 
 
-async def test_a_missing_exchange_is_an_error_and_the_channel_comes_back(publisher: Publisher, vhost: Vhost) -> None:
-    with pytest.raises(PublishError):
-        await publisher.publish("no.such.exchange", "order.created", b"[]")
-
-    await eventually(lambda: not publisher.connected)
-    await eventually(lambda: publisher.connected)
-    await publisher.publish(EXCHANGE, "order.created", b"[]")
-    assert await vhost.depth("products.orders") == 1
-
-
-async def test_without_a_connection_it_is_an_error_at_once(publisher: Publisher, broker_line: Line) -> None:
+async def test_without_a_connection_it_is_an_error_at_once_until_it_has_connected_again(
+    publisher: Publisher, broker_line: Line, vhost: Vhost
+) -> None:
     broker_line.cut()
     await eventually(lambda: not publisher.connected)
-
     with pytest.raises(PublishError, match="not connected"):
         await publisher.publish(EXCHANGE, "order.created", b"[]")
 
-
-async def test_a_broker_that_goes_before_its_confirm_is_an_error(
-    publisher: Publisher, broker_line: Line, vhost: Vhost
-) -> None:
-    broker_line.hold_answers()
-    publishing = asyncio.ensure_future(publisher.publish(EXCHANGE, "order.created", b"[]"))
-
-    async def has_arrived() -> bool:
-        return await vhost.depth("products.orders") == 1
-
-    await eventually(has_arrived)
-    assert not publishing.done()
-    broker_line.cut()
-
-    with pytest.raises(PublishError):
-        await publishing
+    broker_line.restore()
+    await eventually(lambda: publisher.connected)
+    await publisher.publish(EXCHANGE, "order.created", b"[]")
+    assert await vhost.depth(QUEUE) == 1
 
 
 async def test_a_silent_broker_is_an_error_within_its_limit(publisher: Publisher, broker_line: Line) -> None:
     broker_line.hold_answers()
 
     with pytest.raises(PublishError, match="Timeout"):
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(20):  # far more than the limit of 5 s, less than what the heartbeats take
             await publisher.publish(EXCHANGE, "order.created", b"[]")
-
-
-async def test_it_connects_again_by_itself(publisher: Publisher, broker_line: Line, vhost: Vhost) -> None:
-    broker_line.cut()
-    await eventually(lambda: not publisher.connected)
-    broker_line.restore()
-    await eventually(lambda: publisher.connected)
-
-    await publisher.publish(EXCHANGE, "order.created", b"[]")
-    assert await vhost.depth("products.orders") == 1

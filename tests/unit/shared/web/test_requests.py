@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import Schema, fields
 
@@ -51,25 +51,21 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
     assert refusal.value.code is Code.INVALID_JSON
 
 
-@pytest.mark.parametrize("text", ["0.1", "19.90", "1e2", "-0.0", "1.00000000000000000001", "1e-400"])
-def test_a_fraction_stays_exact(text: str) -> None:
-    assert str(Decimal(text)) == str(decode(text.encode()))
-
-
-def test_the_last_of_duplicate_names_counts() -> None:
+def test_a_fraction_stays_exact_and_the_last_of_duplicate_names_counts() -> None:
+    for text in ("0.1", "19.90", "1e2", "-0.0", "1.00000000000000000001", "1e-400"):
+        assert str(decode(text.encode())) == str(Decimal(text))
     assert decode(b'{"quantity": 1, "quantity": 2}') == {"quantity": 2}
 
 
 @given(st.binary())
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
-    code = None
     try:
         decode(body)
     except AppError as error:
-        code = error.code
-    assert code in {None, Code.INVALID_JSON}
+        assert error.code is Code.INVALID_JSON  # noqa: PT017  # most of what Hypothesis makes is refused
 
 
+@settings(max_examples=50)
 @given(JSON)
 def test_the_refusal_of_any_json_can_be_answered(content: Any) -> None:
     with pytest.raises(AppError) as refusal:
@@ -84,11 +80,8 @@ def test_a_lone_surrogate_is_answered_too() -> None:
     assert orjson.loads(responses.failure(refusal.value, ORIGIN))["statusCode"] == 400
 
 
-def test_what_is_checked_comes_under_the_names_of_the_schema() -> None:
+def test_a_checked_body_has_the_names_of_its_schema_and_every_wrong_field_is_named() -> None:
     assert load(CreateOrder(), {"productId": 1, "quantity": 2}) == {"product_id": 1, "quantity": 2}
-
-
-def test_every_wrong_field_is_named() -> None:
     with pytest.raises(AppError) as refusal:
         load(CreateOrder(), {"productId": "1", "colour": "red"})
     assert refusal.value.code is Code.VALIDATION_ERROR

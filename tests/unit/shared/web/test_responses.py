@@ -1,41 +1,114 @@
-import json
+from datetime import UTC, datetime
+from typing import Any
 
+import orjson
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from shared.errors import AppError, Code
+from shared.errors import AppError, Code, Detail
 from shared.pagination import Page
-from shared.web.responses import answer, refusal
+from shared.web import responses
+from shared.web.responses import Origin, answer, refusal
+
+ORIGIN = Origin("4bf92f3577b34da6a3ce929d0e0e4736", "/orders", datetime(2024, 2, 29, 12, 30, 1, 500_000, UTC))
+FROM_ORIGIN = {
+    "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
+    "timestamp": "2024-02-29T12:30:01.500000Z",
+    "path": "/orders",
+}
+# RFC 9110 §15; RFC 6585 §4 and §5 for 429 and 431.
+PHRASES = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    412: "Precondition Failed",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}
 
 
-def link(path: str, page: Page | None) -> str | None:
-    return answer(make_mocked_request("GET", path), [], page=page).headers.get("Link")
+def failure(error: AppError) -> Any:
+    return orjson.loads(responses.failure(error, ORIGIN))
+
+
+def test_a_success_holds_the_data_and_where_it_comes_from() -> None:
+    expected = {"statusCode": 201, "data": {"id": 1}, **FROM_ORIGIN}
+    assert orjson.loads(responses.success(201, {"id": 1}, ORIGIN)) == expected
+    assert b'"data":{"price": 1.10},' in responses.success(200, orjson.Fragment(b'{"price": 1.10}'), ORIGIN)
+
+
+@pytest.mark.parametrize("cursor", ["a-cursor", None])
+def test_a_list_says_where_it_goes_on(cursor: str | None) -> None:
+    expected = {"statusCode": 200, "data": [], "page": {"limit": 50, "next": cursor}, **FROM_ORIGIN}
+    assert orjson.loads(responses.success(200, [], ORIGIN, Page(50, cursor))) == expected
+
+
+def test_a_failure_holds_the_code_the_message_and_each_wrong_field() -> None:
+    error = AppError(Code.VALIDATION_ERROR, "Not valid", details=[Detail("quantity", "Too many."), Detail("x", "No.")])
+    details = [{"field": "quantity", "message": "Too many."}, {"field": "x", "message": "No."}]
+    shown = {"code": "validation_error", "message": "Not valid", "details": details}
+    assert failure(error) == {"statusCode": 400, "data": None, "error": shown, **FROM_ORIGIN}
+
+
+@pytest.mark.parametrize("code", Code)
+def test_only_the_message_of_an_internal_error_is_hidden(code: Code) -> None:
+    error = failure(AppError(code, "hunter2"))["error"]
+    assert set(error) == {"code", "message"}
+    assert (error["code"], error["message"] == "hunter2") == (code, code is not Code.INTERNAL_ERROR)
+
+
+@pytest.mark.parametrize("code", Code)
+def test_the_reason_phrase_is_that_of_the_standard_on_any_version_of_python(code: Code) -> None:
+    assert refusal(make_mocked_request("GET", "/"), AppError(code, "No")).reason == PHRASES[code.status]
+
+
+def test_an_answer_of_the_services_is_recognised_as_an_envelope_of_its_status() -> None:
+    whole = {"statusCode": 200, "data": {}, "traceId": "t"}
+    lacking = [{key: value for key, value in whole.items() if key != name} for name in whole]
+    assert responses.is_envelope(200, orjson.loads(responses.success(200, None, ORIGIN)))
+    assert responses.is_envelope(404, failure(AppError(Code.NOT_FOUND, "None")))
+    others: list[object] = [None, [], "text", {}, whole | {"statusCode": 201}, whole | {"traceId": 1}, *lacking]
+    for content in others:
+        assert not responses.is_envelope(200, content)
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"),
+    ("path", "following", "expected"),
     [
-        ("/orders", "/orders?cursor=NEXT"),
-        ("/orders?limit=2&status=done", "/orders?limit=2&status=done&cursor=NEXT"),
-        ("/orders?cursor=THIS&limit=2", "/orders?cursor=NEXT&limit=2"),
-        ("/products/7/movements?limit=1", "/products/7/movements?limit=1&cursor=NEXT"),
+        ("/orders", "NEXT", "/orders?cursor=NEXT"),
+        ("/orders?limit=2&status=done", "NEXT", "/orders?limit=2&status=done&cursor=NEXT"),
+        ("/orders?cursor=THIS&limit=2", "NEXT", "/orders?cursor=NEXT&limit=2"),
+        ("/orders?cursor=THIS", None, None),
     ],
 )
-def test_the_next_page_has_the_address_of_this_one_with_another_cursor(path: str, expected: str) -> None:
-    assert link(path, Page(2, "NEXT")) == f'<{expected}>; rel="next"'
+def test_the_next_page_has_the_address_of_this_one_with_another_cursor(
+    path: str, following: str | None, expected: str | None
+) -> None:
+    link = answer(make_mocked_request("GET", path), [], page=Page(2, following)).headers.get("Link")
+    assert link == (expected and f'<{expected}>; rel="next"')
 
 
-@pytest.mark.parametrize("page", [None, Page(2, None)])
-def test_what_has_no_next_page_has_no_link(page: Page | None) -> None:
-    assert link("/orders?cursor=THIS", page) is None
-
-
-def test_headers_of_the_caller_stay() -> None:
+def test_an_answer_has_the_headers_of_its_handler_and_no_link_without_a_page() -> None:
     request = make_mocked_request("POST", "/orders")
     response = answer(request, {"id": 1}, status=201, headers={"Location": "/orders/1", "ETag": '"1"'})
     assert (response.status, response.headers["Location"], response.headers["ETag"]) == (201, "/orders/1", '"1"')
+    assert "Link" not in response.headers
     assert isinstance(response.body, bytes)
-    assert json.loads(response.body)["data"] == {"id": 1}
+    assert orjson.loads(response.body)["data"] == {"id": 1}
 
 
 def test_a_refusal_has_the_headers_of_its_error_and_of_the_caller() -> None:
@@ -43,3 +116,14 @@ def test_a_refusal_has_the_headers_of_its_error_and_of_the_caller() -> None:
     response = refusal(make_mocked_request("GET", "/orders"), error, {"Allow": "GET"})
     shown = {name: response.headers.get(name) for name in ("RateLimit", "Allow", "Retry-After")}
     assert (response.status, shown) == (429, {"RateLimit": '"default";r=0;t=7', "Allow": "GET", "Retry-After": "7"})
+
+
+async def test_the_security_headers_give_way_to_the_handlers_and_no_server_is_named() -> None:
+    response = web.Response(headers={"Cache-Control": "max-age=60", "Server": "aiohttp"})
+    await responses.on_prepare(make_mocked_request("GET", "/"), response)
+    assert dict(response.headers) == {
+        "Cache-Control": "max-age=60",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }

@@ -24,7 +24,7 @@ async def orders() -> AsyncIterator[FakeService]:
 @pytest.fixture
 async def port(products: FakeService, orders: FakeService) -> AsyncIterator[int]:
     """A gateway with default settings listens there."""
-    async with listening(products, orders) as port:
+    async with listening(orders, products) as port:
         yield port
 
 

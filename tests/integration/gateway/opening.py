@@ -21,17 +21,21 @@ PATIENT = {"REQUEST_SECONDS": "30", "UPSTREAM_TOTAL_SECONDS": "30", "UPSTREAM_RE
 
 
 @asynccontextmanager
-async def listening(products: FakeService | str, orders: FakeService | str, **settings: str) -> AsyncIterator[int]:
-    """Yields its port. A service is a fake or the setting itself, which may be several URLs with commas between."""
-    urls = {"PRODUCTS_URL": _url(products), "ORDERS_URL": _url(orders)}
+async def listening(
+    orders: FakeService | str, products: FakeService | str | None = None, **settings: str
+) -> AsyncIterator[int]:
+    """Yields its port. A service is a fake or the setting itself; without `products`, one fake is both services."""
+    urls = {"PRODUCTS_URL": _url(products or orders), "ORDERS_URL": _url(orders)}
     async with serving(create_app(Settings.load(urls | settings)), ServerLimits()) as connections:
         yield await connections.listen("127.0.0.1", 0)
 
 
 @asynccontextmanager
-async def opened(products: FakeService | str, orders: FakeService | str, **settings: str) -> AsyncIterator[Api]:
+async def opened(
+    orders: FakeService | str, products: FakeService | str | None = None, **settings: str
+) -> AsyncIterator[Api]:
     """Like `listening`, but yields a client that sends at most 256 requests at once."""
-    async with listening(products, orders, **settings) as port, connect(f"http://127.0.0.1:{port}") as api:
+    async with listening(orders, products, **settings) as port, connect(f"http://127.0.0.1:{port}") as api:
         yield api
 
 

@@ -98,7 +98,7 @@ async def test_each_route_lets_in_the_key_with_its_scope_which_goes_no_further(
 ) -> None:
     keys = [None, WRONG_KEY, *KEYS.values()]
     routes = [f"{route.method} {route.path}" for route in ROUTES] + ["HEAD /products", "HEAD /orders/{id}"]
-    async with opened(products, orders, API_KEYS=API_KEYS) as gateway:
+    async with opened(orders, products, API_KEYS=API_KEYS) as gateway:
         answers = {(route, key): await ask(gateway, route, bearer(key)) for route in routes for key in keys}
 
     scopes = {route: DOCUMENTED.get(route.replace("HEAD", "GET")) for route in routes}
@@ -111,24 +111,22 @@ async def test_each_route_lets_in_the_key_with_its_scope_which_goes_no_further(
     assert not any("Authorization" in request.headers or "shop_" in str(request) for request in seen)
 
 
-async def test_two_keys_are_none(products: FakeService, orders: FakeService) -> None:
+async def test_two_keys_are_none(orders: FakeService) -> None:
     """A header of several lines is one list (RFC 9110 §5.3)."""
     good, wrong = bearer(KEYS[Scope.ORDERS_READ])["Authorization"], f"Bearer {WRONG_KEY}"
-    async with opened(products, orders, API_KEYS=API_KEYS) as gateway:
+    async with opened(orders, API_KEYS=API_KEYS) as gateway:
         for lines in ([good, good], [good, wrong], [good, ""], ["", good]):
             answer = await gateway.get("/orders/7", headers=[("Authorization", line) for line in lines])
             assert (answer.status, answer.code) == (401, "unauthorized")
     assert orders.seen == []
 
 
-async def test_clients_that_choose_the_same_idempotency_key_do_not_share_it(
-    products: FakeService, orders: FakeService
-) -> None:
+async def test_clients_that_choose_the_same_idempotency_key_do_not_share_it(orders: FakeService) -> None:
     """A client is a name: with a new secret it is the same one. What it sends is checked before it is hashed."""
     for names in (("shop", "kiosk"), ("shop",)):
         secrets = {name: make_key() for name in names}
         keys = ";".join(entry_of(name, secret, [Scope.ORDERS_WRITE]) for name, secret in secrets.items())
-        async with opened(products, orders, API_KEYS=keys) as gateway:
+        async with opened(orders, API_KEYS=keys) as gateway:
             for secret in secrets.values():
                 await gateway.post("/orders", ORDER, headers={**bearer(secret), "Idempotency-Key": "basket-7"})
                 wrong = await gateway.post("/orders", ORDER, headers={**bearer(secret), "Idempotency-Key": "k" * 256})
@@ -138,11 +136,9 @@ async def test_clients_that_choose_the_same_idempotency_key_do_not_share_it(
     assert [seen.headers["Idempotency-Key"] for seen in orders.seen] == [of_shop, of_kiosk, of_shop]
 
 
-async def test_an_idempotency_key_that_no_service_looks_at_may_be_any_bytes(
-    products: FakeService, orders: FakeService
-) -> None:
+async def test_an_idempotency_key_that_no_service_looks_at_may_be_any_bytes(orders: FakeService) -> None:
     key = KEYS[Scope.ORDERS_WRITE].encode()
-    async with listening(products, orders, API_KEYS=API_KEYS) as port, connected(port) as peer:
+    async with listening(orders, API_KEYS=API_KEYS) as port, connected(port) as peer:
         peer.send(b"POST /orders/7/cancel HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n" % key)
         peer.send(b"Content-Length: 0\r\nIdempotency-Key: \xfc\r\n\r\n")
         answer = await peer.reply()
@@ -150,10 +146,10 @@ async def test_an_idempotency_key_that_no_service_looks_at_may_be_any_bytes(
     assert (answer.status, answer.raw) == (200, DONE)
 
 
-async def test_operators_alone_see_metrics_and_which_part_is_down(products: FakeService, orders: FakeService) -> None:
+async def test_operators_alone_see_metrics_and_which_part_is_down(orders: FakeService) -> None:
     paths = ("/health/live", "/health/ready", "/docs", "/openapi.json", "/nothing", "/metrics")
-    keys = {"": None, **KEYS}
-    async with opened(products, orders, API_KEYS=API_KEYS) as gateway:
+    keys: dict[str, str | None] = {"": None, **KEYS}
+    async with opened(orders, API_KEYS=API_KEYS) as gateway:
         answers = {
             scope: {path: await gateway.get(path, headers=bearer(key)) for path in paths}
             for scope, key in keys.items()
@@ -168,12 +164,12 @@ async def test_operators_alone_see_metrics_and_which_part_is_down(products: Fake
 
 
 async def test_no_key_is_ever_logged_or_shown(
-    products: FakeService, orders: FakeService, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    orders: FakeService, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     keys = [*KEYS.values(), WRONG_KEY]
     answers = []
     with capture_logs() as lines, caplog.at_level("DEBUG"):
-        async with opened(products, orders, API_KEYS=API_KEYS, RATE_LIMIT="100/1") as gateway:
+        async with opened(orders, API_KEYS=API_KEYS, RATE_LIMIT="100/1") as gateway:
             for key in keys:
                 for form in (f"Bearer {key}", f"Basic {key}", key, f"Bearer {key}ü", f"Bearer {key}, {key}"):
                     headers = {"Authorization": form, "Idempotency-Key": "key"}
@@ -186,9 +182,9 @@ async def test_no_key_is_ever_logged_or_shown(
 
 
 async def test_a_burst_is_served_and_what_is_beyond_it_refused_before_the_body_is_looked_at(
-    products: FakeService, orders: FakeService
+    orders: FakeService,
 ) -> None:
-    async with opened(products, orders, RATE_LIMIT=RATE_LIMIT) as gateway:
+    async with opened(orders, RATE_LIMIT=RATE_LIMIT) as gateway:
         before = await sample(gateway, 'gateway_refused_total{reason="rate_limit"}')
         answers = [await gateway.get("/orders/1") for _ in range(3)]
         answers += [await gateway.post("/orders", {"productId": "seven"}) for _ in range(2)]
@@ -204,8 +200,8 @@ async def test_a_burst_is_served_and_what_is_beyond_it_refused_before_the_body_i
     assert (len(orders.seen), refused) == (3, 2)
 
 
-async def test_a_bucket_fills_up_again(products: FakeService, orders: FakeService) -> None:
-    async with opened(products, orders, RATE_LIMIT="1/1") as gateway:
+async def test_a_bucket_fills_up_again(orders: FakeService) -> None:
+    async with opened(orders, RATE_LIMIT="1/1") as gateway:
 
         async def is_refused() -> bool:
             return await statuses(gateway, {}) == [429]
@@ -226,7 +222,7 @@ async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
     routes = {"GET /orders/1/events": 200, "GET /orders/x": 400, "POST /orders": 415, "GET /products/1": 500}
     routes["HEAD /orders/1/history"] = 200
     own = ["GET /health/live", "GET /health/ready", "GET /metrics", "GET /docs", "GET /openapi.json"]
-    async with opened(products, orders, RATE_LIMIT="60/3600/5" if limited else "") as gateway:
+    async with opened(orders, products, RATE_LIMIT="60/3600/5" if limited else "") as gateway:
         answers = [await gateway.request(*line.split()) for line in [*routes, *own]]
         last = await gateway.get("/orders/x")
 
@@ -239,13 +235,13 @@ async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
 
 
 async def test_each_key_has_a_bucket_of_its_own_and_each_address_has_one_for_all_other_requests(
-    products: FakeService, orders: FakeService
+    orders: FakeService,
 ) -> None:
     """So guessing keys is limited too."""
     secrets = {name: make_key() for name in ("one", "other")}
     keys = ";".join(entry_of(name, key, [Scope.ORDERS_READ]) for name, key in secrets.items())
     first, second, unknown = map(bearer, (*secrets.values(), WRONG_KEY))
-    async with opened(products, orders, RATE_LIMIT="2/3600", API_KEYS=keys) as gateway:
+    async with opened(orders, RATE_LIMIT="2/3600", API_KEYS=keys) as gateway:
         of_keys = [await statuses(gateway, headers, headers, headers) for headers in (first, second)]
         of_address = await statuses(gateway, unknown, {"Authorization": "Basic Zm9vOmJhcg=="}, unknown, {})
         of_first_again = await statuses(gateway, first)
@@ -263,7 +259,7 @@ async def test_each_key_has_a_bucket_of_its_own_and_each_address_has_one_for_all
     ],
 )
 async def test_a_trusted_proxy_and_no_other_peer_names_the_client(
-    products: FakeService, orders: FakeService, trusted: str, expected: list[list[int]]
+    orders: FakeService, trusted: str, expected: list[list[int]]
 ) -> None:
     of_clients = [
         ["192.0.2.1", "192.0.2.1", "192.0.2.1, 10.1.2.3"],
@@ -271,7 +267,7 @@ async def test_a_trusted_proxy_and_no_other_peer_names_the_client(
         ["2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1"],  # two of one site, one of the next
         ["", "nonsense"],  # the proxy itself
     ]
-    async with opened(products, orders, RATE_LIMIT="1/3600", TRUSTED_PROXIES=trusted) as gateway:
+    async with opened(orders, RATE_LIMIT="1/3600", TRUSTED_PROXIES=trusted) as gateway:
         found = [await statuses(gateway, *({"X-Forwarded-For": hops} for hops in requests)) for requests in of_clients]
 
     assert expected == found
@@ -290,10 +286,10 @@ async def test_a_trusted_proxy_and_no_other_peer_names_the_client(
     ],
 )
 async def test_a_page_of_an_origin_that_is_set_may_ask_and_read_the_answer(
-    products: FakeService, orders: FakeService, setting: str, origin: str, expected: bool
+    orders: FakeService, setting: str, origin: str, expected: bool
 ) -> None:
     """Others are answered all the same: it is the browser that keeps the answer from the page."""
-    async with opened(products, orders, CORS_ORIGINS=setting) as gateway:
+    async with opened(orders, CORS_ORIGINS=setting) as gateway:
         simple = await gateway.post("/orders", ORDER, headers={"Origin": origin})
         preflight = await gateway.request("OPTIONS", "/orders", headers={"Origin": origin, **PREFLIGHT})
 
@@ -313,7 +309,7 @@ async def test_a_page_of_an_origin_that_is_set_may_ask_and_read_the_answer(
 async def test_a_preflight_is_answered_by_the_gateway_itself_without_a_key_or_a_limit(
     products: FakeService, orders: FakeService
 ) -> None:
-    async with opened(products, orders, CORS_ORIGINS=SHOP, API_KEYS=API_KEYS, RATE_LIMIT="1/3600") as gateway:
+    async with opened(orders, products, CORS_ORIGINS=SHOP, API_KEYS=API_KEYS, RATE_LIMIT="1/3600") as gateway:
         for path in ("/orders", "/products/7", "/orders/7/events", "/nothing"):
             answer = await gateway.request("OPTIONS", path, headers={"Origin": SHOP, **PREFLIGHT})
             assert (answer.status, answer.raw, answer.headers["Access-Control-Max-Age"]) == (204, b"", "600")
@@ -336,9 +332,9 @@ async def test_a_page_can_read_every_kind_of_answer(products: FakeService, order
         "GET /products/1": 502,
         "GET /openapi.json": 200,
     }
-    async with opened(products, orders, CORS_ORIGINS=SHOP) as gateway:
+    async with opened(orders, products, CORS_ORIGINS=SHOP) as gateway:
         answers = [await gateway.request(*line.split(), headers={"Origin": SHOP}) for line in lines]
-    async with opened(products, orders, CORS_ORIGINS=SHOP, API_KEYS=API_KEYS, RATE_LIMIT="1/3600") as gateway:
+    async with opened(orders, products, CORS_ORIGINS=SHOP, API_KEYS=API_KEYS, RATE_LIMIT="1/3600") as gateway:
         answers += [await gateway.get("/orders/1", headers={"Origin": SHOP}) for _ in range(2)]
 
     assert [answer.status for answer in answers] == [*lines.values(), 401, 429]

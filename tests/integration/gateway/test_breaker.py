@@ -46,7 +46,7 @@ async def test_a_service_that_keeps_failing_gets_no_requests(
     products: FakeService, orders: FakeService, broken: Respond
 ) -> None:
     orders.respond, products.respond = broken, ok
-    async with opened(products, orders, UPSTREAM_TOTAL_SECONDS="0.2" if broken is hang else "5") as gateway:
+    async with opened(orders, products, UPSTREAM_TOTAL_SECONDS="0.2" if broken is hang else "5") as gateway:
         failures = await place(gateway, LEAST - 1)
         before = await state(gateway)
         failures += await place(gateway, 1)
@@ -81,7 +81,7 @@ async def test_a_time_out_is_a_failure_unless_its_client_asked_for_less_than_a_s
 ) -> None:
     """Otherwise one client could have the service refused to all others."""
     orders.respond = respond
-    async with opened(orders, orders, REQUEST_SECONDS=seconds) as gateway:
+    async with opened(orders, REQUEST_SECONDS=seconds) as gateway:
         answers = await place(gateway, LEAST, milliseconds)
         assert await state(gateway) == expected
 
@@ -89,21 +89,19 @@ async def test_a_time_out_is_a_failure_unless_its_client_asked_for_less_than_a_s
 
 
 @pytest.mark.parametrize("failure", [crash, busy], ids=["500", "503"])
-async def test_an_answer_of_the_service_is_no_failure_of_its_address(
-    products: FakeService, orders: FakeService, failure: Respond
-) -> None:
+async def test_an_answer_of_the_service_is_no_failure_of_its_address(orders: FakeService, failure: Respond) -> None:
     orders.respond = failure
-    async with opened(products, orders) as gateway:
+    async with opened(orders) as gateway:
         await place(gateway, 2 * LEAST)
         assert await state(gateway) == "closed"
 
     assert len(orders.seen) == 2 * LEAST
 
 
-async def test_a_client_that_leaves_says_nothing_about_the_service(products: FakeService, orders: FakeService) -> None:
+async def test_a_client_that_leaves_says_nothing_about_the_service(orders: FakeService) -> None:
     gate = Gate()
     orders.respond = gate.respond
-    async with listening(products, orders) as port:
+    async with listening(orders) as port:
         for _ in range(LEAST):
             async with connected(port) as peer:
                 peer.send(b"GET /orders/1 HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -118,11 +116,11 @@ async def test_a_client_that_leaves_says_nothing_about_the_service(products: Fak
 
 
 async def test_it_is_probed_and_opens_again_or_gets_its_load_back(
-    products: FakeService, orders: FakeService, monkeypatch: pytest.MonkeyPatch
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     breaking(monkeypatch, QUICK)
     orders.respond, gate = reset, Gate()
-    async with opened(products, orders) as gateway:
+    async with opened(orders) as gateway:
         await place(gateway)
         orders.seen.clear()
 

@@ -41,18 +41,16 @@ async def test_a_service_that_takes_too_long_is_left(
 ) -> None:
     """The time is the setting's, or less if the client asks for less; a service that sends bytes gets no more."""
     orders.respond = respond
-    async with opened(orders, orders, **setting) as gateway:
+    async with opened(orders, **setting) as gateway:
         answers = [await gateway.get("/orders/1", headers=asked), await gateway.post("/orders", ORDER, headers=asked)]
 
     assert [(answer.status, answer.code) for answer in answers] == [TIME_OUT] * 2
     assert len(orders.seen) == 2
 
 
-async def test_the_service_learns_what_is_left_and_a_retry_has_less(
-    products: FakeService, orders: FakeService
-) -> None:
+async def test_the_service_learns_what_is_left_and_a_retry_has_less(orders: FakeService) -> None:
     orders.respond = turns(ok, ok, ok, busy, ok)
-    async with opened(products, orders, **PATIENT) as gateway:
+    async with opened(orders, **PATIENT) as gateway:
         for path in ("/orders/1", "/orders/1?wait=20"):
             await gateway.get(path)
         await gateway.post("/orders", ORDER)
@@ -66,11 +64,9 @@ async def test_the_service_learns_what_is_left_and_a_retry_has_less(
 
 
 @pytest.mark.parametrize(("asked", "expected"), [("20000", 20_000), ("40000", 30_000), ("soon", 30_000)])
-async def test_a_client_may_ask_for_less_time_and_not_for_more(
-    products: FakeService, orders: FakeService, asked: str, expected: int
-) -> None:
+async def test_a_client_may_ask_for_less_time_and_not_for_more(orders: FakeService, asked: str, expected: int) -> None:
     orders.respond = ok
-    async with opened(products, orders, **PATIENT) as gateway:
+    async with opened(orders, **PATIENT) as gateway:
         answer = await gateway.get("/orders/1", headers={HEADER: asked})
 
     [milliseconds] = sent(orders)
@@ -97,12 +93,12 @@ async def test_a_retry_for_which_no_time_is_left_is_not_sent(
 
 
 async def test_a_request_in_the_queue_has_no_more_time_than_another(
-    products: FakeService, orders: FakeService, monkeypatch: pytest.MonkeyPatch
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow(monkeypatch, limit=1, queue=1, seconds=60.0)
     gate = Gate()
     orders.respond = gate.respond
-    async with opened(products, orders, **PATIENT) as gateway:
+    async with opened(orders, **PATIENT) as gateway:
         held = asyncio.create_task(gateway.get("/orders/1"))
         await eventually(lambda: gate.waiting)
         late = await gateway.get("/orders/2", headers={HEADER: "100"})
@@ -112,12 +108,10 @@ async def test_a_request_in_the_queue_has_no_more_time_than_another(
     assert (late.status, late.code, answer.status) == (503, "unavailable", 200)
 
 
-async def test_the_seconds_that_a_client_waits_for_an_order_are_added_to_the_limit(
-    products: FakeService, orders: FakeService
-) -> None:
+async def test_the_seconds_that_a_client_waits_for_an_order_are_added_to_the_limit(orders: FakeService) -> None:
     gate = Gate()
     orders.respond = turns(gate.respond, hang)
-    async with opened(products, orders, UPSTREAM_TOTAL_SECONDS="0.2") as gateway:
+    async with opened(orders, UPSTREAM_TOTAL_SECONDS="0.2") as gateway:
         waiting = asyncio.create_task(gateway.get("/orders/1?wait=20"))
         await eventually(lambda: gate.waiting)
         others = [await gateway.get("/orders/1?wait=0"), await gateway.get("/orders/1?wait=1")]
@@ -129,14 +123,14 @@ async def test_the_seconds_that_a_client_waits_for_an_order_are_added_to_the_lim
 
 
 async def test_clients_that_wait_for_an_order_are_no_load_and_have_a_bound_of_their_own(
-    products: FakeService, orders: FakeService, monkeypatch: pytest.MonkeyPatch
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pool._MOST_WAITING == 256
     monkeypatch.setattr(pool, "_MOST_WAITING", 4)
     narrow(monkeypatch, limit=1)
     orders.respond = hang_if_asked_to_wait
     paths = ("/orders/1/events", "/orders/1?wait=20")
-    async with opened(products, orders) as gateway:
+    async with opened(orders) as gateway:
         waiting = [asyncio.create_task(gateway.get(path)) for path in paths for _ in range(2)]
         await eventually(lambda: len(orders.seen) == len(waiting))
         before = await sample(gateway, REFUSED)
@@ -156,9 +150,7 @@ async def test_clients_that_wait_for_an_order_are_no_load_and_have_a_bound_of_th
     assert ([answer.raw for answer in answers], counted) == ([DONE] * 3, 2)
 
 
-async def test_clients_that_wait_are_answered_when_the_process_stops(
-    products: FakeService, orders: FakeService
-) -> None:
+async def test_clients_that_wait_are_answered_when_the_process_stops(orders: FakeService) -> None:
     """The order is asked for once more without waiting, and a stream ends with what it has sent."""
     script = Script()
 
@@ -167,7 +159,7 @@ async def test_clients_that_wait_are_answered_when_the_process_stops(
 
     orders.respond = respond
     async with AsyncExitStack() as process:
-        port = await process.enter_async_context(listening(products, orders))
+        port = await process.enter_async_context(listening(orders))
         async with connect(f"http://127.0.0.1:{port}") as client:
             waiting = [asyncio.create_task(client.get(path)) for path in ("/orders/1?wait=20", "/orders/1/events")]
             script.write(FIRST)

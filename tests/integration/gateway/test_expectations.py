@@ -55,9 +55,9 @@ async def test_a_body_is_asked_for_unless_it_comes_with_its_head_or_nothing_can_
     ids=["key", "length", "header", "path", "expectation"],
 )
 async def test_a_body_whose_head_is_refused_is_not_asked_for_and_the_connection_ends(
-    products: FakeService, orders: FakeService, request_: bytes, settings: dict[str, str], status: int
+    orders: FakeService, request_: bytes, settings: dict[str, str], status: int
 ) -> None:
-    async with listening(products, orders, **settings) as port, connected(port) as peer:
+    async with listening(orders, **settings) as port, connected(port) as peer:
         peer.send(request_)
         answer = await peer.reply()
         rest = await peer.rest()

@@ -122,10 +122,10 @@ async def test_a_valid_trace_goes_on_with_a_new_span_and_an_invalid_one_is_repla
 
 @pytest.mark.parametrize("respond", [hang, reset], ids=["hang", "reset"])
 async def test_a_service_that_does_not_answer_is_an_error_of_its_own_kind(
-    products: FakeService, orders: FakeService, respond: Respond
+    orders: FakeService, respond: Respond
 ) -> None:
     orders.respond = respond
-    async with opened(products, orders, UPSTREAM_TOTAL_SECONDS="0.2" if respond is hang else "5") as gateway:
+    async with opened(orders, UPSTREAM_TOTAL_SECONDS="0.2" if respond is hang else "5") as gateway:
         answer = await gateway.post("/orders", ORDER)
 
     assert (answer.status, answer.code) == ((504, "upstream_timeout") if respond is hang else UPSTREAM_ERROR)
@@ -146,7 +146,7 @@ async def test_an_answer_that_is_no_http_or_breaks_off_is_a_bad_gateway(answer: 
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, opened(url, url) as gateway:
+    async with server, opened(url) as gateway:
         refused = await gateway.get("/orders/1")
 
     assert (refused.status, refused.code) == UPSTREAM_ERROR
@@ -154,7 +154,7 @@ async def test_an_answer_that_is_no_http_or_breaks_off_is_a_bad_gateway(answer: 
 
 async def test_a_service_that_refuses_connections_is_unavailable() -> None:
     url = f"http://127.0.0.1:{ports.choose()}"
-    async with opened(url, url) as gateway:
+    async with opened(url) as gateway:
         answers = [await gateway.get("/orders/1"), await gateway.post("/orders", ORDER)]
 
     assert [(answer.refusal, answer.headers["Retry-After"]) for answer in answers] == [

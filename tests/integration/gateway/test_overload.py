@@ -59,10 +59,10 @@ async def filled(gateway: Api, gate: Gate) -> AsyncIterator[None]:
 
 
 async def test_requests_beyond_the_limit_and_the_queue_are_refused(
-    products: FakeService, orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow(monkeypatch, limit=4, queue=3, seconds=60.0)
-    async with opened(products, orders, **PATIENT) as gateway:
+    async with opened(orders, **PATIENT) as gateway:
         before = await sample(gateway, REFUSED)
         requests = [asyncio.create_task(gateway.post("/orders", ORDER)) for _ in range(10)]
         await eventually(lambda: sum(request.done() for request in requests) == 3)
@@ -81,10 +81,10 @@ async def test_requests_beyond_the_limit_and_the_queue_are_refused(
 
 
 async def test_a_request_that_waits_in_vain_is_refused(
-    products: FakeService, orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
+    orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow(monkeypatch, limit=1, seconds=0.1)
-    async with opened(products, orders, **PATIENT) as gateway:
+    async with opened(orders, **PATIENT) as gateway:
         at_work = asyncio.create_task(gateway.get("/orders/1"))
         await has(gateway, 1, 0)
         before = await sample(gateway, REFUSED)
@@ -104,7 +104,7 @@ async def test_a_refusal_comes_before_the_body_and_all_else_is_answered_meanwhil
     products.respond = ok
     paths = ("/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json", "/products/1")
     async with (
-        listening(products, orders, **PATIENT) as port,
+        listening(orders, products, **PATIENT) as port,
         connect(f"http://127.0.0.1:{port}") as gateway,
         filled(gateway, gate),
         connected(port) as peer,
@@ -120,9 +120,9 @@ async def test_a_refusal_comes_before_the_body_and_all_else_is_answered_meanwhil
     assert others == dict.fromkeys(paths, 200)
 
 
-async def test_a_body_that_is_slow_to_come_takes_no_slot(products: FakeService, orders: FakeService) -> None:
+async def test_a_body_that_is_slow_to_come_takes_no_slot(orders: FakeService) -> None:
     orders.respond = ok
-    async with listening(products, orders) as port, AsyncExitStack() as peers:
+    async with listening(orders) as port, AsyncExitStack() as peers:
         slow = [await peers.enter_async_context(connected(port)) for _ in range(5)]
         for peer in slow:
             peer.send(HEAD % len(BODY) + BODY[:5])
@@ -134,10 +134,8 @@ async def test_a_body_that_is_slow_to_come_takes_no_slot(products: FakeService, 
     assert (answer.status, late.status) == (200, 200)
 
 
-async def test_a_client_that_leaves_frees_its_place_in_the_queue_and_its_slot(
-    products: FakeService, orders: FakeService, gate: Gate
-) -> None:
-    async with listening(products, orders, **PATIENT) as port, connect(f"http://127.0.0.1:{port}") as gateway:
+async def test_a_client_that_leaves_frees_its_place_in_the_queue_and_its_slot(orders: FakeService, gate: Gate) -> None:
+    async with listening(orders, **PATIENT) as port, connect(f"http://127.0.0.1:{port}") as gateway:
         async with connected(port) as at_work:
             at_work.send(READ)
             await has(gateway, 1, 0)

@@ -25,7 +25,7 @@ CHANGES: dict[str, object] = {
 async def test_a_failed_request_is_sent_once_more_if_it_cannot_be_done_twice(
     products: FakeService, orders: FakeService, broken: Respond
 ) -> None:
-    async with opened(products, orders) as gateway:
+    async with opened(orders, products) as gateway:
         before = await sample(gateway, ALL_RETRIES[0])
         safe = ["GET /orders/1", "HEAD /orders/1", "GET /orders/1?wait=9"]
         for line, headers in (*((line, {}) for line in safe), ("POST /orders", KEYED)):
@@ -56,9 +56,9 @@ async def test_a_failed_request_is_sent_once_more_if_it_cannot_be_done_twice(
     ("failed", "expected"), [(hang, (504, "upstream_timeout")), (crash, (500, "internal_error"))], ids=["hang", "500"]
 )
 async def test_a_time_out_and_a_failure_of_the_service_itself_are_final(
-    products: FakeService, orders: FakeService, failed: Respond, expected: tuple[int, str]
+    orders: FakeService, failed: Respond, expected: tuple[int, str]
 ) -> None:
-    async with opened(products, orders, UPSTREAM_TOTAL_SECONDS="0.2" if failed is hang else "5") as gateway:
+    async with opened(orders, UPSTREAM_TOTAL_SECONDS="0.2" if failed is hang else "5") as gateway:
         for line in ("GET /orders/1", "POST /orders"):
             orders.seen.clear()
             orders.respond = turns(failed, ok)
@@ -73,7 +73,7 @@ async def test_a_request_whose_connection_was_refused_is_sent_to_the_other_addre
     products.respond = orders.respond = ok
     refusing = f"http://127.0.0.1:{ports.choose()}"
     lines = {"GET /orders/1": None, **CHANGES}
-    async with opened(f"{refusing},{products.url}", f"{refusing},{orders.url}") as gateway:
+    async with opened(f"{refusing},{orders.url}", f"{refusing},{products.url}") as gateway:
         before = [await sample(gateway, series) for series in ALL_RETRIES]
         answers = [
             await gateway.request(*line.split(), json=content) for line, content in lines.items() for _ in range(2)
@@ -86,13 +86,13 @@ async def test_a_request_whose_connection_was_refused_is_sent_to_the_other_addre
 
 @pytest.mark.parametrize(("in_flight", "expected"), [(5, 3), (20, 4)])
 async def test_retries_at_work_are_a_fifth_of_the_requests_in_flight_and_at_least_three(
-    products: FakeService, orders: FakeService, monkeypatch: pytest.MonkeyPatch, in_flight: int, expected: int
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch, in_flight: int, expected: int
 ) -> None:
     """So they cannot double the load of a service that fails."""
     breaking(monkeypatch, BreakerParameters(least_requests=100))
     first, second = Gate(reset), Gate(ok)
     orders.respond = turns(*[first.respond] * in_flight, second.respond)
-    async with opened(products, orders) as gateway:
+    async with opened(orders) as gateway:
         requests = [asyncio.create_task(gateway.get("/orders/1")) for _ in range(in_flight)]
         await eventually(lambda: first.waiting == in_flight)
         first.open()

@@ -95,38 +95,12 @@ async def test_a_request_beyond_limit_and_queue_is_refused_at_once() -> None:
     admission.refuse_if_full()
 
 
-async def test_a_request_is_not_refused_while_the_queue_has_room() -> None:
-    admission = of(Samples(1), length=2)
-    async with visiting(admission, [Visit(1), Visit(2)]):
-        admission.refuse_if_full()
-
-
 @pytest.mark.parametrize(("seconds", "seconds_left"), [(0.0, LONG), (LONG, 0.0), (LONG, -1.0)])
 async def test_no_request_waits_longer_than_queue_and_deadline_allow(seconds: float, seconds_left: float) -> None:
     admission = of(Samples(1), seconds=seconds)
     async with visiting(admission, [Visit(1)]):
         assert await refusal(admission, seconds_left) == (Code.UNAVAILABLE, 1)
         assert admission.waiting == 0
-
-
-async def test_the_first_to_come_is_the_first_to_enter() -> None:
-    order: list[int] = []
-    async with visiting(of(Samples(1)), [Visit(number, order) for number in range(5)]):
-        assert order == [0]
-    assert order == [0, 1, 2, 3, 4]
-
-
-async def test_no_request_overtakes_those_that_wait_when_the_limit_rises() -> None:
-    limit, order = Samples(1), list[int]()
-    admission, visits = of(limit), [Visit(number, order) for number in range(3)]
-    async with visiting(admission, visits[:2]):
-        limit.limit = 2
-        last = asyncio.create_task(visits[2].run(admission))
-        await settle()
-        assert order == [0]
-        visits[2].go.set()
-    await last
-    assert order == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -162,14 +136,6 @@ async def test_a_waiter_that_is_cancelled_as_its_slot_comes_free_gives_it_to_the
         tasks[0].cancel()
         await settle()
         assert (tasks[0].cancelled(), gone.order, next_in_line.inside) == (True, [], True)
-
-
-async def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
-    admission = of(Samples(1), length=1)
-    async with visiting(admission, [Visit(1), Visit(2)]) as tasks:
-        tasks[1].cancel()
-        await asyncio.wait({tasks[1]})
-        assert (admission.in_flight, admission.waiting) == (1, 0)
 
 
 async def test_the_limit_learns_the_time_inside_but_not_in_the_queue() -> None:

@@ -12,11 +12,14 @@ SEEDS = pytest.mark.parametrize("seed", [1, 2])
 
 
 def after(start: int, *, late: int, in_flight: int, answers: int | None = None, rounds: int = 1) -> int:
-    """The limit after so many rounds of as many answers as it says, the first `late` of which are slow."""
+    """The limit after so many rounds of as many answers as it says, the first `late` of which are slow.
+
+    `in_flight` is the peak of a round, which comes first.
+    """
     limit = ConcurrencyLimit(start=start)
     for _ in range(rounds):
         for number in range(answers or limit.limit):
-            limit.sample(SLOW if number < late else FAST, in_flight)
+            limit.sample(SLOW if number < late else FAST, 1 if number else in_flight)
     return limit.limit
 
 

@@ -148,11 +148,10 @@ async def test_an_idempotency_key_that_no_service_looks_at_may_be_any_bytes(orde
 
 async def test_operators_alone_see_metrics_and_which_part_is_down(orders: FakeService) -> None:
     paths = ("/health/live", "/health/ready", "/docs", "/openapi.json", "/nothing", "/metrics")
-    keys: dict[str, str | None] = {"": None, **KEYS}
+    keys: list[tuple[Scope | None, str | None]] = [(None, None), *KEYS.items()]
     async with opened(orders, API_KEYS=API_KEYS) as gateway:
         answers = {
-            scope: {path: await gateway.get(path, headers=bearer(key)) for path in paths}
-            for scope, key in keys.items()
+            scope: {path: await gateway.get(path, headers=bearer(key)) for path in paths} for scope, key in keys
         }
 
     public = {"/health/live": 200, "/health/ready": 200, "/docs": 200, "/openapi.json": 200, "/nothing": 404}

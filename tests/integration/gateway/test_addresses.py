@@ -14,7 +14,6 @@ from tests.integration.upstream import FakeService, fake_service, hang, respond_
 from tests.waiting import eventually
 from tools.stack import ports
 
-QUICK = BreakerParameters(least_requests=4, first_open=0.2, ramp_seconds=0.2)
 LASTING = BreakerParameters(least_requests=4, first_open=60.0)
 
 
@@ -114,25 +113,6 @@ async def test_no_reader_notices_that_an_address_dies_and_it_gets_no_requests_wh
 
     assert {answer.raw for answer in answers} == {DONE}
     assert (open_breakers, more_retries) == ([1, 0], 0)
-
-
-async def test_an_address_that_is_back_gets_its_half_again(
-    line: Line, urls: str, orders: FakeService, second: FakeService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    breaking(monkeypatch, QUICK)
-    async with opened(urls) as gateway:
-        line.cut()
-        answers = [await gateway.get("/orders/1") for _ in range(8)]
-        line.restore()
-
-        async def takes_its_half() -> bool:
-            orders.seen.clear()
-            second.seen.clear()
-            answers.extend([await gateway.get("/orders/1") for _ in range(10)])
-            return len(orders.seen) == len(second.seen) == 5
-
-        await eventually(takes_its_half)
-    assert {answer.raw for answer in answers} == {DONE}
 
 
 async def test_a_service_is_shown_as_ready_while_one_of_its_addresses_is(

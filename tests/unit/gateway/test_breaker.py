@@ -33,6 +33,7 @@ def after(steps: Steps) -> Breaker:
         ([(0.0, False, 19), (9.9, False, 1)], State.OPEN),
         ([*OPENED, (1.0, True, 2)], State.HALF_OPEN),
         ([*OPENED, (1.0, True, 2), (1.0, False, 1)], State.OPEN),
+        ([*OPENED, (1.0, True, 2), (1.0, False, 1), (3.0, True, 2)], State.HALF_OPEN),  # probes count anew
         (RECOVERED, State.RECOVERING),
         ([*RECOVERED, (5.9, True, 1)], State.RECOVERING),
         ([*RECOVERED, (6.0, True, 1)], State.CLOSED),

@@ -88,6 +88,17 @@ async def test_broken_answers_and_time_outs_are_failures_unless_a_client_asked_f
         assert await state(gateway) == expected
 
 
+@pytest.mark.usefixtures("lasting")
+@pytest.mark.parametrize(("respond", "expected"), [(reset, "open"), (bad_gateway, "open"), (busy, "closed")])
+async def test_a_stream_that_does_not_begin_counts_like_any_other_answer(
+    orders: FakeService, respond: Respond, expected: str
+) -> None:
+    orders.respond = respond
+    async with opened(orders) as gateway:
+        await asyncio.gather(*(gateway.get("/orders/1/events") for _ in range(LEAST)))
+        assert await state(gateway) == expected
+
+
 async def test_a_client_that_leaves_says_nothing_about_the_service(orders: FakeService) -> None:
     gate = Gate()
     orders.respond = gate.respond

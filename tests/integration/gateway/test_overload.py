@@ -4,14 +4,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
 
+from gateway.upstream import pool
+from gateway.upstream.admission import ConcurrencyLimit
 from tests.api import Answer, Api, connect
-from tests.integration.gateway.behaviour import DONE, ORDER, Gate, ok
+from tests.integration.gateway.behaviour import DONE, ORDER, Gate, busy, crash, ok, turns
 from tests.integration.gateway.opening import PATIENT, listening, narrow, opened, sample
 from tests.integration.shared.web.raw import connected
-from tests.integration.upstream import FakeService
+from tests.integration.upstream import FakeService, Respond
 from tests.waiting import eventually
 
 BODY = json.dumps(ORDER).encode()
@@ -78,6 +81,20 @@ async def test_requests_beyond_the_limit_and_the_queue_are_refused(
     ] * 3
     assert [answer.raw for answer in answers if answer.status == 200] == [DONE] * 7
     assert (refused, gate.most, len(orders.seen)) == (3, 4, 7)
+
+
+@pytest.mark.parametrize(
+    ("respond", "expected"), [(ok, 2), (crash, 1), (turns(busy, ok), 1)], ids=["ok", "500", "second try"]
+)
+async def test_only_an_answer_to_the_first_try_that_is_no_failure_moves_the_limit(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch, respond: Respond, expected: int
+) -> None:
+    """Others may be fast because nothing was done, or slow because of the pause before a retry."""
+    monkeypatch.setattr(pool, "ConcurrencyLimit", partial(ConcurrencyLimit, start=1, least=1, most=2, target=60.0))
+    orders.respond = respond
+    async with opened(orders) as gateway:
+        await gateway.get("/orders/1")
+        assert await sample(gateway, 'gateway_concurrency_limit{upstream="orders"}') == expected
 
 
 async def test_a_request_that_waits_in_vain_is_refused(

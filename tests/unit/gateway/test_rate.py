@@ -106,6 +106,13 @@ def test_a_full_table_forgets_the_client_that_was_seen_least_recently(
         assert len(model) == len(limiter)
 
 
+def test_a_client_that_is_seen_again_is_not_the_first_to_be_forgotten() -> None:
+    limiter = RateLimiter(1, 3600, 1, most_clients=3)
+    for now, client in enumerate("abcad"):
+        limiter.take(client, now)
+    assert [limiter.take(client, 5).allowed for client in "acdb"] == [False, False, False, True]
+
+
 def test_a_hundred_thousand_clients_are_remembered() -> None:
     limiter = RateLimiter(1, 60, 1)
     for number in range(100_001):

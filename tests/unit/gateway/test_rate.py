@@ -43,6 +43,10 @@ def test_decisions_show_what_is_left_and_how_long_to_wait() -> None:
     assert expected == decisions
 
 
+def test_rounding_adds_no_second() -> None:
+    assert RateLimiter(1, 49, 1).take("a", 0.0).reset_seconds == 49  # 1 / (1 / 49) is a little more than 49
+
+
 def test_clients_do_not_share_a_bucket() -> None:
     limiter = RateLimiter(1, 60, 1)
     assert [limiter.take(client, 0.0).allowed for client in "aabb"] == [True, False, True, False]

@@ -17,7 +17,7 @@ bad_gateway = respond_with(502, b"<html>", {"Content-Type": "text/html"})
 
 
 async def half(request: web.Request) -> web.StreamResponse:
-    """An answer that breaks off."""
+    """Sends an answer that breaks off."""
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(DONE))})
     await response.prepare(request)
     await response.write(DONE[:9])
@@ -27,7 +27,7 @@ async def half(request: web.Request) -> web.StreamResponse:
 
 
 async def trickle(request: web.Request) -> web.StreamResponse:
-    """A byte now and then, so that it is never quiet for long."""
+    """Sends a byte now and then, so that the answer is never quiet for long."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     await response.prepare(request)
     while True:
@@ -36,7 +36,7 @@ async def trickle(request: web.Request) -> web.StreamResponse:
 
 
 def turns(*responds: Respond) -> Respond:
-    """One after the other, the last for ever."""
+    """Answers with one after the other, and with the last for ever."""
     script = chain(responds[:-1], repeat(responds[-1]))
 
     async def respond(request: web.Request) -> web.StreamResponse:
@@ -46,7 +46,7 @@ def turns(*responds: Respond) -> Respond:
 
 
 class Gate:
-    """Holds requests, but for those for its health, until it is opened; then they go on to `respond`."""
+    """Holds requests, except those for readiness, until it is opened; then `respond` answers them."""
 
     def __init__(self, respond: Respond = ok) -> None:
         self._respond = respond

@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from gateway.app import create_app
-from gateway.settings import Settings
-from tests.api import Api, connect, serve
+from tests.api import Api, connect
+from tests.integration.gateway.opening import listening
 from tests.integration.upstream import FakeService, fake_service
 
 
@@ -23,14 +22,13 @@ async def orders() -> AsyncIterator[FakeService]:
 
 
 @pytest.fixture
-async def gateway_url(products: FakeService, orders: FakeService) -> AsyncIterator[str]:
-    """Waits half a second for a service, no longer."""
-    settings = Settings.load({"PRODUCTS_URL": products.url, "ORDERS_URL": orders.url, "UPSTREAM_TOTAL_SECONDS": "0.5"})
-    async with serve(create_app(settings)) as url:
-        yield url
+async def port(products: FakeService, orders: FakeService) -> AsyncIterator[int]:
+    """A gateway with default settings listens there."""
+    async with listening(orders, products) as port:
+        yield port
 
 
 @pytest.fixture
-async def gateway(gateway_url: str) -> AsyncIterator[Api]:
-    async with connect(gateway_url) as api:
+async def gateway(port: int) -> AsyncIterator[Api]:
+    async with connect(f"http://127.0.0.1:{port}") as api:
         yield api

@@ -10,7 +10,7 @@ HEARTBEAT = b":\n\n"
 
 
 class Script:
-    """In the place of a service's answer; `ended` once nobody reads it any more, or it is whole."""
+    """Stands in for a service's answer; `ended` is set once the answer is whole, or its reader has gone."""
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
@@ -24,7 +24,7 @@ class Script:
         self._pieces.put_nowait(None)
 
     def break_off(self) -> None:
-        """As a service that is killed."""
+        """Ends the stream as the death of the service does."""
         assert self._request is not None
         assert self._request.transport is not None
         self._request.transport.abort()

@@ -1,108 +1,171 @@
-"""How long a request may take, who may say so, and what the service is told of it."""
+"""How long a request may take, what the service learns of it, and how long a request may wait for an order."""
 
 import asyncio
-import time
+from contextlib import AsyncExitStack
 
 import pytest
+from aiohttp import web
 
-from tests.integration.gateway.behaviour import DONE, ORDER, busy, ok, trickle, turns
-from tests.integration.gateway.opening import narrow, opened
+from gateway.upstream import pool
+from tests.api import Api, connect
+from tests.integration.gateway.behaviour import DONE, ORDER, Gate, busy, ok, trickle, turns
+from tests.integration.gateway.opening import PATIENT, listening, narrow, opened, sample
+from tests.integration.gateway.streams import FIRST, Script
 from tests.integration.upstream import FakeService, Respond, hang
+from tests.waiting import eventually
 
 HEADER = "X-Request-Timeout-Ms"
-SHORT = "0.2"
-# For what has to end after 0.2 s, on a machine that has other things to do.
-SOON = 2.0
+TIME_OUT = (504, "upstream_timeout")
+RETRIES = 'gateway_retries_total{upstream="orders"}'
+REFUSED = 'gateway_refused_total{reason="waiting"}'
 
 
-def told(fake: FakeService) -> list[int]:
-    """Milliseconds, of each request that the service has seen."""
+def sent(fake: FakeService) -> list[int]:
+    """The milliseconds that each request left to the service."""
     return [int(seen.headers[HEADER]) for seen in fake.seen]
 
 
+async def hang_if_asked_to_wait(request: web.Request) -> web.StreamResponse:
+    waits = request.path.endswith("/events") or "wait" in request.query
+    return await (hang if waits else ok)(request)
+
+
 @pytest.mark.parametrize("respond", [hang, trickle], ids=["hang", "trickle"])
-@pytest.mark.parametrize(("method", "path"), [("GET", "/orders/1"), ("POST", "/orders")])
-async def test_a_service_that_takes_too_long_is_cut(
-    products: FakeService, orders: FakeService, respond: Respond, method: str, path: str
+@pytest.mark.parametrize(
+    ("setting", "asked"),
+    [({"REQUEST_SECONDS": "0.2"}, {}), ({"UPSTREAM_TOTAL_SECONDS": "0.2"}, {}), ({}, {HEADER: "200"})],
+    ids=["request", "call", "client"],
+)
+async def test_a_service_that_takes_too_long_is_left(
+    orders: FakeService, respond: Respond, setting: dict[str, str], asked: dict[str, str]
 ) -> None:
+    """The time is the setting's, or less if the client asks for less; a service that sends bytes gets no more."""
     orders.respond = respond
-    async with opened(products, orders, REQUEST_SECONDS=SHORT) as gateway:
-        started = time.monotonic()
-        answer = await gateway.request(method, path, json=ORDER if method == "POST" else None)
+    async with opened(orders, **setting) as gateway:
+        answers = [await gateway.get("/orders/1", headers=asked), await gateway.post("/orders", ORDER, headers=asked)]
 
-    assert (answer.status, answer.code) == (504, "upstream_timeout")
-    assert float(SHORT) <= time.monotonic() - started < SOON
-    assert len(orders.seen) == 1
+    assert [(answer.status, answer.code) for answer in answers] == [TIME_OUT] * 2
+    assert len(orders.seen) == 2
 
 
-async def test_the_service_is_told_what_is_left(products: FakeService, orders: FakeService) -> None:
-    orders.respond = ok
-    async with opened(products, orders, REQUEST_SECONDS="3") as gateway:
-        await gateway.get("/orders/1")
-        await gateway.get("/orders/1?wait=2")
+async def test_the_service_learns_what_is_left_and_a_retry_has_less(orders: FakeService) -> None:
+    orders.respond = turns(ok, ok, ok, busy, ok)
+    async with opened(orders, **PATIENT) as gateway:
+        for path in ("/orders/1", "/orders/1?wait=20"):
+            await gateway.get(path)
         await gateway.post("/orders", ORDER)
+        await gateway.get("/orders/1")
 
-    [read, waited, placed] = told(orders)
-    assert 2000 < read < 3000
-    assert 4000 < waited < 5000
-    assert 2000 < placed < 3000
-
-
-async def test_a_second_try_has_what_the_first_and_the_pause_have_left(
-    products: FakeService, orders: FakeService
-) -> None:
-    orders.respond = turns(busy, ok)
-    async with opened(products, orders) as gateway:
-        answer = await gateway.get("/orders/1")
-
-    first, second = told(orders)
-    assert answer.status == 200
-    assert 4000 < first < 5000
-    assert 25 <= first - second < 2000
+    read, waited, placed, first, second = sent(orders)
+    assert 20_000 < read < 30_000
+    assert 40_000 < waited < 50_000
+    assert 20_000 < placed < 30_000
+    assert first - second >= 25
 
 
-async def test_a_client_may_have_less_time(products: FakeService, orders: FakeService) -> None:
-    orders.respond = hang
-    async with opened(products, orders) as gateway:
-        started = time.monotonic()
-        answer = await gateway.get("/orders/1", headers={HEADER: "200"})
-
-    [milliseconds] = told(orders)
-    assert (answer.status, answer.code) == (504, "upstream_timeout")
-    assert 0 < milliseconds < 200
-    assert 0.2 <= time.monotonic() - started < SOON
-
-
-async def test_a_client_that_has_no_time_is_not_served(products: FakeService, orders: FakeService) -> None:
-    async with opened(products, orders) as gateway:
-        answer = await gateway.get("/orders/1", headers={HEADER: "0"})
-
-    assert (answer.status, answer.code) == (504, "upstream_timeout")
-    assert orders.seen == []
-
-
-@pytest.mark.parametrize("asked", ["60000", "999999", "1000000", "-1", "1e3", "200.0", "0x10", " ", "", "soon", "²"])
-async def test_a_client_may_not_have_more_time_and_nonsense_says_nothing(
-    products: FakeService, orders: FakeService, asked: str
-) -> None:
+@pytest.mark.parametrize(("asked", "expected"), [("20000", 20_000), ("40000", 30_000), ("soon", 30_000)])
+async def test_a_client_may_ask_for_less_time_and_not_for_more(orders: FakeService, asked: str, expected: int) -> None:
     orders.respond = ok
-    async with opened(products, orders, REQUEST_SECONDS="3") as gateway:
+    async with opened(orders, **PATIENT) as gateway:
         answer = await gateway.get("/orders/1", headers={HEADER: asked})
 
-    [milliseconds] = told(orders)
+    [milliseconds] = sent(orders)
     assert (answer.status, answer.raw) == (200, DONE)
-    assert 2000 < milliseconds < 3000
+    assert expected - 10_000 < milliseconds < expected
 
 
-async def test_a_request_that_waits_for_its_turn_has_no_more_time_than_another(
-    products: FakeService, orders: FakeService, monkeypatch: pytest.MonkeyPatch
+async def test_a_request_without_time_reaches_no_service(gateway: Api, orders: FakeService) -> None:
+    answer = await gateway.get("/orders/1", headers={HEADER: "0"})
+
+    assert (answer.status, answer.code, orders.seen) == (*TIME_OUT, [])
+
+
+async def test_a_retry_for_which_no_time_is_left_is_not_sent(
+    gateway: Api, orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It could wait in the queue for 5 s."""
-    narrow(monkeypatch, limit=1, queue=1, seconds=5.0)
-    orders.respond = hang
-    async with opened(products, orders, REQUEST_SECONDS=SHORT) as gateway:
-        started = time.monotonic()
-        answers = await asyncio.gather(gateway.get("/orders/1"), gateway.get("/orders/2"))
+    """The first answer stands, at once."""
+    monkeypatch.setattr(pool, "retry_delay", lambda: 60.0)
+    orders.respond = turns(busy, ok)
+    before = await sample(gateway, RETRIES)
+    answer = await gateway.get("/orders/1")
 
-    assert {answer.status for answer in answers} <= {503, 504}
-    assert time.monotonic() - started < SOON
+    assert (answer.status, len(orders.seen), await sample(gateway, RETRIES) - before) == (503, 1, 0)
+
+
+async def test_a_request_in_the_queue_has_no_more_time_than_another(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow(monkeypatch, limit=1, queue=1, seconds=60.0)
+    gate = Gate()
+    orders.respond = gate.respond
+    async with opened(orders, **PATIENT) as gateway:
+        held = asyncio.create_task(gateway.get("/orders/1"))
+        await eventually(lambda: gate.waiting)
+        late = await gateway.get("/orders/2", headers={HEADER: "100"})
+        gate.open()
+        answer = await held
+
+    assert (late.status, late.code, answer.status) == (503, "unavailable", 200)
+
+
+async def test_the_seconds_that_a_client_waits_for_an_order_are_added_to_the_limit(orders: FakeService) -> None:
+    gate = Gate()
+    orders.respond = turns(gate.respond, hang)
+    async with opened(orders, UPSTREAM_TOTAL_SECONDS="0.2") as gateway:
+        waiting = asyncio.create_task(gateway.get("/orders/1?wait=20"))
+        await eventually(lambda: gate.waiting)
+        others = [await gateway.get("/orders/1?wait=0"), await gateway.get("/orders/1?wait=1")]
+        gate.open()
+        answer = await waiting
+
+    assert [(other.status, other.code) for other in others] == [TIME_OUT] * 2
+    assert (answer.status, answer.raw) == (200, DONE)
+
+
+async def test_clients_that_wait_for_an_order_are_no_load_and_have_a_bound_of_their_own(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pool._MOST_WAITING == 256
+    monkeypatch.setattr(pool, "_MOST_WAITING", 4)
+    narrow(monkeypatch, limit=1)
+    orders.respond = hang_if_asked_to_wait
+    paths = ("/orders/1/events", "/orders/1?wait=20")
+    async with opened(orders) as gateway:
+        waiting = [asyncio.create_task(gateway.get(path)) for path in paths for _ in range(2)]
+        await eventually(lambda: len(orders.seen) == len(waiting))
+        before = await sample(gateway, REFUSED)
+        refused = [await gateway.get(path) for path in paths]
+        counted = await sample(gateway, REFUSED) - before
+        answers = [await gateway.get("/orders/1") for _ in range(3)]
+        orders.respond = ok
+        for client in waiting:
+            client.cancel()
+
+        async def is_let_in() -> bool:
+            return [(await gateway.get(path)).status for path in paths] == [200, 200]
+
+        await eventually(is_let_in)
+
+    assert [(answer.status, answer.code) for answer in refused] == [(503, "unavailable")] * 2
+    assert ([answer.raw for answer in answers], counted) == ([DONE] * 3, 2)
+
+
+async def test_clients_that_wait_are_answered_when_the_process_stops(orders: FakeService) -> None:
+    """The order is asked for once more without waiting, and a stream ends with what it has sent."""
+    script = Script()
+
+    async def respond(request: web.Request) -> web.StreamResponse:
+        return await (script.respond if request.path.endswith("/events") else hang_if_asked_to_wait)(request)
+
+    orders.respond = respond
+    async with AsyncExitStack() as process:
+        port = await process.enter_async_context(listening(orders))
+        async with connect(f"http://127.0.0.1:{port}") as client:
+            waiting = [asyncio.create_task(client.get(path)) for path in ("/orders/1?wait=20", "/orders/1/events")]
+            script.write(FIRST)
+            await eventually(lambda: len(orders.seen) == 2)
+            await process.aclose()
+            answers = await asyncio.gather(*waiting)
+
+    assert [(answer.status, answer.raw) for answer in answers] == [(200, DONE), (200, FIRST)]
+    assert [seen.target for seen in orders.seen[2:]] == ["/orders/1"]

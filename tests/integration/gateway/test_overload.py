@@ -1,28 +1,26 @@
-"""More requests than a service can do: what is beyond is refused at once, and nothing else suffers."""
+"""More requests than a service can take: those beyond are refused at once, and nothing else suffers."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import pytest
-from aiohttp import web
 
+from gateway.upstream import pool
+from gateway.upstream.admission import ConcurrencyLimit
 from tests.api import Answer, Api, connect
-from tests.integration.gateway.behaviour import DONE, ORDER, Gate, ok
-from tests.integration.gateway.opening import listening, narrow, opened, sample
-from tests.integration.shared.web.raw import Peer, connected
-from tests.integration.upstream import FakeService, hang
+from tests.integration.gateway.behaviour import DONE, ORDER, Gate, busy, crash, ok, turns
+from tests.integration.gateway.opening import PATIENT, listening, narrow, opened, sample
+from tests.integration.shared.web.raw import connected
+from tests.integration.upstream import FakeService, Respond
 from tests.waiting import eventually
 
-LIMIT = 64
-PLACES = 64
-CLIENTS = 200
 BODY = json.dumps(ORDER).encode()
 HEAD = b"POST /orders HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 READ = b"GET /orders/1 HTTP/1.1\r\nHost: test\r\n\r\n"
 REFUSED = 'gateway_refused_total{reason="overload"}'
-QUEUED = 'gateway_queued{upstream="orders"}'
 
 
 @pytest.fixture
@@ -32,96 +30,116 @@ def gate(orders: FakeService) -> Gate:
     return gate
 
 
-@pytest.fixture
-def narrow_door(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One request at once, and one that waits for 5 s."""
-    narrow(monkeypatch, limit=1)
+@pytest.fixture(autouse=True)
+def narrowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request in flight, and one that may wait for a minute."""
+    narrow(monkeypatch, limit=1, queue=1, seconds=60.0)
 
 
-async def fill(gateway: Api, gate: Gate) -> list[asyncio.Task[Answer]]:
-    """One request at the service, and one that waits."""
-    requests = [asyncio.create_task(gateway.get("/orders/1"))]
-    await eventually(lambda: gate.waiting == 1)
-    requests.append(asyncio.create_task(gateway.get("/orders/1")))
-    await eventually(lambda: is_queued(gateway, 1))
-    return requests
+async def load(gateway: Api) -> list[float]:
+    return [await sample(gateway, f'gateway_{name}{{upstream="orders"}}') for name in ("in_flight", "queued")]
 
 
-async def is_queued(gateway: Api, requests: int) -> bool:
-    return await sample(gateway, QUEUED) == requests
+async def has(gateway: Api, *expected: float) -> None:
+    """Waits for so many requests in flight and in the queue."""
+
+    async def is_there() -> bool:
+        return await load(gateway) == [*expected]
+
+    await eventually(is_there)
 
 
 @asynccontextmanager
-async def reading(port: int) -> AsyncIterator[Peer]:
-    async with connected(port) as peer:
-        peer.send(READ)
-        yield peer
+async def filled(gateway: Api, gate: Gate) -> AsyncIterator[None]:
+    """One request at the service, and one that waits; both are answered at the end."""
+    requests: list[asyncio.Task[Answer]] = []
+    for queued in (0, 1):
+        requests.append(asyncio.create_task(gateway.get("/orders/1")))
+        await has(gateway, 1, queued)
+    yield
+    gate.open()
+    assert [answer.status for answer in await asyncio.gather(*requests)] == [200, 200]
 
 
-async def test_what_is_beyond_the_limit_and_the_queue_is_refused(
-    products: FakeService, orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
+async def test_requests_beyond_the_limit_and_the_queue_are_refused(
+    orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    narrow(monkeypatch, limit=LIMIT, queue=PLACES, seconds=0.1)
-    async with opened(products, orders) as gateway:
+    narrow(monkeypatch, limit=4, queue=3, seconds=60.0)
+    async with opened(orders, **PATIENT) as gateway:
         before = await sample(gateway, REFUSED)
-        requests = [asyncio.create_task(gateway.post("/orders", ORDER)) for _ in range(CLIENTS)]
-        await eventually(lambda: sum(request.done() for request in requests) == CLIENTS - LIMIT)
-        in_flight = await sample(gateway, 'gateway_in_flight{upstream="orders"}')
+        requests = [asyncio.create_task(gateway.post("/orders", ORDER)) for _ in range(10)]
+        await eventually(lambda: sum(request.done() for request in requests) == 3)
+        await has(gateway, 4, 3)
+        assert await sample(gateway, 'gateway_concurrency_limit{upstream="orders"}') == 4
         refused = await sample(gateway, REFUSED) - before
         gate.open()
         answers = await asyncio.gather(*requests)
-        afterwards = await gateway.post("/orders", ORDER)
 
     beyond = [answer for answer in answers if answer.status != 200]
-    assert (len(beyond), gate.most, in_flight) == (CLIENTS - LIMIT, LIMIT, LIMIT)
-    assert {(answer.status, answer.code, answer.headers["Retry-After"]) for answer in beyond} == {
-        (503, "unavailable", "1")
-    }
-    assert all(len(answer.body["traceId"]) == 32 for answer in beyond)
-    assert {answer.raw for answer in answers if answer.status == 200} == {DONE}
-    assert refused == len(beyond)
-    assert len(orders.seen) == LIMIT + 1
-    assert afterwards.status == 200
+    assert [(answer.refusal, answer.headers["Retry-After"]) for answer in beyond] == [
+        ((503, "unavailable", []), "1")
+    ] * 3
+    assert [answer.raw for answer in answers if answer.status == 200] == [DONE] * 7
+    assert (refused, gate.most, len(orders.seen)) == (3, 4, 7)
 
 
-@pytest.mark.usefixtures("narrow_door")
-async def test_the_rest_is_answered_meanwhile(products: FakeService, orders: FakeService, gate: Gate) -> None:
-    products.respond = ok
-    paths = ("/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json", "/products/1")
-    async with opened(products, orders) as gateway:
-        held = await fill(gateway, gate)
+@pytest.mark.parametrize(
+    ("respond", "expected"), [(ok, 2), (crash, 1), (turns(busy, ok), 1)], ids=["ok", "500", "second try"]
+)
+async def test_only_an_answer_to_the_first_try_that_is_no_failure_moves_the_limit(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch, respond: Respond, expected: int
+) -> None:
+    """Others may be fast because nothing was done, or slow because of the pause before a retry."""
+    monkeypatch.setattr(pool, "ConcurrencyLimit", partial(ConcurrencyLimit, start=1, least=1, most=2, target=60.0))
+    orders.respond = respond
+    async with opened(orders) as gateway:
+        await gateway.get("/orders/1")
+        assert await sample(gateway, 'gateway_concurrency_limit{upstream="orders"}') == expected
+
+
+async def test_a_request_that_waits_in_vain_is_refused(
+    orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow(monkeypatch, limit=1, seconds=0.1)
+    async with opened(orders, **PATIENT) as gateway:
+        at_work = asyncio.create_task(gateway.get("/orders/1"))
+        await has(gateway, 1, 0)
+        before = await sample(gateway, REFUSED)
         refused = await gateway.get("/orders/1")
-        others = {path: (await gateway.get(path)).status for path in paths}
+        counted = await sample(gateway, REFUSED) - before
         gate.open()
-        await asyncio.gather(*held)
+        answer = await at_work
 
-    assert refused.status == 503
-    assert others == dict.fromkeys(paths, 200)
+    assert (refused.refusal, refused.headers["Retry-After"]) == ((503, "unavailable", []), "1")
+    assert (answer.status, counted) == (200, 1)
 
 
-@pytest.mark.usefixtures("narrow_door")
-async def test_what_is_refused_is_refused_before_its_body_is_there(
+async def test_a_refusal_comes_before_the_body_and_all_else_is_answered_meanwhile(
     products: FakeService, orders: FakeService, gate: Gate
 ) -> None:
-    """Nor is a body looked at: none is too wrong to be told to come back later."""
-    async with listening(products, orders) as port, connect(f"http://127.0.0.1:{port}") as gateway:
-        held = await fill(gateway, gate)
-        async with connected(port) as peer:
-            peer.send(HEAD % 60_000)
-            unread = await peer.reply()
+    """The body is not looked at: even a wrong one may come again later."""
+    products.respond = ok
+    paths = ("/health/live", "/health/ready", "/metrics", "/docs", "/openapi.json", "/products/1")
+    async with (
+        listening(orders, products, **PATIENT) as port,
+        connect(f"http://127.0.0.1:{port}") as gateway,
+        filled(gateway, gate),
+        connected(port) as peer,
+    ):
+        peer.send(HEAD % 60_000)
+        unread = await peer.reply()
         wrong = await gateway.post("/orders", {"productId": "seven"})
-        gate.open()
-        await asyncio.gather(*held)
+        others = {path: (await gateway.get(path)).status for path in paths}
 
     assert (unread.status, unread.code, unread.headers["retry-after"]) == (503, "unavailable", "1")
     assert unread.is_envelope
     assert (wrong.status, wrong.code) == (503, "unavailable")
+    assert others == dict.fromkeys(paths, 200)
 
 
-@pytest.mark.usefixtures("narrow_door")
-async def test_a_body_that_is_slow_to_come_takes_nobodys_place(products: FakeService, orders: FakeService) -> None:
+async def test_a_body_that_is_slow_to_come_takes_no_slot(orders: FakeService) -> None:
     orders.respond = ok
-    async with listening(products, orders) as port, AsyncExitStack() as peers:
+    async with listening(orders) as port, AsyncExitStack() as peers:
         slow = [await peers.enter_async_context(connected(port)) for _ in range(5)]
         for peer in slow:
             peer.send(HEAD % len(BODY) + BODY[:5])
@@ -133,72 +151,17 @@ async def test_a_body_that_is_slow_to_come_takes_nobodys_place(products: FakeSer
     assert (answer.status, late.status) == (200, 200)
 
 
-@pytest.mark.usefixtures("narrow_door")
-async def test_a_place_in_the_queue_is_free_when_its_client_leaves(
-    products: FakeService, orders: FakeService, gate: Gate
-) -> None:
-    async with listening(products, orders) as port, connect(f"http://127.0.0.1:{port}") as gateway:
-        at_work = asyncio.create_task(gateway.get("/orders/1"))
-        await eventually(lambda: gate.waiting == 1)
-        async with reading(port):
-            await eventually(lambda: is_queued(gateway, 1))
-        await eventually(lambda: is_queued(gateway, 0))
-        waiting = asyncio.create_task(gateway.get("/orders/1"))
-        await eventually(lambda: is_queued(gateway, 1))
-        gate.open()
-        answers = await asyncio.gather(at_work, waiting)
-
-    assert [answer.status for answer in answers] == [200, 200]
-    assert len(orders.seen) == 2
-
-
-@pytest.mark.usefixtures("narrow_door")
-async def test_a_place_at_the_service_is_given_on_when_its_client_leaves(
-    products: FakeService, orders: FakeService, gate: Gate
-) -> None:
-    async with listening(products, orders) as port, connect(f"http://127.0.0.1:{port}") as gateway:
-        async with reading(port):
-            await eventually(lambda: gate.waiting == 1)
+async def test_a_client_that_leaves_frees_its_place_in_the_queue_and_its_slot(orders: FakeService, gate: Gate) -> None:
+    async with listening(orders, **PATIENT) as port, connect(f"http://127.0.0.1:{port}") as gateway:
+        async with connected(port) as at_work:
+            at_work.send(READ)
+            await has(gateway, 1, 0)
+            async with connected(port) as queued:
+                queued.send(READ)
+                await has(gateway, 1, 1)
+            await has(gateway, 1, 0)
             waiting = asyncio.create_task(gateway.get("/orders/1"))
-            await eventually(lambda: is_queued(gateway, 1))
+            await has(gateway, 1, 1)
         await eventually(lambda: len(orders.seen) == 2)
         gate.open()
-        answer = await waiting
-
-    assert answer.status == 200
-
-
-async def test_a_client_that_waits_for_too_long_is_refused(
-    products: FakeService, orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    narrow(monkeypatch, limit=1, seconds=0.1)
-    async with opened(products, orders) as gateway:
-        at_work = asyncio.create_task(gateway.get("/orders/1"))
-        await eventually(lambda: gate.waiting == 1)
-        before = await sample(gateway, REFUSED)
-        refused = await gateway.get("/orders/1")
-        counted = await sample(gateway, REFUSED) - before
-        gate.open()
-        answer = await at_work
-
-    assert (refused.status, refused.code, refused.headers["Retry-After"]) == (503, "unavailable", "1")
-    assert (answer.status, counted) == (200, 1)
-
-
-@pytest.mark.usefixtures("narrow_door")
-async def test_those_that_take_their_time_by_intention_are_no_load(products: FakeService, orders: FakeService) -> None:
-    async def respond(request: web.Request) -> web.StreamResponse:
-        patient = request.path.endswith("/events") or "wait" in request.query
-        return await (hang if patient else ok)(request)
-
-    orders.respond = respond
-    async with opened(products, orders) as gateway:
-        patient = [
-            asyncio.create_task(gateway.get(path)) for path in ("/orders/1/events", "/orders/1?wait=20") for _ in "123"
-        ]
-        await eventually(lambda: len(orders.seen) == len(patient))
-        answers = [await gateway.get("/orders/1") for _ in range(3)]
-        for request in patient:
-            request.cancel()
-
-    assert [answer.raw for answer in answers] == [DONE] * 3
+        assert (await waiting).status == 200

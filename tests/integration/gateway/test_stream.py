@@ -7,13 +7,14 @@ import pytest
 
 from gateway import forward
 from tests.api import Api
+from tests.integration.gateway.opening import opened
 from tests.integration.gateway.streams import FIRST, HEARTBEAT, SECOND, Script
 from tests.integration.upstream import FakeService, envelope, hang, respond_with
 from tests.waiting import eventually
 
 PATH = "/orders/7/events"
 NOT_FOUND = envelope(404, None, error={"code": "not_found", "message": "There is no order 7"})
-LIMIT = 5.0
+LIMIT = 20.0
 
 
 @pytest.fixture
@@ -24,15 +25,18 @@ def script(orders: FakeService) -> Script:
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[aiohttp.ClientResponse]:
+async def watching(port: int) -> AsyncIterator[aiohttp.ClientResponse]:
     timeout = aiohttp.ClientTimeout(total=LIMIT)
-    async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url + PATH) as response:
+    async with (
+        aiohttp.ClientSession(timeout=timeout) as session,
+        session.get(f"http://127.0.0.1:{port}{PATH}") as response,
+    ):
         yield response
 
 
-async def test_a_stream_is_passed_on_piece_by_piece(gateway_url: str, script: Script) -> None:
+async def test_a_stream_is_passed_on_piece_by_piece(port: int, script: Script) -> None:
     got = []
-    async with opened(gateway_url) as stream:
+    async with watching(port) as stream:
         for piece in (FIRST, HEARTBEAT, SECOND):
             script.write(piece)
             got.append(await stream.content.readany())
@@ -44,58 +48,53 @@ async def test_a_stream_is_passed_on_piece_by_piece(gateway_url: str, script: Sc
     assert stream.headers["X-Request-ID"]
 
 
-async def test_a_client_resumes_where_it_says(gateway: Api, orders: FakeService) -> None:
-    orders.respond = respond_with(200, SECOND, {"Content-Type": "text/event-stream"})
-
+@pytest.mark.parametrize(
+    ("status", "body", "content_type"),
+    [(200, SECOND, "text/event-stream"), (404, NOT_FOUND, "application/json"), (204, b"", None)],
+)
+async def test_the_service_learns_where_a_client_resumes_and_its_answer_passes_byte_for_byte(
+    gateway: Api, orders: FakeService, status: int, body: bytes, content_type: str | None
+) -> None:
+    """A refusal passes too, and so does the answer that nothing more will come."""
+    orders.respond = respond_with(status, body, {"Content-Type": content_type} if content_type else {})
     answer = await gateway.get(PATH, headers={"Last-Event-ID": "1"})
 
     [seen] = orders.seen
     assert (seen.target, seen.headers["Last-Event-ID"]) == (PATH, "1")
-    assert answer.raw == SECOND
+    assert (answer.status, answer.raw) == (status, body)
+    assert content_type is None or answer.headers["Content-Type"].startswith(content_type)
 
 
-async def test_a_stream_outlasts_the_limit_of_other_answers(gateway_url: str, script: Script) -> None:
-    """Of half a second."""
-    async with opened(gateway_url) as stream:
-        for _ in range(4):
-            await asyncio.sleep(0.2)
-            script.write(HEARTBEAT)
+async def test_a_stream_outlasts_the_limits_of_other_answers(orders: FakeService) -> None:
+    script = Script()
+    orders.respond = script.respond
+    limits = dict.fromkeys(("REQUEST_SECONDS", "UPSTREAM_TOTAL_SECONDS", "UPSTREAM_READ_SECONDS"), "0.1")
+    async with opened(orders, **limits) as gateway:
+        stream = asyncio.create_task(gateway.get(PATH))
+        await eventually(lambda: orders.seen)
+        script.write(FIRST)
+        orders.respond = hang
+        other = await gateway.get("/orders/7")
+        script.write(SECOND)
         script.finish()
+        answer = await stream
 
-        assert await stream.content.read() == HEARTBEAT * 4
-
-
-async def test_a_refusal_in_the_place_of_a_stream_passes_byte_for_byte(gateway: Api, orders: FakeService) -> None:
-    orders.respond = respond_with(404, NOT_FOUND)
-
-    answer = await gateway.get(PATH)
-
-    assert (answer.status, answer.raw) == (404, NOT_FOUND)
-    assert answer.headers["Content-Type"].startswith("application/json")
-
-
-async def test_the_word_that_nothing_more_will_come_passes(gateway: Api, orders: FakeService) -> None:
-    orders.respond = respond_with(204, b"")
-
-    answer = await gateway.get(PATH, headers={"Last-Event-ID": "2"})
-
-    assert (answer.status, answer.raw) == (204, b"")
+    assert (other.status, answer.raw) == (504, FIRST + SECOND)
 
 
 async def test_a_stream_that_breaks_off_ends_and_the_connection_serves_on(
-    gateway_url: str, orders: FakeService, script: Script
+    port: int, orders: FakeService, script: Script
 ) -> None:
     """No second answer follows the first one."""
-    host, port = gateway_url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     async with asyncio.timeout(LIMIT):
-        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
         script.write(FIRST)
         first = await reader.readuntil(FIRST)
         script.break_off()
         end = await reader.readuntil(b"0\r\n\r\n")
         orders.respond = respond_with(404, NOT_FOUND)
-        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
         second = await reader.read()
     writer.close()
     await writer.wait_closed()
@@ -107,38 +106,30 @@ async def test_a_stream_that_breaks_off_ends_and_the_connection_serves_on(
 
 
 async def test_a_service_that_is_quiet_for_too_long_is_left(
-    gateway_url: str, script: Script, monkeypatch: pytest.MonkeyPatch
+    port: int, gateway: Api, orders: FakeService, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before a stream has begun that is a time-out."""
     monkeypatch.setattr(forward, "_QUIET", 0.2)
-
-    async with opened(gateway_url) as stream:
+    async with watching(port) as stream:
         script.write(FIRST)
         got = await stream.content.read()
-
-    assert got == FIRST
     await eventually(script.ended.is_set)
-
-
-async def test_a_service_that_begins_no_stream_in_time_is_a_timeout(
-    gateway: Api, orders: FakeService, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(forward, "_QUIET", 0.2)
     orders.respond = hang
-
     answer = await gateway.get(PATH)
 
+    assert got == FIRST
     assert (answer.status, answer.code) == (504, "upstream_timeout")
 
 
 async def test_a_client_that_leaves_is_noticed_at_the_next_piece_and_the_service_is_left(
-    gateway_url: str, script: Script
+    port: int, script: Script
 ) -> None:
-    async with opened(gateway_url) as stream:
+    async with watching(port) as stream:
         script.write(FIRST)
         await stream.content.readany()
 
-    def next_piece_finds_nobody() -> bool:
+    def next_piece_finds_no_client() -> bool:
         script.write(HEARTBEAT)
         return script.ended.is_set()
 
-    await eventually(next_piece_finds_nobody)
+    await eventually(next_piece_finds_no_client)

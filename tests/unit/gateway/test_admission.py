@@ -1,6 +1,8 @@
 """Waits end by what the test does, or after 0 s; no time passes but the next rounds of the loop."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -11,43 +13,31 @@ from gateway.upstream.admission import Admission, ConcurrencyLimit, QueueBounds,
 from shared.errors import AppError, Code
 
 LONG = 60.0
-
-
-class Fixed(ConcurrencyLimit):
-    """A limit that only the test changes."""
-
-    def sample(self, seconds: float, in_flight: int) -> None:
-        pass
-
-
-def limited(slots: int) -> ConcurrencyLimit:
-    return Fixed(start=slots)
-
-
-def queue(*, length: int = 32, seconds: float = LONG) -> QueuePolicy:
-    """The same bounds under an overload."""
-    bounds = QueueBounds(length, seconds)
-    return QueuePolicy(bounds, bounds)
+BURST = QueueBounds(length=100, seconds=1.0)
+STANDING = QueueBounds(length=3, seconds=0.01)
 
 
 class Samples(ConcurrencyLimit):
-    """A limit that keeps its samples."""
+    """A limit that only the test changes; it keeps its samples."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, slots: int = 1) -> None:
+        super().__init__(start=slots)
         self.seen: list[tuple[float, int]] = []
 
     def sample(self, seconds: float, in_flight: int) -> None:
         self.seen.append((seconds, in_flight))
-        super().sample(seconds, in_flight)
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000.0
+    now = 1_000.0
 
     def __call__(self) -> float:
         return self.now
+
+
+def of(limit: ConcurrencyLimit, *, length: int = 32, seconds: float = LONG, clock: Clock | None = None) -> Admission:
+    bounds = QueueBounds(length, seconds)
+    return Admission("orders", limit, QueuePolicy(bounds, bounds), clock=clock or Clock())
 
 
 @dataclass(eq=False)
@@ -75,190 +65,119 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def refusal(admission: Admission, seconds_left: float = LONG) -> AppError:
-    with pytest.raises(AppError) as refused:
+@asynccontextmanager
+async def visiting(admission: Admission, visits: Sequence[Visit]) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """At the end all leave, and none has left anything behind."""
+    tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
+    await settle()
+    yield tasks
+    for visit in visits:
+        visit.go.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (admission.in_flight, admission.waiting) == (0, 0)
+
+
+async def refusal(admission: Admission, seconds_left: float = LONG) -> tuple[Code, int | None]:
+    with pytest.raises(AppError, match="orders is overloaded") as refused:
         async with admission.acquire(lambda: seconds_left):
             pass
-    return refused.value
+    return refused.value.code, refused.value.retry_after
 
 
 async def test_a_request_beyond_limit_and_queue_is_refused_at_once() -> None:
-    admission = Admission("orders", limited(1), queue(length=1))
+    admission = of(Samples(1), length=1)
     admission.refuse_if_full()
-    first, second = Visit(1), Visit(2)
-    tasks = [asyncio.create_task(visit.run(admission)) for visit in (first, second)]
-    await settle()
-    assert (admission.in_flight, admission.waiting) == (1, 1)
-    with pytest.raises(AppError, match="orders is overloaded"):
-        admission.refuse_if_full()
-    error = await refusal(admission)
-    assert (error.code, error.retry_after) == (Code.UNAVAILABLE, 1)
-    first.go.set()
-    second.go.set()
-    await asyncio.gather(*tasks)
-    assert (admission.in_flight, admission.waiting) == (0, 0)
+    async with visiting(admission, [Visit(1), Visit(2)]):
+        assert (admission.in_flight, admission.waiting) == (1, 1)
+        with pytest.raises(AppError, match="orders is overloaded"):
+            admission.refuse_if_full()
+        assert await refusal(admission) == (Code.UNAVAILABLE, 1)
     admission.refuse_if_full()
 
 
 @pytest.mark.parametrize(("seconds", "seconds_left"), [(0.0, LONG), (LONG, 0.0), (LONG, -1.0)])
 async def test_no_request_waits_longer_than_queue_and_deadline_allow(seconds: float, seconds_left: float) -> None:
-    admission = Admission("orders", limited(1), queue(seconds=seconds))
-    async with admission.acquire(lambda: LONG):
-        error = await refusal(admission, seconds_left)
-        assert error.code is Code.UNAVAILABLE
+    admission = of(Samples(1), seconds=seconds)
+    async with visiting(admission, [Visit(1)]):
+        assert await refusal(admission, seconds_left) == (Code.UNAVAILABLE, 1)
         assert admission.waiting == 0
-    assert admission.in_flight == 0
-
-
-async def test_the_first_to_come_is_the_first_to_enter() -> None:
-    admission, order = Admission("orders", limited(1), queue()), list[int]()
-    visits = [Visit(number, order) for number in range(5)]
-    tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
-    await settle()
-    assert order == [0]
-    for visit in visits:
-        visit.go.set()
-    await asyncio.gather(*tasks)
-    assert order == [0, 1, 2, 3, 4]
-
-
-async def test_no_request_overtakes_those_that_wait() -> None:
-    limit = limited(1)
-    admission, order = Admission("orders", limit, queue()), list[int]()
-    visits = [Visit(number, order) for number in range(3)]
-    async with admission.acquire(lambda: LONG):
-        tasks = [asyncio.create_task(visit.run(admission)) for visit in visits[:2]]
-        await settle()
-        limit.limit = 2
-        tasks.append(asyncio.create_task(visits[2].run(admission)))
-        await settle()
-    for visit in visits:
-        visit.go.set()
-    await asyncio.gather(*tasks)
-    assert order == [0, 1, 2]
-
-
-async def test_a_raised_limit_lets_in_as_many_as_fit() -> None:
-    limit = limited(1)
-    admission, visits = Admission("orders", limit, queue()), [Visit(number) for number in range(4)]
-    async with admission.acquire(lambda: LONG):
-        tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
-        await settle()
-        limit.limit = 3
-    await settle()
-    assert [visit.inside for visit in visits] == [True, True, True, False]
-    for visit in visits:
-        visit.go.set()
-    await asyncio.gather(*tasks)
-
-
-async def test_a_lowered_limit_lets_no_request_in_until_enough_have_left() -> None:
-    limit = limited(3)
-    admission, visits = Admission("orders", limit, queue()), [Visit(number) for number in range(4)]
-    tasks = [asyncio.create_task(visit.run(admission)) for visit in visits]
-    await settle()
-    limit.limit = 1
-    for leaving, expected in [(0, False), (1, False), (2, True)]:
-        visits[leaving].go.set()
-        await settle()
-        assert expected == visits[3].inside
-    visits[3].go.set()
-    await asyncio.gather(*tasks)
-
-
-async def test_a_waiter_that_is_cancelled_leaves_the_queue() -> None:
-    admission = Admission("orders", limited(1), queue(length=1))
-    async with admission.acquire(lambda: LONG):
-        waiter = asyncio.create_task(Visit(1).run(admission))
-        await settle()
-        waiter.cancel()
-        await asyncio.wait({waiter})
-        assert (admission.in_flight, admission.waiting) == (1, 0)
-
-
-async def test_a_slot_given_to_a_waiter_that_is_cancelled_before_it_runs_is_given_on() -> None:
-    admission = Admission("orders", limited(1), queue())
-    gone, next_in_line = Visit(1), Visit(2)
-    async with admission.acquire(lambda: LONG):
-        cancelled, task = (asyncio.create_task(visit.run(admission)) for visit in (gone, next_in_line))
-        await settle()
-    assert (admission.in_flight, admission.waiting) == (1, 1)
-    cancelled.cancel()
-    await settle()
-    assert cancelled.cancelled()
-    assert next_in_line.inside
-    next_in_line.go.set()
-    await task
-    assert admission.in_flight == 0
-
-
-async def test_a_waiter_cancelled_as_the_slot_comes_free_is_passed_over() -> None:
-    admission = Admission("orders", limited(1), queue())
-    gone, next_in_line = Visit(1), Visit(2)
-    async with admission.acquire(lambda: LONG):
-        cancelled, task = (asyncio.create_task(visit.run(admission)) for visit in (gone, next_in_line))
-        await settle()
-        cancelled.cancel()
-    await settle()
-    assert cancelled.cancelled()
-    assert next_in_line.inside
-    next_in_line.go.set()
-    await task
-    assert admission.in_flight == 0
-
-
-async def test_the_limit_learns_the_time_inside_but_not_in_the_queue() -> None:
-    clock, samples = Clock(), Samples()
-    samples.limit = 1
-    admission = Admission("orders", samples, queue(), clock=clock)
-    visit = Visit(1)
-    async with admission.acquire(lambda: LONG):
-        task = asyncio.create_task(visit.run(admission))
-        await settle()
-        clock.now += 3.0
-    await settle()
-    clock.now += 2.0
-    visit.go.set()
-    await task
-    assert samples.seen == [(3.0, 1), (2.0, 1)]
-
-
-@pytest.mark.parametrize("error", [TimeoutError(), AppError(Code.UPSTREAM_TIMEOUT, "orders did not answer in time")])
-async def test_the_limit_learns_of_a_time_out(error: Exception) -> None:
-    clock, samples = Clock(), Samples()
-    admission = Admission("orders", samples, queue(), clock=clock)
-    slot = admission.acquire(lambda: LONG)
-    await slot.__aenter__()
-    clock.now += 5.0
-    await slot.__aexit__(type(error), error, None)
-    assert samples.seen == [(5.0, 1)]
-    assert admission.in_flight == 0
 
 
 @pytest.mark.parametrize(
-    "error", [AppError(Code.UNAVAILABLE, "orders cannot be reached"), ValueError(), asyncio.CancelledError()]
+    ("start", "changed", "leaving", "expected"),
+    [
+        (1, 3, 1, [False, True, True, True, False]),  # a raised limit lets in as many as fit
+        (3, 1, 1, [False, True, True, False, False]),
+        (3, 1, 2, [False, False, True, False, False]),
+        (3, 1, 3, [False, False, False, True, False]),  # a lowered one, no request until enough have left
+    ],
 )
-async def test_what_ends_otherwise_says_nothing_about_the_latency(error: BaseException) -> None:
-    samples = Samples()
-    admission = Admission("orders", samples, queue())
-    with pytest.raises(type(error)):
-        async with admission.acquire(lambda: LONG):
-            raise error
-    assert samples.seen == []
-    assert admission.in_flight == 0
+async def test_those_that_leave_let_in_as_many_as_the_limit_allows(
+    start: int, changed: int, leaving: int, expected: list[bool]
+) -> None:
+    limit, visits = Samples(start), [Visit(number) for number in range(5)]
+    async with visiting(of(limit), visits):
+        limit.limit = changed
+        for visit in visits[:leaving]:
+            visit.go.set()
+        await settle()
+        assert expected == [visit.inside for visit in visits]
 
 
-async def test_a_discarded_sample_changes_nothing_and_the_slot_comes_free() -> None:
-    samples = Samples()
-    admission = Admission("orders", samples, queue())
-    async with admission.acquire(lambda: LONG) as slot:
+@pytest.mark.parametrize("cancelled_first", [False, True])
+async def test_a_waiter_that_is_cancelled_as_its_slot_comes_free_gives_it_to_the_next(cancelled_first: bool) -> None:
+    admission, gone, next_in_line = of(Samples(1)), Visit(1), Visit(2)
+    slot = await admission.acquire(lambda: LONG).__aenter__()
+    async with visiting(admission, [gone, next_in_line]) as tasks:
+        if cancelled_first:
+            tasks[0].cancel()
+        await slot.__aexit__(None, None, None)
+        assert (admission.in_flight, admission.waiting) == (1, 0 if cancelled_first else 1)
+        tasks[0].cancel()
+        await settle()
+        assert (tasks[0].cancelled(), gone.order, next_in_line.inside) == (True, [], True)
+
+
+async def test_the_limit_learns_the_time_inside_but_not_in_the_queue() -> None:
+    clock, limit = Clock(), Samples(1)
+    first, second = visits = Visit(1), Visit(2)
+    async with visiting(of(limit, clock=clock), visits):
+        for visit, seconds in ((first, 3.0), (second, 2.0)):
+            clock.now += seconds
+            visit.go.set()
+            await settle()
+    assert limit.seen == [(3.0, 1), (2.0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (None, [(5.0, 1)]),
+        (TimeoutError(), [(5.0, 1)]),
+        (AppError(Code.UPSTREAM_TIMEOUT, "orders did not answer in time"), [(5.0, 1)]),
+        (AppError(Code.UNAVAILABLE, "orders cannot be reached"), []),
+        (ValueError(), []),
+        (asyncio.CancelledError(), []),
+    ],
+)
+@pytest.mark.parametrize("discarded", [False, True])
+async def test_an_answer_or_a_time_out_shows_the_latency_unless_it_is_discarded(
+    error: BaseException | None, expected: list[tuple[float, int]], discarded: bool
+) -> None:
+    clock, limit = Clock(), Samples(1)
+    admission = of(limit, clock=clock)
+    slot = admission.acquire(lambda: LONG)
+    await slot.__aenter__()
+    clock.now += 5.0
+    if discarded:
         slot.discard_sample()
-    assert samples.seen == []
+    await slot.__aexit__(type(error), error, None)
+    assert limit.seen == ([] if discarded else expected)
     assert admission.in_flight == 0
 
 
 async def test_while_there_is_room_acquiring_does_not_suspend() -> None:
-    admission = Admission("orders", limited(1), queue())
+    admission = of(Samples(1))
     entering = admission.acquire(lambda: LONG).__aenter__()
     with pytest.raises(StopIteration):
         entering.send(None)
@@ -266,9 +185,7 @@ async def test_while_there_is_room_acquiring_does_not_suspend() -> None:
 
 
 ACTIONS = st.one_of(
-    st.just(("enter", 0)),
-    st.just(("enter in vain", 0)),
-    st.just(("settle", 0)),
+    st.sampled_from([("enter", 0), ("enter in vain", 0), ("settle", 0)]),
     st.tuples(st.just("leave"), st.integers(0, 7)),
     st.tuples(st.just("cancel"), st.integers(0, 7)),
     st.tuples(st.just("limit"), st.integers(1, 4)),
@@ -277,8 +194,8 @@ ACTIONS = st.one_of(
 
 @given(st.lists(ACTIONS, max_size=50))
 async def test_in_any_order_of_events_no_slot_is_lost_or_given_twice(actions: list[tuple[str, int]]) -> None:
-    limit = limited(2)
-    admission, order = Admission("orders", limit, queue(length=3)), list[int]()
+    limit = Samples(2)
+    admission, order = of(limit, length=3), list[int]()
     visits: dict[asyncio.Task[None], Visit] = {}
     steady = all(action != "limit" for action, _ in actions)  # a limit raised from outside wakes no task
     for action, number in [*actions, ("settle", 0)]:
@@ -296,13 +213,59 @@ async def test_in_any_order_of_events_no_slot_is_lost_or_given_twice(actions: li
         elif action == "settle":
             await settle()
             assert admission.in_flight == sum(visit.inside for visit in visits.values())
-            assert admission.waiting <= 3
             queued = [visit.number for task, visit in visits.items() if not task.done() and not visit.inside]
-            assert len(queued) == admission.waiting
+            assert len(queued) == admission.waiting <= 3
             assert max(order, default=-1) < min(queued, default=len(visits))
-            if steady:
-                assert admission.waiting == 0 or admission.in_flight == limit.limit
+            assert not steady or admission.waiting == 0 or admission.in_flight == limit.limit
     for visit in visits.values():
         visit.go.set()
     await asyncio.wait_for(asyncio.gather(*visits, return_exceptions=True), 5)
     assert (admission.in_flight, admission.waiting) == (0, 0)
+
+
+# A policy's events are "began" (a request joins the empty queue) and "refused", each at its time.
+BEGAN, REFUSED = QueuePolicy.began, QueuePolicy.refused
+
+
+@pytest.mark.parametrize(
+    ("events", "now", "expected"),
+    [
+        ([], 10.0, BURST),
+        ([(BEGAN, 10.0)], 20.0, BURST),  # a queue that stands but overflows for no request
+        ([(REFUSED, 10.0)], 10.0, BURST),
+        ([(BEGAN, 10.0), (REFUSED, 10.4)], 10.4, BURST),  # a burst may fill the queue
+        ([(BEGAN, 10.0), (REFUSED, 10.5)], 10.5, STANDING),
+        ([(BEGAN, 10.0), (BEGAN, 10.4), (REFUSED, 10.6)], 10.6, BURST),  # it was empty in between
+        ([(BEGAN, 9.5), (REFUSED, 10.0), (BEGAN, 10.3)], 10.4, STANDING),  # an empty queue ends no overload
+        ([(BEGAN, 9.5), (REFUSED, 10.0)], 10.5, BURST),  # an interval without a refusal does
+        ([(BEGAN, 9.5), (REFUSED, 10.0), (BEGAN, 10.3), (REFUSED, 10.4)], 10.8, STANDING),
+    ],
+)
+def test_a_queue_that_stands_and_overflows_is_cut_short(
+    events: list[tuple[Callable[[QueuePolicy, float], None], float]], now: float, expected: QueueBounds
+) -> None:
+    policy = QueuePolicy(BURST, STANDING, 0.5)
+    for event, when in events:
+        event(policy, when)
+    assert expected == policy.bounds(now)
+
+
+async def test_an_admission_whose_queue_stands_and_refuses_cuts_it_short() -> None:
+    clock = Clock()
+    admission = Admission("orders", Samples(1), QueuePolicy(BURST, QueueBounds(1, LONG)), clock=clock)
+    async with visiting(admission, [Visit(1), Visit(2)]):
+        for seconds in (0.4, 0.1):
+            admission.refuse_if_full()
+            clock.now += seconds
+            await refusal(admission, seconds_left=0.0)
+        with pytest.raises(AppError, match="orders is overloaded"):
+            admission.refuse_if_full()
+
+
+def test_the_bounds_are_those_of_the_documents() -> None:
+    policy = QueuePolicy()
+    burst = policy.bounds(10.0)
+    policy.began(10.0)
+    policy.refused(10.5)
+    bounds = [burst, policy.bounds(10.5), policy.bounds(10.9), policy.bounds(11.0)]
+    assert bounds == [QueueBounds(512, 0.4), QueueBounds(16, 0.02), QueueBounds(16, 0.02), QueueBounds(512, 0.4)]

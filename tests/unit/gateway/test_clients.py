@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import IPv6Address, ip_network
 
 import pytest
 from hypothesis import given
@@ -11,26 +11,33 @@ TRUSTED = parse_networks("10.0.0.0/8, 192.0.2.7, fd00::/8")
 ADDRESSES = st.ip_addresses().map(str)
 PROXIES = st.ip_addresses(network="10.0.0.0/8").map(str) | st.ip_addresses(network="fd00::/8").map(str)
 GARBAGE = st.sampled_from(["", "unknown", "_hidden", "203.0.113.1:443", "[2001:db8::1]", "256.1.1.1", "1", "٣.1.1.1"])
+# Longer than the 32 hops that are followed.
+LONG_CHAIN = [f"10.0.0.{number}" for number in range(200, 100, -1)]
 
 
 @pytest.mark.parametrize(
     ("peer", "forwarded_for", "expected"),
     [
         ("203.0.113.9", [], "203.0.113.9"),
-        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),  # the peer is nobody to believe
+        ("203.0.113.9", ["198.51.100.1"], "203.0.113.9"),  # the peer is not trusted
         ("10.0.0.1", [], "10.0.0.1"),
         ("10.0.0.1", ["203.0.113.9"], "203.0.113.9"),
         ("192.0.2.7", ["203.0.113.9"], "203.0.113.9"),
         ("192.0.2.8", ["203.0.113.9"], "192.0.2.8"),
-        ("10.0.0.1", ["198.51.100.1, 203.0.113.9"], "203.0.113.9"),  # the left one is the client's invention
+        ("10.0.0.1", ["198.51.100.1, 203.0.113.9"], "203.0.113.9"),  # the client invented the left one
         ("10.0.0.1", ["203.0.113.9,10.9.9.9 ,\tfd00::1"], "203.0.113.9"),
         ("10.0.0.1", ["198.51.100.1", "203.0.113.9, 10.0.0.2", "10.0.0.3"], "203.0.113.9"),
         ("10.0.0.1", ["10.0.0.2, 10.0.0.3"], "10.0.0.2"),
         ("10.0.0.1", ["203.0.113.9, unknown, 10.0.0.2"], "10.0.0.2"),
         ("10.0.0.1", ["203.0.113.9, "], "10.0.0.1"),
+        ("10.0.0.1", [",".join(LONG_CHAIN)], "10.0.0.132"),
+        ("10.0.0.1", LONG_CHAIN, "10.0.0.132"),
         ("::ffff:10.0.0.1", ["::ffff:203.0.113.9"], "203.0.113.9"),
+        ("::ffff:203.0.113.9", [], "203.0.113.9"),
         ("fd00::1", ["2001:db8:1:2:3:4:5:6"], "2001:db8:1:2:3:4:5:6"),
         ("fd00::1", ["2001:0DB8::0:1"], "2001:db8::1"),
+        ("fd00::1", ["203.0.113.9, fe80::1%" + "a" * 56], "fe80::1"),
+        ("fd00::1", ["203.0.113.9, fe80::1%" + "a" * 57], "fd00::1"),  # too long for an address
         ("fe80::1%eth0", ["203.0.113.9"], "fe80::1"),
         ("", ["203.0.113.9"], ""),  # a Unix socket
     ],
@@ -39,11 +46,6 @@ def test_the_client_is_the_first_from_the_right_that_is_not_trusted(
     peer: str, forwarded_for: list[str], expected: str
 ) -> None:
     assert expected == client_address(peer, forwarded_for, TRUSTED)
-
-
-@given(ADDRESSES, st.lists(ADDRESSES | GARBAGE))
-def test_nobody_is_believed_unless_trusted(peer: str, forwarded_for: list[str]) -> None:
-    assert client_address(peer, [], ()) == client_address(peer, forwarded_for, ())
 
 
 @given(
@@ -58,6 +60,7 @@ def test_what_a_client_writes_changes_nothing(
     chain = [*invented, client, *proxies[1:]]
     forwarded_for = [", ".join(chain)] if in_one_header else chain
     assert client == client_address(proxies[0], forwarded_for, TRUSTED)
+    assert client_address(proxies[0], [], ()) == client_address(proxies[0], forwarded_for, ())
 
 
 @given(st.lists(ADDRESSES, max_size=4), GARBAGE, st.lists(PROXIES, min_size=1, max_size=4))
@@ -66,34 +69,17 @@ def test_garbage_ends_the_walk(before: list[str], garbage: str, proxies: list[st
     assert expected == client_address(proxies[0], [", ".join([*before, garbage, *reversed(proxies[1:])])], TRUSTED)
 
 
-def test_a_long_chain_of_trusted_addresses_is_not_followed_for_ever() -> None:
-    hops = [f"10.0.0.{number}" for number in range(200, 100, -1)]
-    assert client_address("10.0.0.1", [",".join(hops)], TRUSTED) == "10.0.0.132"
-    assert client_address("10.0.0.1", hops, TRUSTED) == "10.0.0.132"
-
-
-@given(st.integers(0, 2**128 - 1), st.integers(0, 2**64 - 1))
+@given(st.integers(2**64, 2**128 - 1), st.integers(0, 2**64 - 1))
 def test_ipv6_clients_are_counted_by_64_bits(address: int, host: int) -> None:
     neighbour = IPv6Address(address >> 64 << 64 | host)
     counted = bucket(str(IPv6Address(address)))
-    if address >> 64:  # what is below is mapped or unspecified
-        assert counted == bucket(str(neighbour))
-        assert neighbour in ip_network(counted)
+    assert counted == bucket(str(neighbour))
+    assert (neighbour in ip_network(counted), ip_network(counted).prefixlen) == (True, 64)
 
 
 @pytest.mark.parametrize("client", ["192.0.2.1", ""])
-def test_others_are_counted_one_by_one(client: str) -> None:
+def test_other_clients_are_counted_one_by_one(client: str) -> None:
     assert client == bucket(client)
-
-
-@given(st.integers(0, 2**32 - 1))
-def test_a_mapped_address_is_the_ipv4_address(address: int) -> None:
-    client = str(IPv4Address(address))
-    assert client == client_address(f"::ffff:{client}", (), ()) == client_address(client, (), ())
-
-
-def test_an_address_is_short() -> None:
-    assert client_address("fd00::1", ["203.0.113.9, fe80::1%" + "a" * 80], TRUSTED) == "fd00::1"
 
 
 @pytest.mark.parametrize(

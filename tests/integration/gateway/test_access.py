@@ -1,0 +1,340 @@
+"""Who is let in to what, and how often, on every route; the rules are tested in tests/unit/gateway."""
+
+import hashlib
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.keys import entry_of, make_key
+from gateway.routes import ROUTES
+from gateway.scopes import Scope
+from tests.api import Answer, Api
+from tests.integration.gateway.behaviour import DONE, ORDER, crash, ok
+from tests.integration.gateway.opening import listening, opened, sample
+from tests.integration.shared.web.raw import connected
+from tests.integration.upstream import FakeService, respond_with
+from tests.waiting import eventually
+
+KEYS = {scope: make_key() for scope in Scope}
+WRONG_KEY = make_key()
+API_KEYS = ";".join(entry_of(scope.name.lower(), key, [scope]) for scope, key in KEYS.items())
+CONTENT = {
+    "POST /products": {"name": "Lamp", "price": "1.50", "qty": 1},
+    "PATCH /products/{id}": {"name": "Lamp"},
+    "POST /products/{id}/stock": {"delta": 1, "reason": "found"},
+    "POST /orders": ORDER,
+}
+# By docs/gateway.md; every other route is public.
+DOCUMENTED = {
+    **dict.fromkeys(
+        ("POST /products", "PATCH /products/{id}", "POST /products/{id}/stock", "GET /products/{id}/movements"),
+        Scope.CATALOG_WRITE,
+    ),
+    **dict.fromkeys(("POST /orders", "POST /orders/{id}/cancel"), Scope.ORDERS_WRITE),
+    **dict.fromkeys(
+        ("GET /orders", "GET /orders/{id}", "GET /orders/{id}/history", "GET /orders/{id}/events"), Scope.ORDERS_READ
+    ),
+    "GET /orders/product/{productId}": Scope.ORDERS_READ,
+}
+LET_IN = (200, "")
+NO_KEY = (401, 'Bearer realm="shop"')
+INVALID_KEY = (401, 'Bearer realm="shop", error="invalid_token"')
+STREAM = respond_with(200, b"id: 1\n\n", {"Content-Type": "text/event-stream"})
+
+# Three requests at once, then one a minute, so that no test is slow enough to be allowed one more.
+RATE_LIMIT = "60/3600/3"
+POLICY = '"default";q=60;w=3600'
+SHOP, OTHER, STRANGER = "https://shop.example", "http://localhost:8080", "https://evil.example"
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "content-type, idempotency-key",
+}
+
+
+@pytest.fixture(autouse=True)
+def services(products: FakeService, orders: FakeService) -> tuple[FakeService, FakeService]:
+    products.respond = orders.respond = ok
+    return products, orders
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def lets_in(scope: Scope | None, key: str | None) -> tuple[int, str]:
+    """The status and the challenge of an answer."""
+    if key == WRONG_KEY:
+        return INVALID_KEY  # on a public route too, since a client that sends a key means to be known
+    if scope is None or key == KEYS[scope]:
+        return LET_IN
+    return (403, f'Bearer realm="shop", error="insufficient_scope", scope="{scope}"') if key else NO_KEY
+
+
+async def ask(gateway: Api, route: str, headers: dict[str, str]) -> Answer:
+    method, path = route.replace("{id}", "7").replace("{productId}", "7").split()
+    return await gateway.request(method, path, json=CONTENT.get(route), headers=headers)
+
+
+async def statuses(gateway: Api, *requests: dict[str, str]) -> list[int]:
+    """The status of a request with each of these headers."""
+    return [(await gateway.get("/orders/1", headers=headers)).status for headers in requests]
+
+
+def limits(answer: Answer) -> tuple[int, str | None, str | None]:
+    return answer.status, answer.headers.get("RateLimit-Policy"), answer.headers.get("RateLimit")
+
+
+def access(answer: Answer) -> dict[str, str]:
+    return {name: value for name, value in answer.headers.items() if name.startswith("Access-Control-")}
+
+
+def words(answer: Answer, name: str) -> set[str]:
+    """In lower case, as header names compare."""
+    return {word.strip().lower() for word in answer.headers[name].split(",")}
+
+
+async def test_each_route_lets_in_the_key_with_its_scope_which_goes_no_further(
+    products: FakeService, orders: FakeService
+) -> None:
+    keys = [None, WRONG_KEY, *KEYS.values()]
+    routes = [f"{route.method} {route.path}" for route in ROUTES] + ["HEAD /products", "HEAD /orders/{id}"]
+    async with opened(orders, products, API_KEYS=API_KEYS) as gateway:
+        answers = {(route, key): await ask(gateway, route, bearer(key)) for route in routes for key in keys}
+
+    scopes = {route: DOCUMENTED.get(route.replace("HEAD", "GET")) for route in routes}
+    found = {which: (answer.status, answer.headers.get("WWW-Authenticate", "")) for which, answer in answers.items()}
+    assert found == {(route, key): lets_in(scopes[route], key) for route in routes for key in keys}
+    refused = {(answer.status, answer.code) for answer in answers.values() if answer.status != 200 and answer.raw}
+    assert refused == {(401, "unauthorized"), (403, "forbidden")}
+    seen = [*products.seen, *orders.seen]
+    assert len(seen) == list(found.values()).count(LET_IN)
+    assert not any("Authorization" in request.headers or "shop_" in str(request) for request in seen)
+
+
+async def test_two_keys_are_none(orders: FakeService) -> None:
+    """A header of several lines is one list (RFC 9110 §5.3)."""
+    good, wrong = bearer(KEYS[Scope.ORDERS_READ])["Authorization"], f"Bearer {WRONG_KEY}"
+    async with opened(orders, API_KEYS=API_KEYS) as gateway:
+        for lines in ([good, good], [good, wrong], [good, ""], ["", good]):
+            answer = await gateway.get("/orders/7", headers=[("Authorization", line) for line in lines])
+            assert (answer.status, answer.code) == (401, "unauthorized")
+    assert orders.seen == []
+
+
+async def test_clients_that_choose_the_same_idempotency_key_do_not_share_it(orders: FakeService) -> None:
+    """A client is a name: with a new secret it is the same one. What it sends is checked before it is hashed."""
+    for names in (("shop", "kiosk"), ("shop",)):
+        secrets = {name: make_key() for name in names}
+        keys = ";".join(entry_of(name, secret, [Scope.ORDERS_WRITE]) for name, secret in secrets.items())
+        async with opened(orders, API_KEYS=keys) as gateway:
+            for secret in secrets.values():
+                await gateway.post("/orders", ORDER, headers={**bearer(secret), "Idempotency-Key": "basket-7"})
+                wrong = await gateway.post("/orders", ORDER, headers={**bearer(secret), "Idempotency-Key": "k" * 256})
+                assert wrong.refusal == (400, "validation_error", ["Idempotency-Key"])
+
+    of_shop, of_kiosk = (hashlib.sha256(f"{name} basket-7".encode()).hexdigest() for name in ("shop", "kiosk"))
+    assert [seen.headers["Idempotency-Key"] for seen in orders.seen] == [of_shop, of_kiosk, of_shop]
+
+
+async def test_an_idempotency_key_that_no_service_looks_at_may_be_any_bytes(orders: FakeService) -> None:
+    key = KEYS[Scope.ORDERS_WRITE].encode()
+    async with listening(orders, API_KEYS=API_KEYS) as port, connected(port) as peer:
+        peer.send(b"POST /orders/7/cancel HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer %s\r\n" % key)
+        peer.send(b"Content-Length: 0\r\nIdempotency-Key: \xfc\r\n\r\n")
+        answer = await peer.reply()
+
+    assert (answer.status, answer.raw) == (200, DONE)
+
+
+async def test_operators_alone_see_metrics_and_which_part_is_down(orders: FakeService) -> None:
+    paths = ("/health/live", "/health/ready", "/docs", "/openapi.json", "/nothing", "/metrics")
+    keys: list[tuple[Scope | None, str | None]] = [(None, None), *KEYS.items()]
+    async with opened(orders, API_KEYS=API_KEYS) as gateway:
+        answers = {
+            scope: {path: await gateway.get(path, headers=bearer(key)) for path in paths} for scope, key in keys
+        }
+
+    public = {"/health/live": 200, "/health/ready": 200, "/docs": 200, "/openapi.json": 200, "/nothing": 404}
+    for scope, found in answers.items():
+        metrics = 200 if scope is Scope.OPS else 403 if scope else 401
+        assert {path: answer.status for path, answer in found.items()} == {**public, "/metrics": metrics}
+        shown = {"checks": {"products": "ok", "orders": "ok"}} if scope is Scope.OPS else {}
+        assert found["/health/ready"].data == {"status": "ready", **shown}
+
+
+async def test_no_key_is_ever_logged_or_shown(
+    orders: FakeService, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    keys = [*KEYS.values(), WRONG_KEY]
+    answers = []
+    with capture_logs() as lines, caplog.at_level("DEBUG"):
+        async with opened(orders, API_KEYS=API_KEYS, RATE_LIMIT="100/1") as gateway:
+            for key in keys:
+                for form in (f"Bearer {key}", f"Basic {key}", key, f"Bearer {key}ü", f"Bearer {key}, {key}"):
+                    headers = {"Authorization": form, "Idempotency-Key": "key"}
+                    answers.append(await gateway.post("/orders", ORDER, headers=headers))
+                    answers += [await gateway.get(path, headers=headers) for path in ("/metrics", "/health/ready")]
+
+    found = f"{lines} {caplog.text} {capfd.readouterr()} {[(answer.headers, answer.raw) for answer in answers]}"
+    assert len(lines) >= len(answers)
+    assert [key for key in keys if key.lower()[8:24] in found.lower()] == []
+
+
+async def test_a_burst_is_served_and_what_is_beyond_it_refused_before_the_body_is_looked_at(
+    orders: FakeService,
+) -> None:
+    async with opened(orders, RATE_LIMIT=RATE_LIMIT) as gateway:
+        before = await sample(gateway, 'gateway_refused_total{reason="rate_limit"}')
+        answers = [await gateway.get("/orders/1") for _ in range(3)]
+        answers += [await gateway.post("/orders", {"productId": "seven"}) for _ in range(2)]
+        refused = await sample(gateway, 'gateway_refused_total{reason="rate_limit"}') - before
+
+    assert [limits(answer) for answer in answers] == [
+        (200, POLICY, '"default";r=2;t=60'),
+        (200, POLICY, '"default";r=1;t=120'),
+        (200, POLICY, '"default";r=0;t=180'),
+        *[(429, POLICY, '"default";r=0;t=60')] * 2,
+    ]
+    assert [(answer.code, answer.headers["Retry-After"]) for answer in answers[3:]] == [("rate_limited", "60")] * 2
+    assert (len(orders.seen), refused) == (3, 2)
+
+
+async def test_a_bucket_fills_up_again(orders: FakeService) -> None:
+    async with opened(orders, RATE_LIMIT="1/1") as gateway:
+
+        async def is_refused() -> bool:
+            return await statuses(gateway, {}) == [429]
+
+        async def is_served() -> bool:
+            return await statuses(gateway, {}) == [200]
+
+        await eventually(is_refused)
+        await eventually(is_served)
+
+
+@pytest.mark.parametrize("limited", [False, True])
+async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
+    products: FakeService, orders: FakeService, limited: bool
+) -> None:
+    """A stream, a refusal of the gateway, and one of the service have the headers too."""
+    orders.respond, products.respond = STREAM, crash
+    routes = {"GET /orders/1/events": 200, "GET /orders/x": 400, "POST /orders": 415, "GET /products/1": 500}
+    routes["HEAD /orders/1/history"] = 200
+    own = ["GET /health/live", "GET /health/ready", "GET /metrics", "GET /docs", "GET /openapi.json"]
+    async with opened(orders, products, RATE_LIMIT="60/3600/5" if limited else "") as gateway:
+        answers = [await gateway.request(*line.split()) for line in [*routes, *own]]
+        last = await gateway.get("/orders/x")
+
+    expected = [
+        (status, *((POLICY, f'"default";r={4 - number};t={60 * number + 60}') if limited else (None, None)))
+        for number, status in enumerate(routes.values())
+    ]
+    assert [limits(answer) for answer in answers] == [*expected, *[(200, None, None)] * len(own)]
+    assert last.status == (429 if limited else 400)
+
+
+async def test_each_key_has_a_bucket_of_its_own_and_each_address_has_one_for_all_other_requests(
+    orders: FakeService,
+) -> None:
+    """So guessing keys is limited too."""
+    secrets = {name: make_key() for name in ("one", "other")}
+    keys = ";".join(entry_of(name, key, [Scope.ORDERS_READ]) for name, key in secrets.items())
+    first, second, unknown = map(bearer, (*secrets.values(), WRONG_KEY))
+    async with opened(orders, RATE_LIMIT="2/3600", API_KEYS=keys) as gateway:
+        of_keys = [await statuses(gateway, headers, headers, headers) for headers in (first, second)]
+        of_address = await statuses(gateway, unknown, {"Authorization": "Basic Zm9vOmJhcg=="}, unknown, {})
+        of_first_again = await statuses(gateway, first)
+
+    assert of_keys == [[200, 200, 429]] * 2
+    assert (of_address, of_first_again) == ([401, 401, 429, 429], [429])
+
+
+@pytest.mark.parametrize(
+    ("trusted", "expected"),
+    [
+        ("127.0.0.1,10.0.0.0/8", [[200, 429, 429], [200, 429], [200, 429, 200], [200, 429]]),
+        ("10.0.0.0/8", [[200, 429, 429], [429, 429], [429, 429, 429], [429, 429]]),
+        ("", [[200, 429, 429], [429, 429], [429, 429, 429], [429, 429]]),
+    ],
+)
+async def test_a_trusted_proxy_and_no_other_peer_names_the_client(
+    orders: FakeService, trusted: str, expected: list[list[int]]
+) -> None:
+    of_clients = [
+        ["192.0.2.1", "192.0.2.1", "192.0.2.1, 10.1.2.3"],
+        ["192.0.2.2", "198.51.100.9, 192.0.2.2"],
+        ["2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::1"],  # two of one site, one of the next
+        ["", "nonsense"],  # the proxy itself
+    ]
+    async with opened(orders, RATE_LIMIT="1/3600", TRUSTED_PROXIES=trusted) as gateway:
+        found = [await statuses(gateway, *({"X-Forwarded-For": hops} for hops in requests)) for requests in of_clients]
+
+    assert expected == found
+
+
+@pytest.mark.parametrize(
+    ("setting", "origin", "expected"),
+    [
+        ("", SHOP, False),
+        *((f"{SHOP}, {OTHER}", origin, True) for origin in (SHOP, OTHER)),
+        *(
+            (f"{SHOP}, {OTHER}", origin, False)
+            for origin in (STRANGER, "null", f"{SHOP}.evil.example", "http://shop.example", f"{SHOP}:444", "*", "")
+        ),
+        *(("*", origin, bool(origin)) for origin in (SHOP, STRANGER, "null", "")),
+    ],
+)
+async def test_a_page_of_an_origin_that_is_set_may_ask_and_read_the_answer(
+    orders: FakeService, setting: str, origin: str, expected: bool
+) -> None:
+    """Others are answered all the same: it is the browser that keeps the answer from the page."""
+    async with opened(orders, CORS_ORIGINS=setting) as gateway:
+        simple = await gateway.post("/orders", ORDER, headers={"Origin": origin, **PREFLIGHT})
+        preflight = await gateway.request("OPTIONS", "/orders", headers={"Origin": origin, **PREFLIGHT})
+
+    assert (simple.status, preflight.status) == (200, 204 if expected else 405)
+    if not expected:
+        assert access(simple) == access(preflight) == {}
+        return
+    for answer in (simple, preflight):
+        assert (answer.headers["Access-Control-Allow-Origin"], answer.headers["Vary"]) == (origin, "Origin")
+        assert words(answer, "Access-Control-Expose-Headers") == {
+            *("etag", "link", "location", "retry-after", "x-request-id", "idempotency-replayed"),
+            *("ratelimit", "ratelimit-policy"),
+        }
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+async def test_a_preflight_is_answered_by_the_gateway_itself_without_a_key_or_a_limit(
+    products: FakeService, orders: FakeService
+) -> None:
+    async with opened(orders, products, CORS_ORIGINS=SHOP, API_KEYS=API_KEYS, RATE_LIMIT="1/3600") as gateway:
+        for path in ("/orders", "/products/7", "/orders/7/events", "/nothing"):
+            answer = await gateway.request("OPTIONS", path, headers={"Origin": SHOP, **PREFLIGHT})
+            assert (answer.status, answer.raw, answer.headers["Access-Control-Max-Age"]) == (204, b"", "600")
+            assert words(answer, "Access-Control-Allow-Methods") == {"get", "head", "post", "patch"}
+            assert words(answer, "Access-Control-Allow-Headers") == {
+                *("authorization", "content-type", "idempotency-key", "if-match", "last-event-id"),
+                *("traceparent", "tracestate", "x-request-id"),
+            }
+    assert products.seen == orders.seen == []
+
+
+async def test_a_page_can_read_every_kind_of_answer(products: FakeService, orders: FakeService) -> None:
+    orders.respond, products.respond = STREAM, respond_with(200, b"no JSON")
+    lines = {
+        "GET /orders/1/events": 200,
+        "GET /orders/x": 400,
+        "GET /nothing": 404,
+        "DELETE /orders": 405,
+        "OPTIONS /orders": 405,
+        "GET /products/1": 502,
+        "GET /openapi.json": 200,
+    }
+    async with opened(orders, products, CORS_ORIGINS=SHOP) as gateway:
+        answers = [await gateway.request(*line.split(), headers={"Origin": SHOP}) for line in lines]
+    async with opened(orders, products, CORS_ORIGINS=SHOP, API_KEYS=API_KEYS, RATE_LIMIT="1/3600") as gateway:
+        answers += [await gateway.get("/orders/1", headers={"Origin": SHOP}) for _ in range(2)]
+
+    assert [answer.status for answer in answers] == [*lines.values(), 401, 429]
+    assert {answer.headers.get("Access-Control-Allow-Origin") for answer in answers} == {SHOP}

@@ -1,0 +1,129 @@
+"""Which headers go through the gateway, which end there (docs/gateway.md), and which are refused."""
+
+from typing import Any
+
+import pytest
+
+from tests.api import Api
+from tests.integration.bad_input import Case, expected, refusals
+from tests.integration.gateway.behaviour import DONE, ORDER, ok
+from tests.integration.gateway.opening import opened
+from tests.integration.upstream import FakeService, respond_with
+
+# Hop-by-hop headers (RFC 9110 §7.6.1) and their predecessors, private ones, and those that only a proxy may set.
+DROPPED = dict.fromkeys(
+    (
+        *("Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "TE", "Trailer", "X-Once", "X-Twice"),
+        *("Cookie", "User-Agent", "Accept", "Accept-Encoding", "Authorization", "Referer", "X-Original-URL"),
+        *("Forwarded", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Real-IP"),
+    ),
+    "1",
+)
+FORGED = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
+PASSED = {"Idempotency-Key": "key", "tracestate": "a=1", "Content-Type": "application/json"}
+# What a service is sent besides, by docs/gateway.md, and what HTTP/1.1 itself needs.
+ADDED = {"traceparent", "X-Request-ID", "X-Request-Timeout-Ms", *FORGED, "Host", "Content-Length"}
+OWN = {"Location": "/orders/1", "ETag": '"1"', "Link": "</orders>", "Allow": "GET", "Retry-After": "7"}
+OWN["Idempotency-Replayed"] = "true"
+FORBIDDEN = dict.fromkeys(
+    (
+        *("Server", "X-Powered-By", "Via", "X-Debug", "Set-Cookie", "Access-Control-Allow-Origin", "X-Once"),
+        *("WWW-Authenticate", "Proxy-Authenticate", "Keep-Alive", "Trailer", "Upgrade"),
+    ),
+    "1",
+)
+PRODUCT = {"name": "Lamp", "price": "1.50", "qty": 1}
+KEYED = {"/products": PRODUCT, "/products/7/stock": {"delta": -1, "reason": "broken"}, "/orders": ORDER}
+
+
+async def test_a_service_is_sent_what_is_documented_and_nothing_else(gateway: Api, orders: FakeService) -> None:
+    orders.respond = ok
+    headers = DROPPED | FORGED | PASSED | {"Connection": "X-Once, keep-alive", "Host": "shop.example:4000"}
+    await gateway.post("/orders", ORDER, headers=headers)
+
+    [seen] = orders.seen
+    assert {name.lower() for name in seen.headers} == {name.lower() for name in (*PASSED, *ADDED)}
+    made = {
+        "X-Forwarded-For": "127.0.0.1",
+        "X-Forwarded-Host": "shop.example:4000",
+        "X-Forwarded-Proto": "http",
+        "Host": orders.url.removeprefix("http://"),
+    }
+    assert {name: seen.headers[name] for name in (*PASSED, *made)} == {**PASSED, **made}
+
+
+@pytest.mark.parametrize("client", ["192.0.2.1", "2001:db8:1:2::3"])
+async def test_a_trusted_proxy_names_the_client_to_the_service_too(orders: FakeService, client: str) -> None:
+    async with opened(orders, TRUSTED_PROXIES="127.0.0.1") as gateway:
+        await gateway.get("/orders/1", headers={"X-Forwarded-For": f"198.51.100.1, {client}"})
+
+    [seen] = orders.seen
+    assert seen.headers["X-Forwarded-For"] == client
+
+
+async def test_a_condition_goes_to_the_service_whole(gateway: Api, products: FakeService) -> None:
+    for lines in (['"1", "22"'], ['"1"', '"22"']):
+        await gateway.request(
+            "PATCH", "/products/7", json={"price": 1}, headers=[("If-Match", value) for value in lines]
+        )
+        assert products.seen[-1].headers.getall("If-Match") == lines  # type: ignore[attr-defined]  # a multidict
+
+
+async def test_a_header_that_connection_names_does_not_pass(gateway: Api, orders: FakeService) -> None:
+    """RFC 9110 §7.6.1, in both directions."""
+    orders.respond = respond_with(200, DONE, {**OWN, "Connection": "keep-alive,link , ETag"})
+    headers = [("Connection", "idempotency-key , keep-alive"), ("Connection", "TraceState"), *PASSED.items()]
+    answer = await gateway.post("/orders", ORDER, headers=headers)
+
+    [seen] = orders.seen
+    assert set(PASSED) & set(seen.headers) == {"Content-Type"}
+    assert set(OWN) & set(answer.headers) == set(OWN) - {"Link", "ETag"}
+
+
+@pytest.mark.parametrize("path", ["/orders/1", "/orders/1?wait=1", "/orders/1/events"])
+async def test_a_client_is_sent_what_is_documented_and_nothing_else(
+    gateway: Api, orders: FakeService, path: str
+) -> None:
+    orders.respond = respond_with(200, DONE, {**OWN, **FORBIDDEN, "Connection": "X-Once"})
+    answer = await gateway.get(path)
+    orders.respond = respond_with(200, b"id: 1\n\n", {**FORBIDDEN, "Content-Type": "text/event-stream"})
+    stream = await gateway.get("/orders/1/events")
+
+    assert (answer.status, answer.raw, {name: answer.headers[name] for name in OWN}) == (200, DONE, OWN)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert (stream.status, stream.headers["Content-Type"]) == (200, "text/event-stream")
+    assert not set(FORBIDDEN) & {*answer.headers, *stream.headers}
+
+
+def of_values(method: str, path: str, content: Any, name: str, *wrong: list[str]) -> dict[str, Case]:
+    """Each list is the values of the header's lines."""
+    return {
+        f"{method} {path} {name}: {values}": Case(
+            *(method, path, 400, "validation_error", [name]),
+            {"json": content, "headers": [(name, value) for value in values]},
+        )
+        for values in wrong
+    }
+
+
+async def test_a_wrong_header_is_refused_by_name_before_any_service_sees_it(
+    gateway: Api, products: FakeService, orders: FakeService
+) -> None:
+    """tests/unit/shared/web/test_headers.py has all that is wrong."""
+    cases = of_values("PATCH", "/products/7", {"name": "Lamp"}, "If-Match", ["1"], ['"schl\xfcssel'], ["*", "*"])
+    cases |= of_values("GET", "/orders/7/events", None, "Last-Event-ID", ["one"], ["１"], ["1", "1"])  # noqa: RUF001
+    for path, content in KEYED.items():
+        cases |= of_values("POST", path, content, "Idempotency-Key", [""], ["k" * 256], ["schlüssel"], ["key", "key"])
+
+    assert await refusals(gateway, cases) == expected(cases)
+    assert products.seen == orders.seen == []
+
+
+@pytest.mark.parametrize("key", ["k", "!~", "k" * 255])
+async def test_a_key_of_any_length_that_is_allowed_goes_to_the_service(
+    gateway: Api, products: FakeService, orders: FakeService, key: str
+) -> None:
+    for path, content in KEYED.items():
+        await gateway.post(path, content, headers={"Idempotency-Key": key})
+
+    assert [seen.headers["Idempotency-Key"] for seen in (*products.seen, *orders.seen)] == [key] * 3

@@ -39,7 +39,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class _Schema(ServiceSchema):
+class Variables(ServiceSchema):
     port = integer(4000, 0, 65535)
     products_urls = urls("http", "https", data_key="PRODUCTS_URL")
     orders_urls = urls("http", "https", data_key="ORDERS_URL")
@@ -87,4 +87,4 @@ class Settings:
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError with everything that is wrong."""
-        return cls(**load(_Schema(), environ))
+        return cls(**load(Variables(), environ))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from shared.settings import Listen, ServiceSchema, integer, load, seconds, url
 
 
-class _Schema(ServiceSchema):
+class Variables(ServiceSchema):
     port = integer(3002, 0, 65535)
     database_url = url("postgresql", "postgres")
     redis_url = url("redis", "rediss")
@@ -31,4 +31,4 @@ class Settings:
     @classmethod
     def load(cls, environ: Mapping[str, str]) -> "Settings":
         """Raises SettingsError with everything that is wrong."""
-        return cls(**load(_Schema(), environ))
+        return cls(**load(Variables(), environ))

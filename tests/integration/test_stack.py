@@ -1,7 +1,5 @@
 """The processes of the local stack: found again, told apart from strangers, ended for certain."""
 
-import contextlib
-import importlib
 import json
 import os
 import re
@@ -15,13 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.settings import SettingsError
 from tools.stack import logs, ports
 from tools.stack.errors import StackError
 from tools.stack.postgres import Cluster
 from tools.stack.processes import Command, Daemon
 from tools.stack.servers import Servers
-from tools.stack.services import NAMES, ROOT, SETTINGS, environments
+from tools.stack.services import NAMES, ROOT, environments, variables
 
 WAITS = "import signal; signal.pause()"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
@@ -184,35 +181,15 @@ def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_setting_of_a_service_can_be_given(tmp_path: Path, name: str) -> None:
-    """The stack passes on every setting that the service reads; an empty one counts as none."""
+def test_the_stack_and_a_container_pass_on_every_setting(tmp_path: Path, name: str) -> None:
+    """An empty one counts as unset, and addresses are the stack's own."""
     servers = Servers(tmp_path)
     port, passwords = dict.fromkeys(NAMES, 1), dict.fromkeys(NAMES, "")
-    read = Read()
-    with contextlib.suppress(SettingsError):
-        importlib.import_module(f"{name}.settings").Settings.load(read)
-
-    passed = environments(servers, passwords, port, dict.fromkeys(read.names, "given"))[name]
-    assert set(passed) == read.names
-    assert {setting for setting, value in passed.items() if value == "given"} == set(SETTINGS[name])
-    assert not set(SETTINGS[name]) & set(environments(servers, passwords, port, dict.fromkeys(read.names, ""))[name])
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_container_takes_the_same_settings(name: str) -> None:
+    passed = environments(servers, passwords, port, dict.fromkeys(variables(name), "given"))[name]
     compose = (ROOT / "docker-compose.yml").read_text()
     section = compose.partition(f"\n  {name}:\n")[2].partition("\n\n")[0]
 
-    assert set(re.findall(r"^      ([A-Z_]+): \$\{\1:-", section, re.MULTILINE)) == set(SETTINGS[name])
-
-
-class Read(dict[str, str]):
-    """Nothing is set; remembers which settings were read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]  # of two texts
-        self.names.add(name)
-        return default
+    assert set(passed) == variables(name)
+    given = {setting for setting, value in passed.items() if value == "given"}
+    assert given == set(re.findall(r"^      ([A-Z_]+): \$\{\1:-", section, re.MULTILINE))
+    assert not given & set(environments(servers, passwords, port, dict.fromkeys(variables(name), ""))[name])

@@ -91,9 +91,10 @@ class Daemon:
             record = Record(**json.loads(self._path.read_text()))
         except (FileNotFoundError, ValueError, TypeError):
             return None
+        runs = (identity(record.pid), self._place) == (record.identity, record.place)
         if self.started_here:
-            self._reap(record.pid)
-        return record if (identity(record.pid), self._place) == (record.identity, record.place) else None
+            self._reap(record.pid)  # after the look: one that has ended by then leaves its exit status
+        return record if runs else None
 
     @property
     def pid(self) -> int | None:

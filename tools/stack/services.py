@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
+import gateway.settings
+import orders.settings
+import products.settings
+from shared.settings import ServiceSchema
 from tools.stack import jobs
 from tools.stack.http import call
 from tools.stack.parts import Server
@@ -16,15 +20,10 @@ from tools.stack.servers import Servers
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 NAMES = ("products", "orders", "gateway")
-# What each reads beside its own address and the URLs of the others.
-SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "products": ("LOG_LEVEL", "MAX_IN_FLIGHT"),
-    "orders": ("LOG_LEVEL", "MAX_IN_FLIGHT", "STUCK_ORDER_SECONDS"),
-    "gateway": (
-        *("LOG_LEVEL", "REQUEST_SECONDS"),
-        *("UPSTREAM_TOTAL_SECONDS", "UPSTREAM_CONNECT_SECONDS", "UPSTREAM_READ_SECONDS"),
-        *("API_KEYS", "GATEWAY_ALLOW_ANONYMOUS", "RATE_LIMIT", "TRUSTED_PROXIES", "CORS_ORIGINS"),
-    ),
+VARIABLES: Mapping[str, ServiceSchema] = {
+    "products": products.settings.Variables(),
+    "orders": orders.settings.Variables(),
+    "gateway": gateway.settings.Variables(),
 }
 MIGRATION_SECONDS = 60.0
 
@@ -91,7 +90,7 @@ async def migrate(name: str, owner_url: str, service_url: str) -> None:
 def environments(
     servers: Servers, passwords: Mapping[str, str], port: Mapping[str, int], environ: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, str]]:
-    """The environment of each service: its own SETTINGS, as far as `environ` has them, and where the others are."""
+    """The environment of each service: its variables, as far as `environ` has them, and where the others are."""
     url = {name: f"http://{LOOPBACK}:{port[name]}" for name in NAMES}
     others = {
         "products": {"REDIS_URL": servers.products_redis.url},
@@ -101,10 +100,17 @@ def environments(
     for name in ("products", "orders"):
         others[name]["DATABASE_URL"] = servers.postgres.database_url(name, passwords[name], name)
         others[name]["AMQP_URL"] = servers.rabbitmq.url
-    # An empty setting counts as none, and is no reason to start a service again.
-    given = {setting: value for setting, value in (environ or {}).items() if value}
-    own = {name: {setting: given[setting] for setting in SETTINGS[name] if setting in given} for name in NAMES}
-    return {name: {"HOST": LOOPBACK, "PORT": str(port[name]), **own[name], **others[name]} for name in NAMES}
+    for name, own in others.items():
+        own |= {"HOST": LOOPBACK, "PORT": str(port[name])}
+        # An empty variable counts as unset, and is no reason to start a service again.
+        given = ((variable, (environ or {}).get(variable, "")) for variable in variables(name) - own.keys())
+        own |= {variable: value for variable, value in given if value}
+    return others
+
+
+def variables(name: str) -> set[str]:
+    """The environment variables that a service reads."""
+    return {str(field.data_key) for field in VARIABLES[name].fields.values()}
 
 
 def _python(source: Path) -> dict[str, str]:

@@ -1,15 +1,12 @@
 """The three services as processes: their environments, when they are ready, and the migrations of their schemas."""
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
-import gateway.settings
-import orders.settings
-import products.settings
-from shared.settings import ServiceSchema
 from tools.stack import jobs
 from tools.stack.http import call
 from tools.stack.parts import Server
@@ -20,11 +17,6 @@ from tools.stack.servers import Servers
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
 NAMES = ("products", "orders", "gateway")
-VARIABLES: Mapping[str, ServiceSchema] = {
-    "products": products.settings.Variables(),
-    "orders": orders.settings.Variables(),
-    "gateway": gateway.settings.Variables(),
-}
 MIGRATION_SECONDS = 60.0
 
 
@@ -110,7 +102,9 @@ def environments(
 
 def variables(name: str) -> set[str]:
     """The environment variables that a service reads."""
-    return {str(field.data_key) for field in VARIABLES[name].fields.values()}
+    # Imported here, because `python -m tools.ops` runs without src on its path.
+    settings = importlib.import_module(f"{name}.settings")
+    return {field.data_key for field in settings.Variables().fields.values()}
 
 
 def _python(source: Path) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 import asyncio
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tools.stack import apt
 from tools.stack.errors import StackError
 from tools.stack.parts import Part
 from tools.stack.ports import PREFERRED
@@ -27,8 +29,11 @@ def play(page: str, ports: Mapping[str, int]) -> str:
     """The page with the output of each command as it is now.
 
     The page uses the ports that `make up` prefers; `ports` are those of the system that the commands run on. The
-    databases must be new, so that ids begin with 1 as on the page. Raises StackError if a command fails.
+    databases must be new, so that ids begin with 1 as on the page. Installs curl if it is missing. Raises StackError
+    if a command fails.
     """
+    if shutil.which("curl") is None:
+        apt.install(["curl"], say)
     return _BLOCK.sub(lambda block: "\n".join(_run(command, ports) for command in _COMMAND.findall(block[0])), page)
 
 

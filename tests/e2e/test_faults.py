@@ -36,11 +36,15 @@ async def test_nothing_is_lost_doubled_or_oversold(system: System, seed: int) ->
     assert played.differences == [], story(played)
 
 
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 async def test_a_missing_guard_is_noticed(system: System, mutation: Mutation) -> None:
-    played = await play(system, mutation.plan, mutation=mutation.name, settle=GIVE_UP)
-
-    assert played.differences != []
+    """In one of five rounds, because some guards matter only when two requests race."""
+    for _ in range(5):
+        played = await play(system, mutation.plan, mutation=mutation.name, settle=GIVE_UP)
+        if played.differences:
+            return
+    pytest.fail(f"five rounds without {mutation.name} kept every promise")
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

@@ -32,18 +32,16 @@ class Service(Server):
         folder: Path,
         *,
         program: str | None = None,
-        source: Path = SOURCE,
         tied: bool = False,
     ) -> None:
         """`environment` has at least PORT; all that it prints goes to `folder`/log/`name`.log.
 
-        `program` is one of NAMES, for a replica that has another name; `source` is the folder of its package.
+        `program` is one of NAMES, for a replica that has another name.
         """
         super().__init__(name, folder, tied=tied)
         self.url = f"http://{environment.get('HOST', LOOPBACK)}:{environment['PORT']}"
         self._environment = environment
         self._program = program or name
-        self._source = source
 
     async def answers(self) -> bool:
         """Whether every check is ok: one that serves without its broker or cache is not up."""
@@ -69,12 +67,12 @@ class Service(Server):
         return f"not ready: {', '.join(failed)}" if failed else state
 
     def command(self) -> Command:
-        return Command((sys.executable, "-m", self._program), {**_python(self._source), **self._environment}, ROOT)
+        return Command((sys.executable, "-m", self._program), {**_python(), **self._environment}, ROOT)
 
 
 async def migrate(name: str, owner_url: str, service_url: str) -> None:
     """Brings a schema up to date by the project's own program; StackError with what that printed if it fails."""
-    environment = {**_python(SOURCE), "DATABASE_OWNER_URL": owner_url, "DATABASE_URL": service_url}
+    environment = {**_python(), "DATABASE_OWNER_URL": owner_url, "DATABASE_URL": service_url}
     command = (sys.executable, "-m", "ops", "migrate", name)
     await jobs.finish(f"the migration of {name}", command, MIGRATION_SECONDS, folder=ROOT, environment=environment)
 
@@ -107,5 +105,5 @@ def variables(name: str) -> set[str]:
     return {field.data_key for field in settings.Variables().fields.values()}
 
 
-def _python(source: Path) -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "PYTHONPATH": str(source)}
+def _python() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "PYTHONPATH": str(SOURCE)}

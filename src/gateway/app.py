@@ -1,6 +1,7 @@
 """Puts the gateway together."""
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -13,8 +14,7 @@ from gateway.access.keyring import Keyring
 from gateway.access.rate import RateLimiter
 from gateway.answers import send_headers
 from gateway.docs import DOCS, Docs
-from gateway.forward import SECONDS, WAITING, Waiting, forward
-from gateway.middleware import expectation, one_envelope, shedding, validation
+from gateway.forward import SECONDS, WAITING, Waiting, expectation, forward
 from gateway.routes import ROUTES
 from gateway.settings import Settings
 from gateway.upstream.pool import SERVICES, open_service
@@ -36,9 +36,13 @@ def create_app(settings: Settings) -> web.Application:
     app.add_routes(health.ROUTES)
     app.add_routes(docs.ROUTES)
     app.add_routes(
-        web.get(route.path, forward, allow_head=not route.streamed, expect_handler=expectation)
-        if route.method == "GET"
-        else web.route(route.method, route.path, forward, expect_handler=expectation)
+        web.route(
+            route.method,
+            route.path,
+            partial(forward, route),
+            expect_handler=expectation,
+            **({"allow_head": False} if route.streamed else {}),
+        )
         for route in ROUTES
     )
 
@@ -70,9 +74,6 @@ def _layers(settings: Settings) -> tuple[Middleware, ...]:
         middleware.errors,
         *([cors(settings.cors_origins)] if settings.cors_origins else []),
         guard(keyring, limiter, settings.trusted_proxies),
-        shedding,
-        one_envelope,
-        validation,
     )
 
 

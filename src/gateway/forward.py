@@ -1,23 +1,29 @@
-"""Forwards a checked request to the service that answers it."""
+"""The way of a forwarded request: its checks, the service that answers it, and the one envelope."""
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from http import HTTPStatus
+from typing import Any
 
 import aiohttp
+import orjson
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from multidict import CIMultiDict, MultiMapping
 
 from gateway.access.guard import CLIENT, KEY_NAME
-from gateway.middleware import QUERY, route_of
+from gateway.routes import Route
 from gateway.upstream.pool import SERVICES, Call, ServicePool
 from shared import deadline
+from shared.errors import AppError, Code
 from shared.web import sse
 from shared.web.client import Reply
 from shared.web.headers import IDEMPOTENCY_KEY
+from shared.web.requests import holds_back, read_json, read_path, read_query
+from shared.web.responses import answer, is_envelope
 
 log = structlog.get_logger()
 
@@ -27,6 +33,8 @@ _REQUEST_HEADERS = ("Content-Type", IDEMPOTENCY_KEY, "If-Match", "Last-Event-ID"
 _RESPONSE_HEADERS = ("Content-Type", "Location", "Retry-After", "ETag", "Link", "Allow", "Idempotency-Replayed")
 # Seconds: a service that does not answer within a shorter deadline has not failed.
 _FAIR_DEADLINE = 1.0
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CODE_OF = {code.status: code for code in reversed(Code)}
 # Seconds without a byte after which a stream is broken: a little more than two heartbeats.
 _QUIET = 35.0
 
@@ -36,12 +44,12 @@ class Waiting:
 
     def __init__(self) -> None:
         self._timeouts: set[asyncio.Timeout] = set()
-        self._closed = False
+        self._closed_at: float | None = None
 
     @asynccontextmanager
     async def request(self) -> AsyncIterator[None]:
         """Raises TimeoutError when the process stops, and at no other time."""
-        async with asyncio.timeout(0 if self._closed else None) as timeout:
+        async with asyncio.timeout_at(self._closed_at) as timeout:
             self._timeouts.add(timeout)
             try:
                 yield
@@ -49,10 +57,9 @@ class Waiting:
                 self._timeouts.discard(timeout)
 
     def close(self) -> None:
-        self._closed = True
-        now = asyncio.get_running_loop().time()
+        self._closed_at = asyncio.get_running_loop().time()
         for timeout in self._timeouts:
-            timeout.reschedule(now)
+            timeout.reschedule(self._closed_at)
 
 
 # The seconds that a request may take.
@@ -60,24 +67,45 @@ SECONDS = web.AppKey("seconds", float)
 WAITING = web.AppKey("waiting", Waiting)
 
 
-async def forward(request: web.Request) -> web.StreamResponse:
-    """The handler of every route in the table."""
-    route = route_of(request)
+async def forward(route: Route, request: web.Request) -> web.StreamResponse:
+    """The handler of every route in the table. An overloaded service is spared before the body is read."""
     service = request.app[SERVICES][route.upstream]
+    service.admission.refuse_if_full()
+    query = await _check(route, request)
     seconds = _seconds(request)
     call = Call(
         request.method,
         request.rel_url.raw_path_qs,  # the path also of a target in absolute form, RFC 9112 §3.2.2
         _headers(request),
         await request.read() if route.body is not None else None,
-        extra_seconds=request[QUERY].get("wait", 0),
+        extra_seconds=query.get("wait", 0),
         short_deadline=seconds < min(_FAIR_DEADLINE, request.app[SECONDS]),
     )
     if route.streamed:
         return await _stream(request, service, call)
     with deadline.until(seconds + call.extra_seconds):
         reply = await (_wait(request, service, call) if call.extra_seconds else service.request(call))
-    return _response(reply.status, reply.headers, reply.body)
+    return _answer(request, reply)
+
+
+async def expectation(request: web.Request) -> None:
+    """`_check` sends 100 Continue: a client refused by its head need not send the body (RFC 9110 §10.1.1)."""
+    if request.version >= HttpVersion11 and request.headers["Expect"].lower() != "100-continue":
+        raise web.HTTPExpectationFailed
+
+
+async def _check(route: Route, request: web.Request) -> dict[str, Any]:
+    """Checks path, query, headers and body by the route's schemas, before anything is forwarded; returns the query."""
+    read_path(request)
+    query = read_query(request, route.query)
+    if route.header is not None:
+        route.header(request)
+    if route.body is not None:
+        if holds_back(request):
+            await request.writer.write(_CONTINUE)
+            request.writer.output_size = 0  # the interim response is not a part of the answer
+        await read_json(request, route.body)
+    return query
 
 
 async def _wait(request: web.Request, service: ServicePool, call: Call) -> Reply:
@@ -94,7 +122,7 @@ async def _stream(request: web.Request, service: ServicePool, call: Call) -> web
     """Passes events on as they come; an answer that is not a stream is passed on whole."""
     async with service.stream(call, _QUIET) as reply:
         if reply.content_type != sse.CONTENT_TYPE:
-            return _response(reply.status, reply.headers, await reply.read())
+            return _answer(request, Reply(reply.status, reply.headers, await reply.read()))
         response = sse.stream()
         await response.prepare(request)
         try:
@@ -130,8 +158,24 @@ def _key_of_client(name: str, idempotency_key: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def _response(status: int, headers: MultiMapping[str], body: bytes) -> web.Response:
-    return web.Response(body=body or None, status=status, headers=_only(_RESPONSE_HEADERS, headers))
+def _answer(request: web.Request, reply: Reply) -> web.Response:
+    """A service's envelope passes byte for byte; other JSON is wrapped, and anything else becomes a 502."""
+    has_body = request.method != "HEAD" and reply.status != HTTPStatus.NO_CONTENT  # RFC 9110 §9.3.2, §15.3.5
+    if has_body and not is_envelope(reply.status, content := _parse(reply.body)):
+        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise AppError(Code.UPSTREAM_ERROR, "The service failed")
+        if reply.status >= HTTPStatus.BAD_REQUEST:
+            code = _CODE_OF.get(reply.status, Code.UPSTREAM_ERROR)
+            raise AppError(code, code.meaning)
+        return answer(request, content, status=reply.status)
+    return web.Response(body=reply.body or None, status=reply.status, headers=_only(_RESPONSE_HEADERS, reply.headers))
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise AppError(Code.UPSTREAM_ERROR, "The service's answer is not JSON") from error
 
 
 def _only(names: tuple[str, ...], headers: MultiMapping[str]) -> CIMultiDict[str]:

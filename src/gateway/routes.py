@@ -207,3 +207,10 @@ ROUTES = (
 )
 
 BY_PATTERN: Mapping[tuple[str, str], Route] = MappingProxyType({(route.method, route.path): route for route in ROUTES})
+
+
+def route_of(request: web.Request) -> Route | None:
+    """None for what the gateway answers itself, and for a path or a method that is not known."""
+    resource = request.match_info.route.resource
+    method = "GET" if request.method == "HEAD" else request.method
+    return BY_PATTERN.get((method, resource.canonical if resource else ""))

@@ -11,7 +11,7 @@ from gateway.access.keyring import ApiKey, Keyring, require
 from gateway.access.rate import RateLimiter
 from gateway.answers import add_headers
 from gateway.metrics import METRICS
-from gateway.middleware import is_forwarded, route_of
+from gateway.routes import route_of
 from gateway.scopes import Scope
 from shared.errors import AppError, Code
 from shared.web.health import DETAILED
@@ -22,7 +22,8 @@ CLIENT = web.RequestKey("client", str)
 KEY_NAME = web.RequestKey("key_name", str)
 
 _FORWARDED_FOR = "X-Forwarded-For"
-_METRICS = "/metrics"
+# What the gateway answers itself is public but for these paths.
+_OWN_SCOPES = {"/metrics": Scope.OPS}
 
 
 def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequence[Network]) -> Middleware:
@@ -30,6 +31,7 @@ def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequenc
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        route = route_of(request)
         client = client_address(request.remote or "", request.headers.getall(_FORWARDED_FOR, ()), trusted)
         request[CLIENT] = client
         key: ApiKey | None = None
@@ -38,12 +40,12 @@ def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequenc
                 key = keyring.find(_authorization(request))
         finally:
             # A wrong key counts too, against the address that tries it.
-            if limiter is not None and is_forwarded(request):
+            if limiter is not None and route is not None:
                 _take(request, limiter, f"key {key.name}" if key else bucket(client))
         if key is not None:
             request[KEY_NAME] = key.name
         if keyring is not None:
-            require(key, _scope(request))
+            require(key, route.scope if route is not None else _OWN_SCOPES.get(request.path))
             request[DETAILED] = key is not None and Scope.OPS in key.scopes
         return await handler(request)
 
@@ -62,9 +64,3 @@ def _take(request: web.Request, limiter: RateLimiter, client: str) -> None:
     if not decision.allowed:
         METRICS.refused.labels("rate_limit").inc()
         raise AppError(Code.RATE_LIMITED, "Too many requests", retry_after=decision.retry_after)
-
-
-def _scope(request: web.Request) -> Scope | None:
-    if is_forwarded(request):
-        return route_of(request).scope
-    return Scope.OPS if request.path == _METRICS else None

@@ -151,21 +151,27 @@ async def test_clients_that_wait_for_an_order_are_no_load_and_have_a_bound_of_th
 
 
 async def test_clients_that_wait_are_answered_when_the_process_stops(orders: FakeService) -> None:
-    """The order is asked for once more without waiting, and a stream ends with what it has sent."""
-    script = Script()
+    """The order is asked for once more without waiting, and a stream ends with what it has sent, if it has begun."""
+    scripts, stops = {"/orders/1/events": Script(), "/orders/2/events": Script()}, asyncio.Event()
 
     async def respond(request: web.Request) -> web.StreamResponse:
-        return await (script.respond if request.path.endswith("/events") else hang_if_asked_to_wait)(request)
+        if request.path not in scripts:
+            if not request.query:
+                stops.set()
+            return await hang_if_asked_to_wait(request)
+        if request.path == "/orders/2/events":
+            await stops.wait()
+        return await scripts[request.path].respond(request)
 
     orders.respond = respond
     async with AsyncExitStack() as process:
         port = await process.enter_async_context(listening(orders))
         async with connect(f"http://127.0.0.1:{port}") as client:
-            waiting = [asyncio.create_task(client.get(path)) for path in ("/orders/1?wait=20", "/orders/1/events")]
-            script.write(FIRST)
-            await eventually(lambda: len(orders.seen) == 2)
+            waiting = [asyncio.create_task(client.get(path)) for path in ("/orders/1?wait=20", *scripts)]
+            scripts["/orders/1/events"].write(FIRST)
+            await eventually(lambda: len(orders.seen) == 3)
             await process.aclose()
             answers = await asyncio.gather(*waiting)
 
-    assert [(answer.status, answer.raw) for answer in answers] == [(200, DONE), (200, FIRST)]
-    assert [seen.target for seen in orders.seen[2:]] == ["/orders/1"]
+    assert [(answer.status, answer.raw) for answer in answers] == [(200, DONE), (200, FIRST), (200, b"")]
+    assert [seen.target for seen in orders.seen[3:]] == ["/orders/1"]

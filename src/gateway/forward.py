@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -78,8 +79,8 @@ async def forward(route: Route, request: web.Request) -> web.StreamResponse:
         request.rel_url.raw_path_qs,  # the path also of a target in absolute form, RFC 9112 §3.2.2
         _headers(request),
         await request.read() if route.body is not None else None,
-        extra_seconds=query.get("wait", 0),
-        short_deadline=seconds < min(_FAIR_DEADLINE, request.app[SECONDS]),
+        extra_seconds=math.inf if route.streamed else query.get("wait", 0),
+        short_deadline=not route.streamed and seconds < min(_FAIR_DEADLINE, request.app[SECONDS]),
     )
     if route.streamed:
         return await _stream(request, service, call)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from gateway import metrics
 from gateway.access.clients import Network, bucket, client_address
 from gateway.access.keyring import ApiKey, Keyring, require
 from gateway.access.rate import RateLimiter
 from gateway.answers import add_headers
-from gateway.metrics import METRICS
 from gateway.routes import route_of
 from gateway.scopes import Scope
 from shared.errors import AppError, Code
@@ -62,5 +62,5 @@ def _take(request: web.Request, limiter: RateLimiter, client: str) -> None:
     decision = limiter.take(client, time.monotonic())
     add_headers(request, limiter.headers(decision))
     if not decision.allowed:
-        METRICS.refused.labels("rate_limit").inc()
+        metrics.REFUSED.labels("rate_limit").inc()
         raise AppError(Code.RATE_LIMITED, "Too many requests", retry_after=decision.retry_after)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
-from gateway.metrics import METRICS
+from gateway import metrics
 from shared import deadline
 from shared.errors import AppError, Code
 
@@ -153,7 +153,7 @@ class Admission:
 
     def _refusal(self, now: float) -> AppError:
         self._policy.refused(now)
-        METRICS.refused.labels("overload").inc()
+        metrics.REFUSED.labels("overload").inc()
         return AppError(Code.UNAVAILABLE, f"{self._service} is overloaded", retry_after=1)
 
     async def _wait(self, seconds: float) -> None:

@@ -5,16 +5,16 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Self
+from typing import TypeVar
 
 import aiohttp
 from aiohttp import web
 
-from gateway.metrics import METRICS
+from gateway import metrics
 from gateway.upstream.admission import Admission, ConcurrencyLimit, QueuePolicy, Slot
 from gateway.upstream.breaker import Breaker, Permit
 from shared import deadline
@@ -29,13 +29,15 @@ _TRANSIENT = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE})
 _SAFE = frozenset({"GET", "HEAD"})
 # Half of the waiting clients that an order service accepts (orders.watch).
 _MOST_WAITING = 256
+# A reply that was read whole, or one that is still coming.
+_Answer = TypeVar("_Answer", Reply, aiohttp.ClientResponse)
 # Seconds: long enough for a process that restarts to listen again, short enough to fit into a request's deadline.
 _SHORTEST_DELAY, _LONGEST_DELAY = 0.025, 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to a service; `extra_seconds` are added to the time that any request may take.
+    """A request to a service. A call with `extra_seconds` waits for an event: it may take longer, and is no load.
 
     With `short_deadline` the client asked for so little time that a time-out says nothing about the service.
     """
@@ -62,44 +64,25 @@ class Address:
         except AppError:
             return False
 
-
-class Attempt:
-    """A context for a request at an address, whose outcome is recorded or discarded once.
-
-    An attempt that raises AppError counts as a failure; a cancelled one does not count. A request that `waits` for an
-    event adds no load.
-    """
-
-    __slots__ = ("_address", "_load", "_permit", "_reported")
-
-    def __init__(self, address: Address, permit: Permit, *, waits: bool) -> None:
-        self._address = address
-        self._permit = permit
-        self._load = 0 if waits else 1
-        self._reported = False
-
-    def record(self, ok: bool) -> None:
-        """`ok` means that the address answered, and not with a failure of its own."""
-        self._reported = True
-        self._address.breaker.record(self._permit, ok, time.monotonic())
-
-    def discard(self) -> None:
-        """The outcome says nothing about the address."""
-        self._reported = True
-        self._address.breaker.discard(self._permit)
-
-    def __enter__(self) -> Self:
-        self._address.load += self._load
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self._address.load -= self._load
-        if self._reported:
-            return
-        if isinstance(error, AppError):
-            self.record(ok=False)
-        else:
-            self.discard()
+    async def ask(self, permit: Permit, call: Call, sent: Awaitable[_Answer]) -> _Answer:
+        """Awaits the answer and records the outcome. AppError is a failure; a cancellation says nothing."""
+        load = 0 if call.extra_seconds else 1
+        self.load += load
+        outcome: _Answer | AppError | None = None
+        try:
+            outcome = await sent
+        except AppError as error:
+            outcome = error
+            raise
+        finally:
+            self.load -= load
+            # The service itself gives up with 504 when the deadline that it was sent is over.
+            if outcome is None or (call.short_deadline and outcome.status == HTTPStatus.GATEWAY_TIMEOUT):
+                self.breaker.discard(permit)
+            else:
+                ok = not isinstance(outcome, AppError) and outcome.status not in _BROKEN
+                self.breaker.record(permit, ok, time.monotonic())
+        return outcome
 
 
 class ServicePool:
@@ -110,7 +93,6 @@ class ServicePool:
         self.addresses = tuple(addresses)
         self.admission = admission
         self._rotation = deque(addresses)
-        self._in_flight = 0
         self._retrying = 0
         self._waiting = 0
 
@@ -127,12 +109,9 @@ class ServicePool:
         """Like `ServiceClient.stream`. A stream is never retried."""
         with self._waiting_client():
             address, permit = self._choose()
-            with Attempt(address, permit, waits=True) as attempt:
-                async with address.client.stream(
-                    call.method, call.target, headers=call.headers, quiet=quiet
-                ) as response:
-                    attempt.record(ok=response.status not in _BROKEN)
-                    yield response
+            async with AsyncExitStack() as stack:
+                stream = address.client.stream(call.method, call.target, headers=call.headers, quiet=quiet)
+                yield await address.ask(permit, call, stack.enter_async_context(stream))
 
     async def is_ready(self) -> bool:
         """Whether any address is ready. All are asked at once, so that one that hangs delays nothing."""
@@ -150,7 +129,7 @@ class ServicePool:
     def _waiting_client(self) -> Iterator[None]:
         """Requests that wait for an event are no load for the service, so they have a bound of their own."""
         if self._waiting >= _MOST_WAITING:
-            METRICS.refused.labels("waiting").inc()
+            metrics.REFUSED.labels("waiting").inc()
             raise AppError(Code.UNAVAILABLE, f"Too many clients wait for {self.name}")
         self._waiting += 1
         try:
@@ -160,16 +139,12 @@ class ServicePool:
 
     async def _request(self, call: Call, slot: Slot | None = None) -> Reply:
         """Retries once where that is safe and may help."""
-        self._in_flight += 1
-        try:
-            address, permit = self._choose()
-            outcome = await _try(address, permit, call)
-            if is_worth_repeating(call, outcome) and self._retrying < most_retries(self._in_flight):
-                if slot is not None:
-                    slot.discard_sample()  # two tries with a pause between them are no latency
-                outcome = await self._retry(call, outcome, address)
-        finally:
-            self._in_flight -= 1
+        address, outcome = await self._try(call)
+        in_flight = self.admission.in_flight + self._waiting
+        if is_worth_repeating(call, outcome) and self._retrying < most_retries(in_flight):
+            if slot is not None:
+                slot.discard_sample()  # two tries with a pause between them are no latency
+            outcome = await self._retry(call, outcome, address)
         if isinstance(outcome, AppError):
             raise outcome
         if slot is not None and outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -183,12 +158,23 @@ class ServicePool:
             delay = retry_delay()
             if delay >= deadline.left():
                 return outcome
-            METRICS.retries.labels(self.name).inc()
+            metrics.RETRIES.labels(self.name).inc()
             await asyncio.sleep(delay)
-            address, permit = self._choose(failed)
-            return await _try(address, permit, call)
+            _, outcome = await self._try(call, failed)
+            return outcome
         finally:
             self._retrying -= 1
+
+    async def _try(self, call: Call, failed: Address | None = None) -> tuple[Address, Reply | AppError]:
+        """Raises AppError only if there is no address to try."""
+        address, permit = self._choose(failed)
+        sent = address.client.request(
+            call.method, call.target, headers=call.headers, body=call.body, extra_seconds=call.extra_seconds
+        )
+        try:
+            return address, await address.ask(permit, call, sent)
+        except AppError as error:
+            return address, error
 
     def _choose(self, failed: Address | None = None) -> tuple[Address, Permit]:
         """Addresses with equal load take turns; `failed` comes last. Raises UNAVAILABLE if every breaker is open."""
@@ -198,7 +184,7 @@ class ServicePool:
             if permit := address.breaker.permit(now):
                 return address, permit
         wait = min(address.breaker.retry_after(now) for address in self.addresses)
-        METRICS.refused.labels("breaker").inc()
+        metrics.REFUSED.labels("breaker").inc()
         message = f"{self.name} has failed too often and gets no requests for a while"
         raise AppError(Code.UNAVAILABLE, message, retry_after=math.ceil(wait) or 1)
 
@@ -211,11 +197,11 @@ def open_service(name: str, urls: Sequence[str], session: aiohttp.ClientSession)
     addresses = [Address(ServiceClient(name, url, session)) for url in urls]
     limit = ConcurrencyLimit()
     admission = Admission(name, limit, QueuePolicy())
-    METRICS.in_flight.labels(name).set_function(lambda: admission.in_flight)
-    METRICS.queued.labels(name).set_function(lambda: admission.waiting)
-    METRICS.limit.labels(name).set_function(lambda: limit.limit)
+    metrics.IN_FLIGHT.labels(name).set_function(lambda: admission.in_flight)
+    metrics.QUEUED.labels(name).set_function(lambda: admission.waiting)
+    metrics.LIMIT.labels(name).set_function(lambda: limit.limit)
     for number, address in enumerate(addresses):
-        METRICS.watch_breaker(name, number, address.breaker)
+        metrics.watch_breaker(name, number, address.breaker)
     return ServicePool(name, addresses, admission)
 
 
@@ -235,26 +221,6 @@ def is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:
         connected, transient = True, outcome.status in _TRANSIENT
     else:
         connected, transient = outcome.code is not Code.UNAVAILABLE, outcome.code is not Code.UPSTREAM_TIMEOUT
-    return transient and (not connected or call.method in _SAFE or _has_idempotency_key(call))
-
-
-def _has_idempotency_key(call: Call) -> bool:
-    """Services look at the key of a POST only."""
-    return call.method == "POST" and IDEMPOTENCY_KEY in call.headers
-
-
-async def _try(address: Address, permit: Permit, call: Call) -> Reply | AppError:
-    with Attempt(address, permit, waits=call.extra_seconds > 0) as attempt:
-        outcome: Reply | AppError
-        try:
-            outcome = await address.client.request(
-                call.method, call.target, headers=call.headers, body=call.body, extra_seconds=call.extra_seconds
-            )
-        except AppError as error:
-            outcome = error
-        # The service itself gives up with 504 when the deadline that it was sent is over.
-        if call.short_deadline and outcome.status == HTTPStatus.GATEWAY_TIMEOUT:
-            attempt.discard()
-        else:
-            attempt.record(ok=isinstance(outcome, Reply) and outcome.status not in _BROKEN)
-        return outcome
+    # Services look at the key of a POST only.
+    is_keyed = call.method == "POST" and IDEMPOTENCY_KEY in call.headers
+    return transient and (not connected or call.method in _SAFE or is_keyed)

@@ -3,52 +3,48 @@
 import hashlib
 from collections.abc import Sequence
 from http import HTTPStatus
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 from types import MappingProxyType
 
 import orjson
 from aiohttp import web
-from aiohttp.helpers import ETAG_ANY
 
 from gateway.openapi.document import document
 from gateway.routes import Route
 from shared.errors import AppError, Code
 
-_PACKAGE = "offapi"
 _OWN = Path(__file__).parent
-# The page loads nothing from elsewhere, and runs no script or style but its assets. Icons in the style sheet of
-# Swagger UI are data: URLs.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+# Found without an import, which would build all of the package's pages, tens of megabytes.
+_OFFAPI = Path(str(distribution("offapi").locate_file("offapi")))
+_ASSETS = MappingProxyType(
+    {
+        "style.css": _OFFAPI / "swagger_style.css",
+        "bundle.js": _OFFAPI / "swagger_bundle.js",
+        "start.js": _OWN / "docs.js",
+    }
 )
 _HEADERS = MappingProxyType(
     {
-        "Content-Security-Policy": _POLICY,
+        # The page loads nothing from elsewhere, and runs no script or style but its assets. Icons in the style sheet
+        # of Swagger UI are data: URLs.
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cache-Control": "no-cache",  # a client asks each time, and gets 304 if it has the content
     }
 )
-# The types are named here, because those that Python guesses depend on the machine.
+# The types are named here, because those that Python guesses depend on its version.
 _TYPES = MappingProxyType({".css": "text/css", ".html": "text/html", ".js": "text/javascript"})
 
 
 class Docs:
-    """The document, made once, and the files of the page."""
+    """The document, made once."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        package = _package_folder()
         self.openapi = orjson.dumps(document(routes))
         self.etag = hashlib.sha256(self.openapi).hexdigest()[:32]
-        self.assets = MappingProxyType(
-            {
-                "style.css": package / "swagger_style.css",
-                "bundle.js": package / "swagger_bundle.js",
-                "start.js": _OWN / "docs.js",
-            }
-        )
 
 
 DOCS = web.AppKey("docs", Docs)
@@ -57,7 +53,7 @@ DOCS = web.AppKey("docs", Docs)
 async def get_openapi(request: web.Request) -> web.Response:
     """304 for a client that has the document (RFC 9110 §13.1.2)."""
     docs = request.app[DOCS]
-    if any(tag.value in (docs.etag, ETAG_ANY) for tag in request.if_none_match or ()):
+    if any(tag.value in (docs.etag, "*") for tag in request.if_none_match or ()):
         # A cache replaces the headers that it stored by these (RFC 9111 §3.2).
         response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_HEADERS)
     else:
@@ -72,7 +68,7 @@ async def get_page(_request: web.Request) -> web.FileResponse:
 
 async def get_asset(request: web.Request) -> web.FileResponse:
     """Only the page's assets: no path is made from the name."""
-    asset = request.app[DOCS].assets.get(request.match_info["name"])
+    asset = _ASSETS.get(request.match_info["name"])
     if asset is None:
         raise AppError(Code.NOT_FOUND, "No such path")
     return _file(asset)
@@ -87,11 +83,3 @@ ROUTES = (
 
 def _file(path: Path) -> web.FileResponse:
     return web.FileResponse(path, headers={**_HEADERS, "Content-Type": f"{_TYPES[path.suffix]}; charset=utf-8"})
-
-
-def _package_folder() -> Path:
-    """Found without an import, which would build all of the package's pages, tens of megabytes."""
-    spec = find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"{_PACKAGE} is not installed")
-    return Path(spec.origin).parent

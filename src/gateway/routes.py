@@ -17,8 +17,6 @@ from shared.web.headers import read_idempotency_key, read_if_match, read_last_ev
 
 _NO_QUERY = requests.NoQuery()
 _PAGE = requests.PageQuery()
-_NOT_FOUND = (Code.NOT_FOUND,)
-_NOT_FOUND_OR_CONFLICT = (Code.NOT_FOUND, Code.CONFLICT)
 
 # Raises AppError for a header that the service would refuse.
 ReadHeader = Callable[[web.Request], object]
@@ -26,7 +24,7 @@ ReadHeader = Callable[[web.Request], object]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A request that is forwarded to a service; every parameter of `path` is an id.
+    """A request that is forwarded to the service that its path begins with; every parameter of the path is an id.
 
     `id` names the operation in `/openapi.json` and stays when the path changes. `answer` and `status` are those of a
     success; `refusals` are the codes that do not follow from the other fields (`gateway.openapi.document`). A
@@ -36,7 +34,6 @@ class Route:
 
     method: Literal["GET", "POST", "PATCH"]
     path: str
-    upstream: Literal["products", "orders"]
     id: str
     summary: str
     answer: Envelope
@@ -49,48 +46,33 @@ class Route:
     scope: Scope | None = None
     streamed: bool = False
 
+    @property
+    def upstream(self) -> str:
+        return self.path.split("/")[1]
+
 
 ROUTES = (
     Route(
         "POST",
         "/products",
-        "products",
-        id="createProduct",
-        summary="Add a product with its first stock",
-        answer=responses.ProductAnswer(),
+        "createProduct",
+        "Add a product with its first stock",
+        responses.ProductAnswer(),
         status=201,
         body=requests.CreateProduct(),
         header=read_idempotency_key,
         scope=Scope.CATALOG_WRITE,
     ),
-    Route(
-        "GET",
-        "/products",
-        "products",
-        id="listProducts",
-        summary="List products, newest first",
-        answer=responses.ProductsPage(),
-        query=_PAGE,
-    ),
-    Route(
-        "GET",
-        "/products/{id}",
-        "products",
-        id="getProduct",
-        summary="Show a product",
-        answer=responses.ProductAnswer(),
-        refusals=_NOT_FOUND,
-    ),
+    Route("GET", "/products", "listProducts", "List products, newest first", responses.ProductsPage(), query=_PAGE),
+    Route("GET", "/products/{id}", "getProduct", "Show a product", responses.ProductAnswer()),
     Route(
         "PATCH",
         "/products/{id}",
-        "products",
-        id="changeProduct",
-        summary="Change a product's name or price",
+        "changeProduct",
+        "Change a product's name or price",
+        responses.ProductAnswer(),
         description="Send the ETag of an earlier answer in `If-Match`, and the change is refused if another client "
         "has changed the product since. An order keeps the price at which it was placed.",
-        answer=responses.ProductAnswer(),
-        refusals=_NOT_FOUND,
         body=requests.ChangeProduct(),
         header=read_if_match,
         scope=Scope.CATALOG_WRITE,
@@ -98,13 +80,11 @@ ROUTES = (
     Route(
         "POST",
         "/products/{id}/stock",
-        "products",
-        id="adjustStock",
-        summary="Add stock or take it away",
+        "adjustStock",
+        "Add stock or take it away",
+        responses.ProductAnswer(),
         description="The change is refused (409) if the stock would leave the range from 0 to 2147483647; the details "
         "then show the present stock.",
-        answer=responses.ProductAnswer(),
-        refusals=_NOT_FOUND_OR_CONFLICT,
         body=requests.AdjustStock(),
         header=read_idempotency_key,
         scope=Scope.CATALOG_WRITE,
@@ -112,25 +92,22 @@ ROUTES = (
     Route(
         "GET",
         "/products/{id}/movements",
-        "products",
-        id="listMovements",
-        summary="List the changes of a product's stock, newest first",
-        answer=responses.MovementsPage(),
-        refusals=_NOT_FOUND,
+        "listMovements",
+        "List the changes of a product's stock, newest first",
+        responses.MovementsPage(),
         query=_PAGE,
         scope=Scope.CATALOG_WRITE,
     ),
     Route(
         "POST",
         "/orders",
-        "orders",
-        id="createOrder",
-        summary="Order a product",
+        "createOrder",
+        "Order a product",
+        responses.OrderAnswer(),
         description="The order is `pending` until the product service has decided: `done`, or `rejected` with a "
         "reason. Wait for the decision with `GET /orders/{id}?wait=` or watch `GET /orders/{id}/events`.",
-        answer=responses.OrderAnswer(),
         status=201,
-        refusals=_NOT_FOUND,
+        refusals=(Code.NOT_FOUND,),
         body=requests.CreateOrder(),
         header=read_idempotency_key,
         scope=Scope.ORDERS_WRITE,
@@ -138,58 +115,50 @@ ROUTES = (
     Route(
         "GET",
         "/orders",
-        "orders",
-        id="listOrders",
-        summary="List orders, newest first",
-        answer=responses.OrdersPage(),
+        "listOrders",
+        "List orders, newest first",
+        responses.OrdersPage(),
         query=requests.OrdersQuery(),
         scope=Scope.ORDERS_READ,
     ),
     Route(
         "GET",
         "/orders/{id}",
-        "orders",
-        id="getOrder",
-        summary="Show an order, or wait until it is final",
-        answer=responses.OrderAnswer(),
-        refusals=_NOT_FOUND,
+        "getOrder",
+        "Show an order, or wait until it is final",
+        responses.OrderAnswer(),
         query=requests.OrderQuery(),
         scope=Scope.ORDERS_READ,
     ),
     Route(
         "POST",
         "/orders/{id}/cancel",
-        "orders",
-        id="cancelOrder",
-        summary="Cancel an order",
+        "cancelOrder",
+        "Cancel an order",
+        responses.OrderAnswer(),
         description="A `pending` or `done` order becomes `cancelled`, and its stock is returned. To cancel it again "
         "changes nothing; a `rejected` order cannot be cancelled (409).",
-        answer=responses.OrderAnswer(),
-        refusals=_NOT_FOUND_OR_CONFLICT,
+        refusals=(Code.CONFLICT,),
         scope=Scope.ORDERS_WRITE,
     ),
     Route(
         "GET",
         "/orders/{id}/history",
-        "orders",
-        id="getOrderHistory",
-        summary="Show each status that an order has had, oldest first",
-        answer=responses.HistoryAnswer(),
-        refusals=_NOT_FOUND,
+        "getOrderHistory",
+        "Show each status that an order has had, oldest first",
+        responses.HistoryAnswer(),
         scope=Scope.ORDERS_READ,
     ),
     Route(
         "GET",
         "/orders/{id}/events",
-        "orders",
-        id="watchOrder",
-        summary="Watch an order until it is final",
+        "watchOrder",
+        "Watch an order until it is final",
+        responses.HistoryAnswer(),
         description="Server-sent events: one event `status` for each entry of the history. Its id is the position of "
         "the entry, its data is the entry. The stream ends when the order is no longer pending. A client that "
         "reconnects with `Last-Event-ID` gets the events that it has missed, or 204 if it has missed none and no more "
         "will come.",
-        answer=responses.HistoryAnswer(),
-        refusals=_NOT_FOUND,
         header=read_last_event_id,
         scope=Scope.ORDERS_READ,
         streamed=True,
@@ -197,10 +166,9 @@ ROUTES = (
     Route(
         "GET",
         "/orders/product/{productId}",
-        "orders",
-        id="listOrdersOfProduct",
-        summary="List the orders of a product, newest first",
-        answer=responses.OrdersPage(),
+        "listOrdersOfProduct",
+        "List the orders of a product, newest first",
+        responses.OrdersPage(),
         query=_PAGE,
         scope=Scope.ORDERS_READ,
     ),

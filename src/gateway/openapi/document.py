@@ -234,6 +234,8 @@ def _refusals(route: Route) -> Iterator[Code]:
     yield from route.refusals
     if route.scope is not None:
         yield from (Code.UNAUTHORIZED, Code.FORBIDDEN)
+    if "{id}" in route.path:
+        yield Code.NOT_FOUND
     if route.body is not None:
         yield from _BODY_REFUSALS
     if route.header is not None:

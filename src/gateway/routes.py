@@ -37,7 +37,7 @@ class Route:
     id: str
     summary: str
     answer: Envelope
-    status: Literal[200, 201] = 200
+    status: int = 200
     description: str = ""
     refusals: tuple[Code, ...] = ()
     body: Schema | None = None

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
@@ -11,7 +12,7 @@ import orjson
 from marshmallow import Schema
 
 from gateway.openapi import responses
-from gateway.openapi.headers import HEADERS, PARAMETERS, header
+from gateway.openapi.headers import HEADERS, PARAMETERS
 from gateway.openapi.json_schema import Json, specification
 from gateway.routes import ReadHeader, Route
 from shared.errors import Code
@@ -24,7 +25,6 @@ Products, their stock, and orders that take from it. Every answer has the same e
 the fields that are wrong. `traceId` finds each log line of a request, and of all that it caused, in all services. HEAD
 is answered wherever GET is, except for event streams. A body or a query with a field that is not described is refused.
 """
-_LICENSE = {"name": "MIT", "identifier": "MIT"}
 _API_KEY = "apiKey"
 _KEYS = "An API key with the scope that the operation names; a gateway that is configured without keys needs none."
 _TAGS = (
@@ -42,7 +42,6 @@ _HEADER: Mapping[ReadHeader, tuple[str, tuple[Code, ...]]] = MappingProxyType(
 )
 _BODY_REFUSALS = (Code.INVALID_JSON, Code.REQUEST_TIMEOUT, Code.PAYLOAD_TOO_LARGE, Code.UNSUPPORTED_MEDIA_TYPE)
 _FAILURES = (Code.INTERNAL_ERROR, Code.UPSTREAM_ERROR, Code.UNAVAILABLE, Code.UPSTREAM_TIMEOUT)
-_COMMON_REFUSALS = (Code.VALIDATION_ERROR, Code.RATE_LIMITED, *_FAILURES)
 _COMMON_PARAMETERS = ("Traceparent", "RequestId")
 _ID_EXAMPLE = 42
 _ID: Mapping[str, object] = MappingProxyType(
@@ -51,7 +50,6 @@ _ID: Mapping[str, object] = MappingProxyType(
 _JSON = "application/json"
 _STRING = {"type": "string"}
 _METRICS = 'http_request_duration_seconds_count{method="POST",route="/orders",status="201"} 7.0\n'
-_CREATED = 201
 _NAMES = re.compile(r"\{(\w+)\}")
 
 
@@ -67,7 +65,7 @@ class _Document:
         self._routes = routes
         self._spec, self._converter = specification(
             _TITLE,
-            info={"description": _DESCRIPTION, "license": _LICENSE},
+            info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
             servers=[{"url": "/", "description": "The gateway that serves this document"}],
             tags=list(_TAGS),
         )
@@ -106,12 +104,12 @@ class _Document:
         """The operations that the gateway answers itself, all of them GET, by their paths."""
         live = self._json(responses.LivenessAnswer(), 200, "/health/live")
         ready, not_ready = (self._json(responses.ReadinessAnswer(), status, "/health/ready") for status in (200, 503))
-        metrics = _answer("The metrics in the text format of Prometheus", "text/plain", _STRING, example=_METRICS)
-        page = _answer("A page that shows this document", "text/html", _STRING)
-        itself = _answer("This document", _JSON, {"type": "object"})
-        unchanged = _answer("The client has this version already")
-        for answer in (itself, unchanged):
-            answer["headers"]["ETag"] = header("DocumentTag")
+        metrics = _answer(
+            "The metrics in the text format of Prometheus", {"text/plain": {"schema": _STRING, "example": _METRICS}}
+        )
+        page = _answer("A page that shows this document", {"text/html": {"schema": _STRING}})
+        itself = _answer("This document", {_JSON: {"schema": {"type": "object"}}}, ETag="DocumentTag")
+        unchanged = _answer("The client has this version already", ETag="DocumentTag")
         for path, operation, summary, parameters, answers in (
             ("/health/live", "isLive", "Show whether the process is alive", (), {"200": live}),
             ("/health/ready", "isReady", "Show whether it can take requests", (), {"200": ready, "503": not_ready}),
@@ -130,7 +128,7 @@ class _Document:
 
     def _parameters(self, route: Route) -> Iterator[Json | str]:
         for name in _NAMES.findall(route.path):
-            yield {"name": name, "in": "path", "required": True, "schema": dict(_ID)}
+            yield {"name": name, "in": "path", "schema": dict(_ID)}
         for attribute, field in route.query.fields.items():
             schema = _never_null(self._converter.field2property(field))
             description = schema.pop("description")
@@ -139,29 +137,30 @@ class _Document:
             yield _HEADER[route.header][0]
 
     def _body(self, schema: Schema) -> Json:
-        content = {"schema": self._converter.reference(schema), "example": self._converter.example(schema)}
-        return {"required": True, "content": {_JSON: content}}
+        return {"required": True, "content": {_JSON: {"schema": schema, "example": self._converter.example(schema)}}}
 
     def _success(self, route: Route) -> Json:
         if route.streamed:
             return {"200": self._stream(), "204": _answer("No event is missing, and no more will come")}
         answer = self._json(route.answer, route.status, _NAMES.sub(str(_ID_EXAMPLE), route.path))
-        if route.status == _CREATED:
-            answer["headers"]["Location"] = header("Location")
+        headers = answer["headers"]
+        if route.status == HTTPStatus.CREATED:
+            headers["Location"] = "Location"
             answer["links"] = self._links(route)
         if isinstance(route.answer, responses.ProductAnswer):
-            answer["headers"]["ETag"] = header("ProductTag")
+            headers["ETag"] = "ProductTag"
         if isinstance(route.answer, responses.Paged):
-            answer["headers"]["Link"] = header("Next")
+            headers["Link"] = "Next"
         if route.header is read_idempotency_key:
-            answer["headers"]["Idempotency-Replayed"] = header("Replayed")
+            headers["Idempotency-Replayed"] = "Replayed"
         return {str(route.status): answer}
 
     def _json(self, schema: responses.Envelope, status: int, path: str) -> Json:
-        """An answer with this envelope; `path` is that of the example."""
+        """An answer with this envelope, described by its data or by an item of them; `path` is that of the example."""
+        data: Any = schema.fields["data"]
+        described = inspect.getdoc(getattr(data, "inner", data).schema) or ""
         example = {"statusCode": status, **self._converter.example(schema), "path": path}
-        content = _with_status(status, self._converter.reference(schema))
-        return _answer(inspect.getdoc(schema) or "", _JSON, content, example=example)
+        return _envelope(status, schema, described, example=example)
 
     def _stream(self) -> Json:
         """The schema describes one event: OpenAPI 3.1 has no other place for the items of a stream."""
@@ -170,7 +169,7 @@ class _Document:
         properties = {"id": {"type": "string", "pattern": "^[1-9][0-9]*$"}, "event": {"const": "status"}, "data": data}
         event = {"type": "object", "properties": properties, "required": list(properties)}
         example = {"id": "1", "event": "status", "data": orjson.dumps(self._converter.example(entry)).decode()}
-        return _answer("An event for each status", "text/event-stream", event, example=example)
+        return _answer("An event for each status", {"text/event-stream": {"schema": event, "example": example}})
 
     def _links(self, created: Route) -> Json:
         """What can be done with the new resource: the routes at its path and below it, and those that filter by it."""
@@ -185,8 +184,8 @@ class _Document:
             if any(place in route.path for place in places)
         }
 
-    def _refused(self, refusals: Iterable[Code]) -> Json:
-        """References to the refusals by their status; a refusal may carry one of several codes."""
+    def _refused(self, refusals: Iterable[Code]) -> Mapping[str, str]:
+        """The components of the refusals by their status; a refusal may carry one of several codes."""
         wanted = set(refusals)
         by_status: defaultdict[int, list[Code]] = defaultdict(list)
         for code in Code:
@@ -194,22 +193,22 @@ class _Document:
                 by_status[code.status].append(code)
         return {str(status): self._refusal(status, codes) for status, codes in by_status.items()}
 
-    def _refusal(self, status: int, codes: list[Code]) -> Json:
+    def _refusal(self, status: int, codes: list[Code]) -> str:
         name = "Or".join(code.value.title().replace("_", "") for code in codes)
         if name not in self._spec.components.responses:
-            error = {"properties": {"code": {"enum": [code.value for code in codes]}}}
-            response = _answer(
+            response = _envelope(
+                status,
+                responses.Failure(),
                 " ".join(f"{code.meaning} (`{code}`)." for code in codes),
-                _JSON,
-                _with_status(status, self._converter.reference(responses.Failure()), {"error": error}),
+                {"error": {"properties": {"code": {"enum": [code.value for code in codes]}}}},
                 examples={code.value: {"value": self._failure(code)} for code in codes},
             )
             if Code.UNAVAILABLE in codes or Code.RATE_LIMITED in codes:
-                response["headers"]["Retry-After"] = header("RetryAfter")
+                response["headers"]["Retry-After"] = "RetryAfter"
             if Code.UNAUTHORIZED in codes or Code.FORBIDDEN in codes:
-                response["headers"]["WWW-Authenticate"] = header("Challenge")
+                response["headers"]["WWW-Authenticate"] = "Challenge"
             self._spec.components.response(name, response)
-        return {"$ref": f"#/components/responses/{name}"}
+        return name
 
     def _failure(self, code: Code) -> Json:
         error: Json = {"code": code.value, "message": code.meaning}
@@ -218,20 +217,20 @@ class _Document:
         return {"statusCode": code.status, **self._converter.example(responses.Failure()), "error": error}
 
 
-def _answer(description: str, media_type: str = "", schema: Json | None = None, **examples: Any) -> Json:
-    """An answer with the headers that every answer has; without a media type it has no body."""
-    content = {"content": {media_type: {"schema": schema, **examples}}} if media_type else {}
-    return {"description": description, "headers": {"X-Request-ID": header("RequestId")}, **content}
+def _answer(description: str, content: Json | None = None, **headers: str) -> Json:
+    """An answer with the header that every answer has, and others by their components."""
+    answer = {"description": description, "headers": {"X-Request-ID": "RequestId", **headers}}
+    return {**answer, "content": content} if content else answer
 
 
-def _with_status(status: int, envelope: Json, more: Json | None = None) -> Json:
-    """The envelope, narrowed to this status and to `more`."""
-    return {"allOf": [envelope, {"properties": {"statusCode": {"const": status}, **(more or {})}}]}
+def _envelope(status: int, schema: Schema, description: str, more: Json | None = None, **examples: Any) -> Json:
+    """An answer with this envelope, narrowed to this status and to `more`."""
+    narrowed = {"properties": {"statusCode": {"const": status}, **(more or {})}}
+    return _answer(description, {_JSON: {"schema": {"allOf": [schema, narrowed]}, **examples}})
 
 
 def _refusals(route: Route) -> Iterator[Code]:
-    yield from _COMMON_REFUSALS
-    yield from route.refusals
+    yield from (Code.VALIDATION_ERROR, Code.RATE_LIMITED, *_FAILURES, *route.refusals)
     if route.scope is not None:
         yield from (Code.UNAUTHORIZED, Code.FORBIDDEN)
     if "{id}" in route.path:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-Json = dict[str, Any]
+from gateway.openapi.json_schema import Json
 
 _TAG = r'(W/)?"[!#-~\u0080-\u00ff]*"'
 _TAGS = rf"^[ \t,]*({_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)?$"
@@ -14,8 +14,8 @@ def _parameter(name: str, description: str, **schema: Any) -> Json:
     return {"name": name, "description": description, "schema": schema}
 
 
-def _header(description: str, *, required: bool = True, **schema: Any) -> Json:
-    return {"description": description, **({"required": True} if required else {}), "schema": schema}
+def _header(description: str, **schema: Any) -> Json:
+    return {"description": description, "required": True, "schema": {"type": "string", **schema}}
 
 
 # Request headers, by component name.
@@ -23,8 +23,7 @@ PARAMETERS: Mapping[str, Json] = MappingProxyType(
     {
         "Traceparent": _parameter(
             "traceparent",
-            "W3C trace context. The gateway continues a valid one and replaces an invalid one; its trace id is the "
-            "`traceId` of the answer.",
+            "W3C trace context; an invalid one is replaced. Its trace id is the `traceId` of the answer.",
             type="string",
             examples=["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
         ),
@@ -36,9 +35,7 @@ PARAMETERS: Mapping[str, Json] = MappingProxyType(
         ),
         "IdempotencyKey": _parameter(
             "Idempotency-Key",
-            "Makes the request safe to repeat. With the same key and the same body the request is carried out once, "
-            "and for at least a day each repeat gets the first answer. The same key with another body is refused "
-            "(422), and so is a repeat while the first request is in progress (409).",
+            "Makes the request safe to repeat: for at least a day, a repeat with the same body gets the first answer.",
             type="string",
             pattern="^[!-~]{1,255}$",
             examples=["0191e1f4-5e4c-7f2a-9d3b-8a6f5c2e1d70"],
@@ -64,31 +61,20 @@ PARAMETERS: Mapping[str, Json] = MappingProxyType(
 HEADERS: Mapping[str, Json] = MappingProxyType(
     {
         "RequestId": _header(
-            "The request's own `X-Request-ID`, or a new one.", type="string", pattern="^[A-Za-z0-9._:/+=@-]{1,128}$"
+            "The request's own `X-Request-ID`, or a new one.", pattern="^[A-Za-z0-9._:/+=@-]{1,128}$"
         ),
-        "Location": _header(
-            "The path of the new resource.", type="string", pattern="^/(products|orders)/[1-9][0-9]*$"
-        ),
-        "ProductTag": _header("The product's version, for `If-Match`.", type="string", pattern='^"[0-9]+"$'),
-        "DocumentTag": _header("The version of this document.", type="string", pattern='^"[0-9a-f]+"$'),
-        "Next": _header(
-            "The address of the next page, if there is one (RFC 8288).",
-            required=False,
-            type="string",
-            pattern='^<[^<>]+>; rel="next"$',
-        ),
-        "Replayed": _header(
-            "Present if the answer is that of an earlier request with the same `Idempotency-Key`.",
-            required=False,
-            type="string",
-            enum=["true"],
-        ),
-        "Challenge": _header("What the request lacks (RFC 6750 §3).", type="string", pattern="^Bearer "),
+        "Location": _header("The path of the new resource.", pattern="^/(products|orders)/[1-9][0-9]*$"),
+        "ProductTag": _header("The product's version, for `If-Match`.", pattern='^"[0-9]+"$'),
+        "DocumentTag": _header("The version of this document.", pattern='^"[0-9a-f]+"$'),
+        "Next": {
+            "description": "The address of the next page, if there is one (RFC 8288).",
+            "schema": {"type": "string", "pattern": '^<[^<>]+>; rel="next"$'},
+        },
+        "Replayed": {
+            "description": "Present if the answer is that of an earlier request with the same `Idempotency-Key`.",
+            "schema": {"type": "string", "enum": ["true"]},
+        },
+        "Challenge": _header("What the request lacks (RFC 6750 §3).", pattern="^Bearer "),
         "RetryAfter": _header("The seconds to wait before another try.", type="integer", minimum=1),
     }
 )
-
-
-def header(name: str) -> Json:
-    """A reference to one of `HEADERS`."""
-    return {"$ref": f"#/components/headers/{name}"}

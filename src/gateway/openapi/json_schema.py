@@ -3,10 +3,10 @@
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from apispec import APISpec
-from apispec.ext.marshmallow import MarshmallowPlugin, resolver
+from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, missing
 from marshmallow.validate import NoneOf, Predicate
@@ -44,13 +44,12 @@ _SHORT_TEXT = f"^{_PRINTABLE}*{_VISIBLE}{_PRINTABLE}*$"
 
 def specification(title: str, price: Mapping[str, Any] = PRICE, **options: Any) -> tuple[APISpec, "Converter"]:
     """An empty document, and what collects schemas as its components; `price` describes fields of type Price."""
-    plugin = MarshmallowPlugin(schema_name_resolver=resolver)
+    plugin = MarshmallowPlugin()
     plugin.Converter = Converter
     spec = APISpec(title, VERSION, "3.1.0", plugins=[plugin], **options)
-    converter = plugin.converter
-    if not isinstance(converter, Converter):
-        raise TypeError("apispec made another converter")
+    converter = cast("Converter", plugin.converter)
     converter.price = price
+    converter.add_attribute_function(_own_rules)  # type: ignore[no-untyped-call]  # apispec types what it makes public
     return spec, converter
 
 
@@ -60,10 +59,6 @@ class Converter(OpenAPIConverter):
     # The format `cursor` marks the strings that an answer gave among all those that the pattern takes.
     field_mapping = OpenAPIConverter.field_mapping | {Cursor: ("string", "cursor"), WholeNumber: ("integer", None)}
     price: Mapping[str, Any] = PRICE
-
-    def init_attribute_functions(self) -> None:
-        super().init_attribute_functions()  # type: ignore[no-untyped-call]  # apispec types what it makes public
-        self.attribute_functions.append(self.own_rules)
 
     def reference(self, schema: Schema) -> Json:
         """A reference to the schema, which becomes a component of the document when it is first asked for."""
@@ -75,22 +70,7 @@ class Converter(OpenAPIConverter):
         content: Json = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]  # as above
         if isinstance(schema, ChangeProduct):
             content["minProperties"] = 1
-        return {"description": inspect.getdoc(schema), **content}
-
-    def own_rules(self, field: fields.Field[Any], ret: Json, **_: Any) -> Json:
-        """JSON Schema keywords of a field, which take precedence over those in `ret`."""
-        if isinstance(field, Cursor) or ret.get("default", ...) is None:
-            ret.pop("default", None)  # what a missing field loads as is no value that a client could send
-        if isinstance(field, Price):
-            return dict(self.price)
-        if isinstance(field, Cursor):
-            return {"pattern": "^[A-Za-z0-9_-]{15}$", "examples": [encode_cursor(42)]}
-        if isinstance(field, WholeNumber):
-            refused = [value for each in field.validators if isinstance(each, NoneOf) for value in each.iterable]
-            return {"minimum": field.low, "maximum": field.high, **({"not": {"enum": refused}} if refused else {})}
-        if any(isinstance(each, Predicate) for each in field.validators):  # only `short_text` has one
-            return {"pattern": _SHORT_TEXT}
-        return {}
+        return {"description": inspect.getdoc(type(schema)), **content}
 
     def example(self, schema: Schema) -> Json:
         """An object with the first example, or else the first allowed value, of each field that has one."""
@@ -105,3 +85,19 @@ class Converter(OpenAPIConverter):
             return missing if item is missing else [item]
         content = self.field2property(field)
         return next(iter(content.get("examples") or content.get("enum", ())), missing)
+
+
+def _own_rules(self: Converter, field: fields.Field[Any], ret: Json, **_: Any) -> Json:
+    """JSON Schema keywords of a field, which take precedence over those in `ret`."""
+    if isinstance(field, Cursor) or ret.get("default", ...) is None:
+        ret.pop("default", None)  # what a missing field loads as is no value that a client could send
+    if isinstance(field, Price):
+        return dict(self.price)
+    if isinstance(field, Cursor):
+        return {"pattern": "^[A-Za-z0-9_-]{15}$", "examples": [encode_cursor(42)]}
+    if isinstance(field, WholeNumber):
+        refused = [value for each in field.validators if isinstance(each, NoneOf) for value in each.iterable]
+        return {"minimum": field.low, "maximum": field.high, **({"not": {"enum": refused}} if refused else {})}
+    if any(isinstance(each, Predicate) for each in field.validators):  # only `short_text` has one
+        return {"pattern": _SHORT_TEXT}
+    return {}

@@ -45,10 +45,6 @@ def _one_of(values: Iterable[str], **options: Any) -> fields.String:
     return fields.String(required=True, validate=validate.OneOf([str(value) for value in values]), **options)
 
 
-def _rejection() -> fields.String:
-    return _one_of(Reason, allow_none=True, metadata={"examples": [None]})
-
-
 def _trace_id(*, allow_none: bool = False) -> fields.String:
     return fields.String(
         required=True,
@@ -57,6 +53,11 @@ def _trace_id(*, allow_none: bool = False) -> fields.String:
         validate=validate.Regexp("^[0-9a-f]{32}$"),
         metadata={"examples": ["0af7651916cd43dd8448eb211c80319c"]},
     )
+
+
+# marshmallow copies the fields of a class for each schema.
+_STATUS = _one_of(OrderStatus)
+_REJECTION = _one_of(Reason, allow_none=True, metadata={"examples": [None]})
 
 
 class Product(Schema):
@@ -91,8 +92,8 @@ class Order(Schema):
     quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
     unit_price = _amount("19.90", "unitPrice")
     total_price = _amount("39.80", "totalPrice")
-    status = _one_of(OrderStatus)
-    reason = _rejection()
+    status = _STATUS
+    reason = _REJECTION
     trace_id = _trace_id()
     created_at = _time("createdAt")
     updated_at = _time("updatedAt")
@@ -101,8 +102,8 @@ class Order(Schema):
 class HistoryEntry(Schema):
     """A status that the order has had, the time since when it had it, and the trace that caused it."""
 
-    status = _one_of(OrderStatus)
-    reason = _rejection()
+    status = _STATUS
+    reason = _REJECTION
     trace_id = _trace_id(allow_none=True)
     created_at = _time("createdAt")
 
@@ -172,48 +173,32 @@ class Paged(Envelope):
 
 
 class ProductAnswer(Envelope):
-    """One product."""
-
     data = fields.Nested(Product, required=True)
 
 
 class ProductsPage(Paged):
-    """Products, newest first."""
-
     data = fields.List(fields.Nested(Product), required=True, validate=validate.Length(max=MAX_PAGE))
 
 
 class MovementsPage(Paged):
-    """The changes of a product's stock, newest first."""
-
     data = fields.List(fields.Nested(Movement), required=True, validate=validate.Length(max=MAX_PAGE))
 
 
 class OrderAnswer(Envelope):
-    """One order."""
-
     data = fields.Nested(Order, required=True)
 
 
 class OrdersPage(Paged):
-    """Orders, newest first."""
-
     data = fields.List(fields.Nested(Order), required=True, validate=validate.Length(max=MAX_PAGE))
 
 
 class HistoryAnswer(Envelope):
-    """The statuses of an order, oldest first."""
-
     data = fields.List(fields.Nested(HistoryEntry), required=True, validate=validate.Length(min=1))
 
 
 class LivenessAnswer(Envelope):
-    """The process is alive."""
-
     data = fields.Nested(Liveness, required=True)
 
 
 class ReadinessAnswer(Envelope):
-    """Whether the process is ready; if it is not, the same data comes with 503."""
-
     data = fields.Nested(Readiness, required=True)

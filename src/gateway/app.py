@@ -5,7 +5,6 @@ from functools import partial
 
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
 from gateway import docs
 from gateway.access.cors import cors
@@ -28,7 +27,14 @@ log = structlog.get_logger()
 
 
 def create_app(settings: Settings) -> web.Application:
-    app = application(*_layers(settings))
+    keyring = Keyring(settings.api_keys) if settings.api_keys else None
+    limiter = RateLimiter(*settings.rate_limit) if settings.rate_limit else None
+    app = application(  # the outermost layer comes first
+        middleware.trace,
+        middleware.errors,
+        cors(settings.cors_origins),
+        guard(keyring, limiter, settings.trusted_proxies),
+    )
     app[HEALTH] = Health(BackgroundTasks())
     app[WAITING] = Waiting()
     app[DOCS] = Docs(ROUTES)
@@ -59,24 +65,6 @@ def create_app(settings: Settings) -> web.Application:
             yield
 
     app.cleanup_ctx.append(services)
-    if settings.rate_limit or settings.cors_origins:
-        app.on_response_prepare.append(send_headers)
-    app.on_shutdown.append(_end_waiting)
+    app.on_response_prepare.append(send_headers)
+    app.on_shutdown.append(app[WAITING].close)
     return app
-
-
-def _layers(settings: Settings) -> tuple[Middleware, ...]:
-    """The outermost comes first, and a layer that refuses cheaply comes before one that costs more."""
-    keyring = Keyring(settings.api_keys) if settings.api_keys else None
-    limiter = RateLimiter(*settings.rate_limit) if settings.rate_limit else None
-    return (
-        middleware.trace,
-        middleware.errors,
-        *([cors(settings.cors_origins)] if settings.cors_origins else []),
-        guard(keyring, limiter, settings.trusted_proxies),
-    )
-
-
-async def _end_waiting(app: web.Application) -> None:
-    """Runs before the server waits for its last requests."""
-    app[WAITING].close()

@@ -57,7 +57,8 @@ class Waiting:
             finally:
                 self._timeouts.discard(timeout)
 
-    def close(self) -> None:
+    async def close(self, _app: web.Application) -> None:
+        """Receives `on_shutdown`, which comes before the server waits for its last requests."""
         self._closed_at = asyncio.get_running_loop().time()
         for timeout in self._timeouts:
             timeout.reschedule(self._closed_at)

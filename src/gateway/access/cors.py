@@ -19,7 +19,7 @@ _EXPOSED = "ETag, Idempotency-Replayed, Link, Location, RateLimit, RateLimit-Pol
 
 
 def cors(origins: Collection[str]) -> Middleware:
-    """`origins` are written as browsers send them (`https://shop.example`); `*` stands for all."""
+    """`origins` are written as browsers send them (`https://shop.example`); `*` stands for all, none for no page."""
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:

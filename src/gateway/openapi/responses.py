@@ -4,7 +4,6 @@ They are strict, so that a test that loads an answer sees any change. The servic
 """
 
 from collections.abc import Iterable
-from enum import StrEnum
 from typing import Any
 
 from marshmallow import Schema, fields, validate
@@ -16,15 +15,6 @@ from shared.errors import Code
 from shared.pagination import MAX_ID
 
 _MAX_VERSION = 2**31 - 1
-
-
-class MovementKind(StrEnum):
-    """Why stock changed: entered with the product, corrected, taken by an order, returned by a cancelled order."""
-
-    INITIAL = "initial"
-    ADJUSTMENT = "adjustment"
-    RESERVE = "reserve"
-    RELEASE = "release"
 
 
 def _id(data_key: str | None = None, *, allow_none: bool = False) -> WholeNumber:
@@ -74,10 +64,10 @@ class Product(Schema):
 
 
 class Movement(Schema):
-    """A change of a product's stock; the stock is the sum of all its movements."""
+    """A change of a product's stock, which is the sum of them: entered with the product, corrected, or by an order."""
 
     id = _id()
-    kind = _one_of(MovementKind, metadata={"examples": ["reserve"]})
+    kind = _one_of(["initial", "adjustment", "reserve", "release"], metadata={"examples": ["reserve"]})
     delta = WholeNumber(-MAX_STOCK, MAX_STOCK, required=True, metadata={"examples": [-2]})
     order_id = _id("orderId", allow_none=True)
     reason = short_text(required=True, allow_none=True, metadata={"examples": [None]})

@@ -109,7 +109,9 @@ class Breaker:
         else:
             self._answered += 1
             if self._answered == self._parameters.probes:
-                self._recover(now)
+                self._enter(State.RECOVERING)
+                self._since = now
+                self._credit = 1.0  # the first request is let through
 
     def discard(self, permit: Permit) -> None:
         """The request ended without saying anything about the address; for example, its client left."""
@@ -150,11 +152,6 @@ class Breaker:
         self._enter(State.OPEN)
         self._until = now + self._open_for
         self._open_for = min(2 * self._open_for, self._parameters.longest_open)
-
-    def _recover(self, now: float) -> None:
-        self._enter(State.RECOVERING)
-        self._since = now
-        self._credit = 1.0  # the first request is let through
 
     def _enter(self, state: State) -> None:
         self.state = state

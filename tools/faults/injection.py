@@ -64,7 +64,7 @@ async def _disturbed(link: Proxy, fault: Fault) -> AsyncIterator[None]:
         if resetting:
             resetting.cancel()
         else:
-            link.heal()
+            await link.heal()
 
 
 async def _keep_resetting(link: Proxy) -> None:

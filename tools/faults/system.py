@@ -78,7 +78,7 @@ class System:
         """
         await self.end()
         for link in self.links.values():
-            link.heal()
+            await link.heal()
         await together(*(server.start() for server in self._servers))
         await together(
             *(database.renew() for database in self.databases.values()),

@@ -52,7 +52,7 @@ def answers_have_envelope_and_cause(evidence: Evidence) -> Iterator[Difference]:
 def own_prices_are_seen(evidence: Evidence) -> Iterator[Difference]:
     """A client that reads a product after a reprice was answered sees that price or a later one."""
     for operation, attempt in evidence.record.attempts():
-        if operation.action != "read" or not attempt.succeeded or evidence.drops_may_be_late("products"):
+        if operation.action != "read" or not attempt.succeeded or evidence.may_be_old("products", attempt):
             continue
         prices = evidence.prices(operation.product, began=attempt.began, ended=attempt.ended)
         price = attempt.data.get("price") if isinstance(attempt.data, dict) else None
@@ -64,7 +64,7 @@ def own_prices_are_seen(evidence: Evidence) -> Iterator[Difference]:
 def own_orders_are_seen(evidence: Evidence) -> Iterator[Difference]:
     """A client that lists a product's orders after one was accepted, or cancelled, finds it there, and cancelled."""
     for operation, attempt in evidence.record.attempts():
-        if operation.action != "list" or not attempt.succeeded or evidence.drops_may_be_late("orders"):
+        if operation.action != "list" or not attempt.succeeded or evidence.may_be_old("orders", attempt):
             continue
         shown = {order["id"]: order["status"] for order in attempt.data or ()}
         oldest = min(shown) if len(shown) == _PAGE else 0
@@ -75,30 +75,28 @@ def own_orders_are_seen(evidence: Evidence) -> Iterator[Difference]:
                 yield Difference(Breach.OWN_WRITE, text, attempt.trace_id, order_id)
 
 
-def replicas_and_caches_agree(evidence: Evidence) -> Iterator[Difference]:
-    """Both replicas show the same, from the cache too; only what a crash left undropped may be old for a minute."""
-    first, second = evidence.state.replicas
-    if (first.products, first.movements, first.orders) != (second.products, second.movements, second.orders):
-        yield Difference(Breach.REPLICA, "products, movements or orders")
-    products_may_be_old = evidence.drops_may_be_missing("products")
-    orders_may_be_old = evidence.drops_may_be_missing("orders")
-    for number, shown in enumerate(evidence.state.replicas, 1):
-        for product_id, product in evidence.products.items():
-            if shown.product_views.get(product_id) != product and not products_may_be_old:
-                text = f"products-{number} shows {shown.product_views.get(product_id)}, not {product}"
-                yield Difference(Breach.CACHE, text)
-            page = evidence.orders_of_product.get(product_id, [])[:_PAGE]
-            if shown.order_views.get(product_id) != page and not orders_may_be_old:
-                yield Difference(Breach.CACHE, f"orders-{number} shows other orders of product {product_id}")
+def replicas_show_what_is_stored(evidence: Evidence) -> Iterator[Difference]:
+    """So do both Redis; only what a crash left undropped may be old for a minute."""
+    state = evidence.state
+    products_may_be_old = evidence.may_be_old_in_the_end("products")
+    orders_may_be_old = evidence.may_be_old_in_the_end("orders")
+    pages = {product_id: evidence.orders_of_product.get(product_id, [])[:_PAGE] for product_id in state.products}
+    for name, views in state.product_views.items():
+        if views != state.products and not products_may_be_old:
+            yield Difference(Breach.CACHE, f"{name} shows {views}, not {state.products}")
+    for name, listed in state.order_views.items():
+        if listed != pages and not orders_may_be_old:
+            others = [product_id for product_id, page in pages.items() if listed.get(product_id) != page]
+            yield Difference(Breach.CACHE, f"{name} shows other orders of products {others}")
     # Its content comes from the cache of `products`, and product.updated is what drops it.
     prices_may_be_old = (
         products_may_be_old or orders_may_be_old or evidence.has_fault(Kind.DELETE_QUEUE, "orders.products")
     )
-    for entry in evidence.state.cached:
+    for entry in state.cached:
         has_expiry = 0 <= entry.seconds <= _LONGEST_TTL or evidence.has_fault(Kind.CLOCK, entry.redis)
         prefix, _, identifier = entry.key.partition(":")
         is_price = entry.redis == "orders-redis" and prefix == "product"
-        known = evidence.products.get(int(identifier), {}) if is_price else {}
+        known = state.products.get(int(identifier), {}) if is_price else {}
         if not has_expiry or (is_price and not entry.content.items() <= known.items() and not prices_may_be_old):
             yield Difference(Breach.CACHE, f"{entry}, but {known or 'it may live for a minute'}")
 

@@ -77,7 +77,7 @@ class Clients:
         outcome = self._record.outcomes[index]
         rng = random.Random(f"{self._plan.seed}:{index}")  # noqa: S311  # pauses are no secret
         try:
-            request = await self._request(index, operation)
+            request = await self._request(operation)
             if request is None:
                 return
             if operation.action == "reprice":
@@ -96,7 +96,7 @@ class Clients:
             await asyncio.sleep(rng.uniform(0, _LATER))
             await self._try(outcome, request)
 
-    async def _request(self, index: int, operation: Operation) -> _Request | None:
+    async def _request(self, operation: Operation) -> _Request | None:
         """Waits for the order that a cancel is for; None if that was not accepted."""
         product = self._record.products[operation.product]
         match operation.action:
@@ -109,7 +109,7 @@ class Clients:
                 order_id = answer.accepted_id if answer else None
                 return None if order_id is None else _Request("POST", f"/orders/{order_id}/cancel")
             case "adjust":
-                adjustment = {"delta": operation.amount, "reason": reason_of(index)}
+                adjustment = {"delta": operation.amount, "reason": operation.key}
                 return _Request("POST", f"/products/{product}/stock", adjustment, operation.key)
             case "reprice":
                 return _Request("PATCH", f"/products/{product}", {"price": operation.price})
@@ -146,11 +146,6 @@ class Clients:
         ended = time.monotonic() - self._started
         is_deferred = "Retry-After" in response.headers
         return Attempt(trace.trace_id, began, ended, response.status, _json(raw), is_deferred=is_deferred)
-
-
-def reason_of(index: int) -> str:
-    """The reason that clients give for an adjustment: it names the operation in the plan."""
-    return f"operation {index}"
 
 
 def _json(raw: bytes) -> Any:

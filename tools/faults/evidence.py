@@ -1,16 +1,19 @@
 """The evidence of one round, arranged for the rules of the verdict, and what a rule finds."""
 
 import math
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
+from typing import TypeVar
 
 from tools.faults.plan import SERVICES, Kind, Operation
-from tools.faults.record import Attempt, Record, Request
+from tools.faults.record import Attempt, Outcome, Record
 from tools.faults.state import Json, State
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 # Faults by which a statement may arrive, or be done, later than its sender waits for it.
 _HOLDING = {Kind.STALL, Kind.LAG, Kind.FREEZE}
@@ -27,7 +30,6 @@ class Breach(StrEnum):
     UNFINISHED = "unfinished order"
     REJECTED = "order rejected without cause"
     CANCELLED = "order and its cancellation disagree"
-    HISTORY = "history of an order"
     CATALOGUE = "price or version of a product"
     STOCK = "stock"
     BELOW_ZERO = "stock below zero"
@@ -37,7 +39,6 @@ class Breach(StrEnum):
     QUEUE = "queue not empty"
     DEAD_LETTER = "dead letter"
     CACHE = "cache and source disagree"
-    REPLICA = "replicas disagree"
     OWN_WRITE = "own write not seen"
     NO_ANSWER = "no answer"
     LATE = "late answer"
@@ -71,34 +72,27 @@ class Evidence:
 
     def __init__(self, record: Record, state: State) -> None:
         self.record, self.state, self.plan = record, state, record.plan
-        self.orders, self.products = state.replicas[0].orders, state.replicas[0].products
-        self.movements = state.replicas[0].movements
 
     def product_id(self, operation: Operation) -> int:
         return self.record.products[operation.product]
 
     @cached_property
     def orders_of_trace(self) -> Mapping[str, list[Json]]:
-        found = defaultdict(list)
-        for order in self.orders.values():
-            found[order["traceId"]].append(order)
-        return found
+        return _grouped((order["traceId"], order) for order in self.state.orders.values())
 
     @cached_property
     def orders_of_product(self) -> Mapping[int, list[Json]]:
         """The orders of each product, newest first."""
-        found = defaultdict(list)
-        for order in sorted(self.orders.values(), key=lambda order: -order["id"]):
-            found[order["productId"]].append(order)
-        return found
+        newest_first = sorted(self.state.orders.values(), key=lambda order: -order["id"])
+        return _grouped((order["productId"], order) for order in newest_first)
 
     @cached_property
-    def creations(self) -> Mapping[str, tuple[Request, Attempt]]:
+    def creations(self) -> Mapping[str, tuple[Outcome, Attempt]]:
         """By trace id, the request that an order with that trace comes from."""
         return {
-            attempt.trace_id: (request, attempt)
-            for request in self.record.requests("order")
-            for attempt in request.attempts
+            attempt.trace_id: (outcome, attempt)
+            for outcome in self.record.sent("order")
+            for attempt in outcome.attempts
         }
 
     @cached_property
@@ -113,21 +107,18 @@ class Evidence:
     @cached_property
     def cancellations(self) -> Mapping[int, list[Attempt]]:
         """By order id, the attempts to cancel it."""
-        found = defaultdict(list)
-        for operation, attempt in self.record.attempts():
-            answer = self.record.outcomes[operation.of].answer if operation.action == "cancel" else None
-            if answer and (order_id := answer.accepted_id) is not None:
-                found[order_id].append(attempt)
-        return found
+        return _grouped(
+            (answer.accepted_id, attempt)
+            for operation, attempt in self.record.attempts()
+            if operation.action == "cancel"
+            and (answer := self.record.outcomes[operation.of].answer)
+            and answer.accepted_id is not None
+        )
 
     @cached_property
-    def reprices(self) -> Mapping[int, Sequence[Request]]:
+    def reprices(self) -> Mapping[int, Sequence[Outcome]]:
         """By the index of the product in the plan, the reprices that were not refused."""
-        found = defaultdict(list)
-        for request in self.record.requests("reprice"):
-            if not request.is_refused:
-                found[request.operation.product].append(request)
-        return found
+        return _grouped((each.operation.product, each) for each in self.record.sent("reprice") if not each.is_refused)
 
     def prices(self, product: int, *, began: float = -math.inf, ended: float = math.inf) -> set[Decimal]:
         """The prices that a reader between `began` and `ended` may see if it sees every finished write.
@@ -136,9 +127,9 @@ class Evidence:
         have happened or not.
         """
         changes = [
-            (Decimal(request.operation.price), attempt)
-            for request in self.reprices.get(product, ())
-            for attempt in request.attempts
+            (Decimal(outcome.operation.price), attempt)
+            for outcome in self.reprices.get(product, ())
+            for attempt in outcome.attempts
             if attempt.began < ended
         ]
         finished = [attempt.began for _, attempt in changes if attempt.succeeded and attempt.ended < began]
@@ -146,24 +137,29 @@ class Evidence:
         seen = {price for price, attempt in changes if not attempt.succeeded or attempt.ended >= newest}
         return seen if finished else seen | {Decimal(self.plan.products[product].price)}
 
-    def drops_may_be_late(self, service: str) -> bool:
-        """Whether Redis may not have taken some drop at once; until it does, other replicas read the old value."""
-        return service in self.state.late_drops or any(
-            fault.kind is Kind.CLOCK or fault.target.endswith(f"{service}-redis") for fault in self.plan.faults
-        )
+    def may_be_old(self, service: str, attempt: Attempt) -> bool:
+        """Whether a replica of the service lacked a drop meanwhile: the other one reads the old value until then."""
+        began, ended = self.record.began + attempt.began, self.record.began + attempt.ended
+        return any(first <= ended and began <= last for first, last in self.state.bypasses[service])
 
-    def drops_may_be_missing(self, service: str) -> bool:
+    def may_be_old_in_the_end(self, service: str) -> bool:
         """Whether the cache of a service may be old until its time to live ends.
 
-        A replica may have died between a commit and its drop, or before a late drop; or a statement was held up on its
-        way, and committed when its sender no longer waited.
+        A replica may have died between a commit and its drop, or before a drop that was late; or a statement was held
+        up on its way, and committed when its sender no longer waited.
         """
-        deadly = {Kind.KILL, Kind.TERMINATE} if self.drops_may_be_late(service) else {Kind.KILL}
-        return any(
-            (fault.kind in deadly and fault.target in SERVICES and fault.target.startswith(service))
+        return any(last == math.inf for _, last in self.state.bypasses[service]) or any(
+            (fault.kind is Kind.KILL and fault.target in SERVICES and fault.target.startswith(service))
             or (fault.kind in _HOLDING and fault.target.endswith(f"{service}-db"))
             for fault in self.plan.faults
         )
 
     def has_fault(self, kind: Kind, target: str) -> bool:
         return any(fault.kind is kind and fault.target == target for fault in self.plan.faults)
+
+
+def _grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    found: dict[Key, list[Value]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found

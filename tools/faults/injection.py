@@ -7,12 +7,12 @@ of the same link must not overlap; a part and its links may break together.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from tools.faults import servers
 from tools.faults.plan import Fault, Kind
 from tools.faults.proxy import Proxy
-from tools.faults.system import Part, System
+from tools.faults.system import System
 from tools.stack.rabbitmq import WATERMARK
 
 RESET_SECONDS = 0.2
@@ -20,36 +20,31 @@ LAG_SECONDS = 0.3
 NO_MEMORY = "0"
 
 
-def broken(system: System, fault: Fault) -> AbstractAsyncContextManager[None]:
+@asynccontextmanager
+async def broken(system: System, fault: Fault) -> AsyncIterator[None]:
     """The part is broken inside and healed at the end: it runs again, but is perhaps not ready yet.
 
     Raises StackError if it cannot be broken or healed.
     """
-    if fault.target in system.links:
-        return _disturbed(system.links[fault.target], fault)
-    if fault.kind in {Kind.KILL, Kind.TERMINATE, Kind.FREEZE}:
-        return _stopped(system.parts[fault.target], fault.kind)
-    return _spoilt(system, fault.kind, fault.target, fault.size)
-
-
-@asynccontextmanager
-async def _stopped(part: Part, kind: Kind) -> AsyncIterator[None]:
-    if kind is Kind.FREEZE:
-        part.daemon.pause()
-        yield
-        part.daemon.resume()
+    if link := system.links.get(fault.target):
+        disturbing = asyncio.create_task(_disturb(link, fault), name=str(fault))
+        try:
+            yield
+        finally:
+            disturbing.cancel()
+            await link.heal()
     else:
-        await (part.kill() if kind is Kind.KILL else part.stop())
+        await _break(system, fault)
         yield
-        await part.start()
+        await _heal(system, fault)
 
 
-@asynccontextmanager
-async def _disturbed(link: Proxy, fault: Fault) -> AsyncIterator[None]:
-    resetting = None
+async def _disturb(link: Proxy, fault: Fault) -> None:
     match fault.kind:
         case Kind.RESET:
-            resetting = asyncio.create_task(_keep_resetting(link), name=str(fault))
+            while True:
+                link.reset()
+                await asyncio.sleep(RESET_SECONDS)
         case Kind.CUT:
             link.cut()
         case Kind.STALL:
@@ -58,44 +53,43 @@ async def _disturbed(link: Proxy, fault: Fault) -> AsyncIterator[None]:
             link.mute()
         case _:
             link.lag(fault.size or LAG_SECONDS)
-    try:
-        yield
-    finally:
-        if resetting:
-            resetting.cancel()
-        else:
-            await link.heal()
 
 
-async def _keep_resetting(link: Proxy) -> None:
-    while True:
-        link.reset()
-        await asyncio.sleep(RESET_SECONDS)
-
-
-@asynccontextmanager
-async def _spoilt(system: System, kind: Kind, target: str, size: float) -> AsyncIterator[None]:
-    match kind:
-        case Kind.READ_ONLY:
-            await system.databases[target].refuse_writes(refuse=True)
-            yield
-            await system.databases[target].refuse_writes(refuse=False)
-        case Kind.DISK_FULL:
-            await system.databases[target].refuse_rows(refuse=True)
-            yield
-            await system.databases[target].refuse_rows(refuse=False)
-        case Kind.ALARM:
-            await servers.allow_memory(system.rabbitmq, NO_MEMORY)
-            yield
-            await servers.allow_memory(system.rabbitmq, WATERMARK)
+async def _break(system: System, fault: Fault) -> None:
+    match fault.kind:
+        case Kind.KILL:
+            await system.parts[fault.target].kill()
+        case Kind.TERMINATE:
+            await system.parts[fault.target].stop()
+        case Kind.FREEZE:
+            system.parts[fault.target].daemon.pause()
         case Kind.DELETE_QUEUE:
-            await servers.delete_queues(system.rabbitmq.url, target)
-            yield  # its consumers declare it again
-        case _ if target in system.databases:
-            system.databases[target].clock.jump(size)
-            yield
-            system.databases[target].clock.jump(0)
+            await servers.delete_queues(system.rabbitmq.url, fault.target)
         case _:
-            await servers.jump_redis(system.redises[target].url, size)
-            yield
-            await servers.jump_redis(system.redises[target].url, -size)
+            await _spoil(system, fault, begins=True)
+
+
+async def _heal(system: System, fault: Fault) -> None:
+    match fault.kind:
+        case Kind.KILL | Kind.TERMINATE:
+            await system.parts[fault.target].start()
+        case Kind.FREEZE:
+            system.parts[fault.target].daemon.resume()
+        case Kind.DELETE_QUEUE:
+            pass  # its consumers declare it again
+        case _:
+            await _spoil(system, fault, begins=False)
+
+
+async def _spoil(system: System, fault: Fault, *, begins: bool) -> None:
+    match fault.kind:
+        case Kind.READ_ONLY:
+            await system.databases[fault.target].refuse_writes(refuse=begins)
+        case Kind.DISK_FULL:
+            await system.databases[fault.target].refuse_rows(refuse=begins)
+        case Kind.ALARM:
+            await servers.allow_memory(system.rabbitmq, NO_MEMORY if begins else WATERMARK)
+        case _ if fault.target in system.databases:
+            system.databases[fault.target].clock.jump(fault.size if begins else 0)
+        case _:
+            await servers.jump_redis(system.redises[fault.target].url, fault.size if begins else -fault.size)

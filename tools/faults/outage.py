@@ -6,7 +6,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from tools.faults import injection
-from tools.faults.plan import PARTS, Fault, Plan
+from tools.faults.plan import PARTS, Fault
+from tools.faults.record import Record
 from tools.faults.system import System
 
 # The promise: within this many seconds, and without a restart.
@@ -24,20 +25,21 @@ class Outages:
     """Seconds from the end of the last of the faults that overlapped until every service was ready."""
     last_words: str = ""
     """The checks that still failed when the wait was given up."""
-    lasted: dict[Fault, tuple[float, float]] = field(default_factory=dict)
-    """Begin and end in seconds since the round began: an orderly stop, for one, takes its time."""
     _one_at_a_time: defaultdict[object, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """A fault of a part waits until the one before it is healed, however long that takes; those of a link add up."""
     _broken: set[Fault] = field(default_factory=set)
     _healed: list[Fault] = field(default_factory=list)
 
-    async def cause(self, system: System, plan: Plan, started: float) -> None:
-        """Breaks everything that the plan breaks, each at its time; returns when all is healed and ready again."""
-        async with asyncio.TaskGroup() as faults:
-            for fault in plan.faults:
-                faults.create_task(self._one(system, fault, started), name=str(fault))
+    async def cause(self, system: System, record: Record, started: float) -> None:
+        """Breaks everything that the plan breaks, each at its time; returns when all is healed and ready again.
 
-    async def _one(self, system: System, fault: Fault, started: float) -> None:
+        Records when each fault began and ended, since an orderly stop, for one, takes its time.
+        """
+        async with asyncio.TaskGroup() as faults:
+            for fault in record.plan.faults:
+                faults.create_task(self._one(system, fault, record, started), name=str(fault))
+
+    async def _one(self, system: System, fault: Fault, record: Record, started: float) -> None:
         await asyncio.sleep(started + fault.at - time.monotonic())
         async with self._one_at_a_time[fault.subject if fault.subject in PARTS else fault]:
             began = time.monotonic()
@@ -47,7 +49,7 @@ class Outages:
                     await asyncio.sleep(fault.seconds)
             finally:
                 self._broken.discard(fault)
-                self.lasted[fault] = began - started, time.monotonic() - started
+                record.lasted[fault] = began - started, time.monotonic() - started
         self._healed.append(fault)
         if not self._broken:
             await self._recover(system)

@@ -48,7 +48,10 @@ class Attempt:
 
 @dataclass(slots=True)
 class Outcome:
-    """An operation and its attempts, one after the other, all under the same key if it has one."""
+    """An operation and its attempts, one after the other; it is done at most once.
+
+    Several attempts of anything but a cancellation are under one key.
+    """
 
     operation: Operation
     attempts: list[Attempt] = field(default_factory=list)
@@ -57,16 +60,6 @@ class Outcome:
     def answer(self) -> Attempt | None:
         """The first attempt whose answer was certain."""
         return next((attempt for attempt in self.attempts if attempt.is_certain), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Something to be done at most once: all attempts under one key, or a single one without a key."""
-
-    index: int
-    """The index of the operation in the plan."""
-    operation: Operation
-    attempts: tuple[Attempt, ...]
 
     @property
     def has_succeeded(self) -> bool:
@@ -86,19 +79,15 @@ class Record:
     products: list[int] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     lasted: dict[Fault, tuple[float, float]] = field(default_factory=dict)
+    began: float = 0.0
+    """When the round began, in seconds since the epoch."""
 
     def attempts(self) -> Iterator[tuple[Operation, Attempt]]:
         return ((outcome.operation, attempt) for outcome in self.outcomes for attempt in outcome.attempts)
 
-    def requests(self, action: Action) -> Iterator[Request]:
-        """The requests for an action that were sent at all."""
-        for index, outcome in enumerate(self.outcomes):
-            if outcome.operation.action != action:
-                continue
-            if outcome.operation.key is None:
-                yield from (Request(index, outcome.operation, (attempt,)) for attempt in outcome.attempts)
-            elif outcome.attempts:
-                yield Request(index, outcome.operation, tuple(outcome.attempts))
+    def sent(self, action: Action) -> Iterator[Outcome]:
+        """The operations of a kind that clients tried at all."""
+        return (each for each in self.outcomes if each.operation.action == action and each.attempts)
 
     def span(self, fault: Fault) -> tuple[float, float]:
         """When a fault began and ended: as planned where that was not recorded."""

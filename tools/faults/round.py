@@ -51,9 +51,8 @@ async def play(system: System, plan: Plan, *, mutation: str | None = None, settl
     await system.begin(stuck_order_seconds=_SOON_SECONDS if loses else _NEVER_SECONDS, mutation=mutation)
     async with clients(system.url, played.record) as driving:
         await driving.create_products()
-        started = time.monotonic()
-        await asyncio.gather(driving.drive(started), played.outages.cause(system, plan, started))
-    played.record.lasted.update(played.outages.lasted)
+        started, played.record.began = time.monotonic(), time.time()
+        await asyncio.gather(driving.drive(started), played.outages.cause(system, played.record, started))
     if loses:
         await asyncio.sleep(_MENDED_SECONDS)
     differences = await _judged(system, played.record, settle)

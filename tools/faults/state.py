@@ -3,11 +3,11 @@
 import asyncio
 import math
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from http import HTTPStatus
+from typing import Any
 
-import aiohttp
 import orjson
 from redis.asyncio import Redis
 
@@ -21,32 +21,16 @@ from tools.stack import logs
 from tools.stack.http import call
 
 _LIMIT = 10.0
-_HTTP_LIMIT = aiohttp.ClientTimeout(total=_LIMIT)
-_REQUESTS_AT_ONCE = 16
 _ROWS = 200
 _LETTERS = 1_000
-_LATE_DROP = "cache bypassed"
+# What a service logs when Redis has not taken a drop, and when its cache holds nothing old any more.
+_BYPASSED, _FLUSHED = "cache bypassed", "cache flushed"
 # No grace period: everything has settled, and clocks may have jumped by hours.
 _ANY_AGE = -math.inf
 # Between the two looks of `reconcile`.
 _SETTLE_SECONDS = 0.5
 
 Json = dict[str, Any]
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """The answers of one replica of each service; all but the last two fields are read past the caches."""
-
-    products: Mapping[int, Json]
-    movements: Mapping[int, Sequence[Json]]
-    """The movements of each product, oldest first."""
-    orders: Mapping[int, Json]
-    product_views: Mapping[int, Json]
-    order_views: Mapping[int, Sequence[Json]]
-    """The first page of the orders of each product, newest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,50 +45,58 @@ class Cached:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`replicas` has what the first replicas show and what the second ones do; `rows` are what `reconcile` finds."""
+    """All by id. `products`, `movements` and `orders` are read past the caches, the views by way of them."""
 
-    replicas: Sequence[Shown]
-    histories: Mapping[int, Sequence[Json]]
-    """The history of each order, oldest first."""
+    products: Mapping[int, Json]
+    movements: Mapping[int, Sequence[Json]]
+    """The movements of each product, oldest first."""
+    orders: Mapping[int, Json]
+    product_views: Mapping[str, Mapping[int, Json]]
+    """The products as each replica shows them."""
+    order_views: Mapping[str, Mapping[int, Sequence[Json]]]
+    """The first page of the orders of each product, newest first, as each replica shows it."""
     cached: Sequence[Cached]
     rows: Sequence[RowDifference]
+    """The differences that `reconcile` finds."""
     outboxes: Mapping[str, int]
     """Rows by service."""
     queues: Mapping[str, int]
     """Messages in each queue that exists, unacknowledged ones included."""
     dead_letters: Sequence[Json]
-    late_drops: Collection[str] = ()
-    """The services that logged that Redis did not take a drop in time."""
+    bypasses: Mapping[str, Sequence[tuple[float, float]]]
+    """By service, when a replica lacked a drop, in seconds since the epoch; without end if it ended before the next
+    FLUSHDB."""
 
 
 async def read(system: System) -> State:
     """Reads a system that has settled. Raises OpsError, OSError, TimeoutError, RedisError."""
     # The caches come before the answers, which fill them.
     cached = [entry for name in REDISES for entry in await _cached(name, system.redises[name].url)]
-    async with aiohttp.ClientSession(timeout=_HTTP_LIMIT) as session:
-        replicas = [_Replica(session, system, number) for number in (1, 2)]
-        shown = [await replica.shown() for replica in replicas]
-        histories = {
-            order_id: history
-            for number, replica in enumerate(replicas)
-            for order_id, history in (await replica.histories([*shown[0].orders][number::2])).items()
-        }
-    found = await reconcile(_urls(system), _ANY_AGE, lambda: asyncio.sleep(_SETTLE_SECONDS))
-    listing = Namespace(action="list", queue=None, limit=_LETTERS)
-    dead_letters = await letters.run({"AMQP_URL": system.rabbitmq.url}, listing)
+    first_products, first_orders = system.service_url("products-1"), system.service_url("orders-1")
+    products = await _all(f"{first_products}/products")
+    orders = await _all(f"{first_orders}/orders")
+    ids = [product["id"] for product in products]
+    movements = {id_: (await _all(f"{first_products}/products/{id_}/movements"))[::-1] for id_ in ids}
+    urls = DatabaseUrls(products=system.databases["products-db"].url, orders=system.databases["orders-db"].url)
+    found = await reconcile(urls, _ANY_AGE, lambda: asyncio.sleep(_SETTLE_SECONDS))
+    dead_letters = await letters.run(
+        {"AMQP_URL": system.rabbitmq.url}, Namespace(action="list", queue=None, limit=_LETTERS)
+    )
     return State(
-        replicas=shown,
-        histories=histories,
+        products={product["id"]: product for product in products},
+        movements=movements,
+        orders={order["id"]: order for order in orders},
+        product_views=await _views(system, ids, "products", "/products"),
+        order_views=await _views(system, ids, "orders", "/orders/product"),
         cached=cached,
-        rows=[*found.differences, *found.unfinished],
+        rows=found.differences,
         outboxes=await _outboxes(system),
         queues=await _depths(system),
         dead_letters=dead_letters.document["deadLetters"],
-        late_drops=[
-            service
+        bypasses={
+            service: [*_bypasses(system, f"{service}-1"), *_bypasses(system, f"{service}-2")]
             for service in ("products", "orders")
-            if logs.has_event([log for log in system.logs if log.name.startswith(service)], _LATE_DROP)
-        ],
+        },
     )
 
 
@@ -116,16 +108,12 @@ async def settled(system: System) -> bool:
     return await _depths(system) == dict.fromkeys(QUEUES, 0)
 
 
-def _urls(system: System) -> DatabaseUrls:
-    return DatabaseUrls(products=system.databases["products-db"].url, orders=system.databases["orders-db"].url)
-
-
 async def _outboxes(system: System) -> dict[str, int]:
-    urls = _urls(system)
-    environment = {"PRODUCTS_DATABASE_URL": urls.products, "ORDERS_DATABASE_URL": urls.orders}
-    return {
-        service: waiting["rows"] for service, waiting in (await outbox.run(environment, Namespace())).document.items()
+    environment = {
+        f"{name}_DATABASE_URL": system.databases[f"{name.lower()}-db"].url for name in ("PRODUCTS", "ORDERS")
     }
+    found = await outbox.run(environment, Namespace())
+    return {service: waiting["rows"] for service, waiting in found.document.items()}
 
 
 async def _depths(system: System) -> dict[str, int]:
@@ -155,58 +143,40 @@ async def _cached(name: str, url: str) -> list[Cached]:
     ]
 
 
-class _Replica:
-    """Asks the replicas with one number, past the gateway and every proxy."""
-
-    def __init__(self, session: aiohttp.ClientSession, system: System, number: int) -> None:
-        self._session = session
-        self._products = system.service_url(f"products-{number}")
-        self._orders = system.service_url(f"orders-{number}")
-        self._slots = asyncio.Semaphore(_REQUESTS_AT_ONCE)
-
-    async def shown(self) -> Shown:
-        products = _by_id(await self._all(f"{self._products}/products"))
-        return Shown(
-            products=products,
-            movements=await _each(products, self._movements),
-            orders=_by_id(await self._all(f"{self._orders}/orders")),
-            product_views=await _each(products, lambda id_: self._data(f"{self._products}/products/{id_}")),
-            order_views=await _each(products, lambda id_: self._data(f"{self._orders}/orders/product/{id_}")),
-        )
-
-    async def histories(self, order_ids: Iterable[int]) -> dict[int, Sequence[Json]]:
-        return await _each(order_ids, lambda id_: self._data(f"{self._orders}/orders/{id_}/history"))
-
-    async def _movements(self, product_id: int) -> Sequence[Json]:
-        return (await self._all(f"{self._products}/products/{product_id}/movements"))[::-1]
-
-    async def _all(self, url: str) -> list[Json]:
-        """Every page of a list, newest first."""
-        rows: list[Json] = []
-        cursor: str | None = ""
-        while cursor is not None:
-            body = await self._get(f"{url}?limit={_ROWS}" + (f"&cursor={cursor}" if cursor else ""))
-            rows += body["data"]
-            cursor = body["page"]["next"]
-        return rows
-
-    async def _data(self, url: str) -> Any:
-        return (await self._get(url))["data"]
-
-    async def _get(self, url: str) -> Json:
-        """The envelope of a 200. Raises OSError for any other answer."""
-        try:
-            async with self._slots, self._session.get(url, raise_for_status=True) as response:
-                body: Json = await response.json()
-                return body
-        except aiohttp.ClientError as error:
-            raise OSError(f"GET {url}: {error!r}") from error
+def _bypasses(system: System, replica: str) -> Iterator[tuple[float, float]]:
+    began = math.inf
+    for line in logs.with_event(system.log(replica), {_BYPASSED, _FLUSHED}):
+        if line.fields["event"] == _BYPASSED:
+            began = min(began, line.time.timestamp())
+        else:
+            yield began, line.time.timestamp()
+            began = math.inf
+    if began < math.inf:
+        yield began, math.inf
 
 
-async def _each(keys: Iterable[Key], get: Callable[[Key], Awaitable[Value]]) -> dict[Key, Value]:
-    keys = list(keys)
-    return dict(zip(keys, await asyncio.gather(*map(get, keys)), strict=True))
+async def _views(system: System, ids: Iterable[int], service: str, path: str) -> dict[str, dict[int, Any]]:
+    return {
+        name: {id_: (await _get(f"{system.service_url(name)}{path}/{id_}"))["data"] for id_ in ids}
+        for name in (f"{service}-1", f"{service}-2")
+    }
 
 
-def _by_id(rows: Iterable[Json]) -> dict[int, Json]:
-    return {row["id"]: row for row in rows}
+async def _all(url: str) -> list[Json]:
+    """Every page of a list, newest first."""
+    rows: list[Json] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        body = await _get(f"{url}?limit={_ROWS}" + (f"&cursor={cursor}" if cursor else ""))
+        rows += body["data"]
+        cursor = body["page"]["next"]
+    return rows
+
+
+async def _get(url: str) -> Json:
+    """The envelope of a 200. Raises OSError for any other answer."""
+    answer = await call("GET", url, limit=_LIMIT)
+    if answer.status != HTTPStatus.OK:
+        raise OSError(f"GET {url} answered {answer.status}: {answer.body}")
+    body: Json = answer.body
+    return body

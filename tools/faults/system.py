@@ -66,7 +66,10 @@ class System:
     @property
     def logs(self) -> list[Path]:
         """The services' logs of the last round."""
-        return [self._folder / "log" / f"{name}.log" for name in SERVICES]
+        return [self.log(name) for name in SERVICES]
+
+    def log(self, name: str) -> Path:
+        return self._folder / "log" / f"{name}.log"
 
     def service_url(self, name: str) -> str:
         return f"http://{LOOPBACK}:{self._port[name]}"

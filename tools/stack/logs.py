@@ -51,9 +51,9 @@ def search(paths: Iterable[Path], identifiers: Collection[str]) -> list[Line]:
     return sorted((line for line in lines if line.belongs_to(identifiers)), key=lambda line: line.time)
 
 
-def has_event(paths: Iterable[Path], event: str) -> bool:
-    """Whether a line of one of the logs has that event."""
-    return any(line.fields["event"] == event for path in paths for line in _read(path, {event}))
+def with_event(path: Path, events: Collection[str]) -> Iterator[Line]:
+    """The lines of a log that have one of those events."""
+    return (line for line in _read(path, events) if line.fields["event"] in events)
 
 
 def _read(path: Path, words: Collection[str]) -> Iterator[Line]:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from tools.faults.client import reason_of
 from tools.faults.plan import QUEUES, Action, Fault, Operation, Plan, Product
 from tools.faults.record import Attempt, Outcome, Record
-from tools.faults.state import Cached, Json, Shown, State
+from tools.faults.state import Cached, Json, State
 
 FIRST_ID = 11
 _CODES = {409: "conflict", 502: "upstream_error", 503: "unavailable", 504: "upstream_timeout"}
@@ -23,7 +22,6 @@ class World:
         self.products: dict[int, Json] = {}
         self.movements: dict[int, list[Json]] = {}
         self.orders: dict[int, Json] = {}
-        self.histories: dict[int, list[Json]] = {}
         self._now = 0.0
         for product_id, product in enumerate(products, FIRST_ID):
             self.products[product_id] = {"id": product_id, "price": product.price, "qty": 0, "version": 1}
@@ -51,8 +49,6 @@ class World:
             "updatedAt": f"{self._now} and later",
         }
         self.orders[order["id"]] = order
-        pending = {"status": "pending", "reason": None, "traceId": trace_id}
-        self.histories[order["id"]] = [pending, {**pending, "status": status, "reason": reason}]
         if status == "done":
             self._move(stored["id"], "reserve", -quantity, order["id"])
         self._attempt(outcome, statuses[-1], _as_placed(order))
@@ -71,7 +67,6 @@ class World:
             self._attempt(outcome, 409)
             return
         order["status"] = "cancelled"
-        self.histories[order["id"]].append({"status": "cancelled", "reason": None, "traceId": self._trace_id(outcome)})
         self._move(order["productId"], "release", order["quantity"], order["id"])
         self._attempt(outcome, 200, dict(order))
 
@@ -82,7 +77,7 @@ class World:
         if stored["qty"] + delta < 0:
             self._attempt(outcome, 409)
         else:
-            self._move(stored["id"], "adjustment", delta, reason=reason_of(len(self.outcomes) - 1))
+            self._move(stored["id"], "adjustment", delta, reason=key)
             self._attempt(outcome, status, dict(stored))
 
     def reprice(self, product: int, price: str, status: int = 200) -> None:
@@ -109,19 +104,23 @@ class World:
 
     @property
     def state(self) -> State:
-        shown = Shown(
-            products=self.products,
-            movements=self.movements,
-            orders=self.orders,
-            product_views=self.products,
-            order_views={product_id: self._page(product_id) for product_id in self.products},
-        )
+        pages = {product_id: self._page(product_id) for product_id in self.products}
         cached = [
             Cached("orders-redis", f"product:{product_id}", {"id": product_id, "price": product["price"]}, 59.0)
             for product_id, product in self.products.items()
         ]
         return State(
-            [shown, shown], self.histories, cached, [], {"orders": 0, "products": 0}, dict.fromkeys(QUEUES, 0), []
+            products=self.products,
+            movements=self.movements,
+            orders=self.orders,
+            product_views=dict.fromkeys(("products-1", "products-2"), self.products),
+            order_views=dict.fromkeys(("orders-1", "orders-2"), pages),
+            cached=cached,
+            rows=[],
+            outboxes={"orders": 0, "products": 0},
+            queues=dict.fromkeys(QUEUES, 0),
+            dead_letters=[],
+            bypasses={"orders": [], "products": []},
         )
 
     def _page(self, product_id: int) -> list[Json]:

@@ -17,10 +17,10 @@ def say_error(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def exit_status(command: Callable[[], object]) -> int:
-    """Calls `command`; returns 0, 1 with a StackError's text on stderr, or 130 after Ctrl-C."""
+def exit_status(command: Callable[[], int | None]) -> int:
+    """Calls `command`; returns its status, 1 with a StackError's text on stderr, or 130 after Ctrl-C."""
     try:
-        command()
+        return command() or 0
     except StackError as error:
         say_error(f"{error.log}\n\n{error}" if error.log else str(error))
         return 1
@@ -29,4 +29,3 @@ def exit_status(command: Callable[[], object]) -> int:
     except BrokenPipeError:  # after `make status | head -1`; without the new stdout Python would complain at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0

@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -12,24 +11,11 @@ from tools.faults import report, scenario
 from tools.faults.plan import Kind
 from tools.faults.round import Round, play
 from tools.faults.system import System
-from tools.stack.errors import StackError
+from tools.terminal import exit_status, say
 
 MINUTES = 5.0
 SECONDS = 45.0
 RATE = 60.0
-
-
-def main(arguments: Sequence[str]) -> int:
-    options = parse(arguments)
-    try:
-        rounds = asyncio.run(run(options))
-    except StackError as error:
-        sys.stderr.write(f"{error.log}\n\n" * bool(error.log) + f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    say(report.table(rounds))
-    return status(rounds)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -47,13 +33,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def status(rounds: Sequence[Round]) -> int:
-    """The exit status: 1 if a promise was not kept, or none was put to the test."""
-    return 0 if rounds and not any(played.differences for played in rounds) else 1
-
-
-async def run(options: argparse.Namespace) -> list[Round]:
-    """Plays round after round and reports each as soon as it is over. Raises StackError."""
+async def run(options: argparse.Namespace) -> int:
+    """Plays round after round and reports each as soon as it is over, then all. Raises StackError."""
     rounds: list[Round] = []
     async with System(say) as system:
         until = time.monotonic() + options.minutes * 60
@@ -62,13 +43,15 @@ async def run(options: argparse.Namespace) -> list[Round]:
             plan = scenario.draw(options.seed + len(rounds), options.seconds, kinds, rate=options.rate)
             rounds.append(await play(system, plan))
             say(report.story(rounds[-1]))
-    return rounds
+    say(report.table(rounds))
+    return status(rounds)
 
 
-def say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+def status(rounds: Sequence[Round]) -> int:
+    """1 if a promise was not kept, or none was put to the test."""
+    return 0 if rounds and not any(played.differences for played in rounds) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    options = parse(sys.argv[1:])
+    sys.exit(exit_status(lambda: asyncio.run(run(options))))

@@ -18,7 +18,7 @@ from tools.faults.plan import Operation
 from tools.faults.record import Attempt, Outcome, Record
 
 # The gateway answers within 5 s whatever is broken behind it.
-LIMITS = ClientTimeouts(total=8.0, connect=8.0, read=8.0)
+_LIMITS = ClientTimeouts(total=8.0, connect=8.0, read=8.0)
 # Seconds after the end of the round in which requests without a certain answer are still repeated.
 PATIENCE = 30.0
 _MOST_IN_FLIGHT = 200
@@ -36,9 +36,9 @@ class _Request:
 
 
 @asynccontextmanager
-async def clients(url: str, record: Record, limits: ClientTimeouts = LIMITS) -> AsyncIterator["Clients"]:
+async def clients(url: str, record: Record) -> AsyncIterator["Clients"]:
     """The clients of the gateway at `url`; all that they see is added to `record`."""
-    async with client_session(limits, connections=_MOST_IN_FLIGHT, middlewares=(once,)) as session:
+    async with client_session(_LIMITS, connections=_MOST_IN_FLIGHT, middlewares=(once,)) as session:
         yield Clients(session, url, record)
 
 

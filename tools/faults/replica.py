@@ -4,7 +4,6 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from tools.stack.http import call
 from tools.stack.services import Service
 
 START_SECONDS = 20.0
@@ -67,8 +66,4 @@ class Replica(Service):
         self._complaints.append(f"{self.daemon.name} {what}")
 
     async def _serves(self) -> bool:
-        try:
-            await call("GET", f"{self.url}/health/live")
-        except OSError:
-            return False
-        return True
+        return await self.checks() is not None

@@ -3,7 +3,6 @@
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain
 
 from tools.faults.evidence import Difference
@@ -12,16 +11,6 @@ from tools.faults.record import Attempt, Record
 from tools.faults.round import Round
 
 _MOST_SHOWN = 20
-
-
-@dataclass(slots=True)
-class Line:
-    """One kind of fault in one sort of part, over all rounds."""
-
-    times: int = 0
-    requests: int = 0
-    failed: int = 0
-    recovery: list[float] = field(default_factory=list)
 
 
 def story(played: Round) -> str:
@@ -44,38 +33,34 @@ def story(played: Round) -> str:
 
 def table(rounds: Sequence[Round]) -> str:
     """For each fault how often there was one, what clients saw meanwhile, and how long until all was ready again."""
-    lines: dict[tuple[str, str], Line] = {}
+    met: dict[tuple[str, str], list[tuple[Fault, Round]]] = {}
     for played in rounds:
         for fault in played.plan.faults:
-            _count(lines.setdefault((fault.kind, _sort_of(fault.target)), Line()), fault, played)
+            met.setdefault((fault.kind, _sort_of(fault.target)), []).append((fault, played))
     found = sum(len(played.differences) for played in rounds)
     rows = [
-        f"{len(rounds)} rounds, {sum(line.times for line in lines.values())} faults, "
+        f"{len(rounds)} rounds, {sum(map(len, met.values()))} faults, "
         f"{_requests([played.record for played in rounds])}; {found} differences",
         "",
         "| fault | of | times | requests meanwhile | failed | ready again, median | at most |",
         "|---|---|---:|---:|---:|---:|---:|",
-        *(_row(kind, target, line) for (kind, target), line in sorted(lines.items())),
+        *(f"| {kind} | {target} | {_figures(faults)} |" for (kind, target), faults in sorted(met.items())),
     ]
     return "\n".join(rows)
 
 
-def _row(kind: str, target: str, line: Line) -> str:
-    recovery = line.recovery or [0.0]
-    return (
-        f"| {kind} | {target} | {line.times} | {line.requests} | {line.failed} "
-        f"| {statistics.median(recovery):.1f} s | {max(recovery):.1f} s |"
-    )
+def _figures(faults: Sequence[tuple[Fault, Round]]) -> str:
+    meanwhile = [attempt for fault, played in faults for attempt in _meanwhile(played.record, fault)]
+    failed = sum(not attempt.is_certain for attempt in meanwhile)
+    recoveries = [played.outages.recovery.get(fault) for fault, played in faults]
+    recovery = [seconds for seconds in recoveries if seconds is not None] or [0.0]
+    ready = f"{statistics.median(recovery):.1f} s | {max(recovery):.1f} s"
+    return f"{len(faults)} | {len(meanwhile)} | {failed} | {ready}"
 
 
-def _count(line: Line, fault: Fault, played: Round) -> None:
-    began, ended = played.record.span(fault)
-    meanwhile = [attempt for _, attempt in played.record.attempts() if attempt.began < ended and attempt.ended > began]
-    line.times += 1
-    line.requests += len(meanwhile)
-    line.failed += sum(not attempt.is_certain for attempt in meanwhile)
-    if fault in played.outages.recovery:
-        line.recovery.append(played.outages.recovery[fault])
+def _meanwhile(record: Record, fault: Fault) -> list[Attempt]:
+    began, ended = record.span(fault)
+    return [attempt for _, attempt in record.attempts() if attempt.began < ended and attempt.ended > began]
 
 
 def _requests(records: Sequence[Record]) -> str:

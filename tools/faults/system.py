@@ -5,7 +5,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeAlias
 
 from shared.messaging.topology import QUEUES
@@ -49,8 +48,7 @@ class System:
         self._folder = Path(tempfile.mkdtemp(prefix="product-order-system-"))
         self._folder.chmod(0o755)
         self._say = say
-        self._ports: set[int] = set()
-        self._port = {name: self._choose_port() for name in (*SERVICES, *DATABASES, *REDISES)}
+        self._port = ports.choose_each((*SERVICES, *DATABASES, *REDISES, *ports.OF_RABBITMQ, *LINKS))
         self.services = {}
 
     @property
@@ -116,9 +114,7 @@ class System:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._remove()
 
     def _make_servers(self) -> None:
@@ -131,9 +127,8 @@ class System:
             for name in DATABASES
         }
         self.redises = {name: Redis(name, self._folder, self._port[name], tied=True) for name in REDISES}
-        self.rabbitmq = RabbitMQ(self._folder, *(self._choose_port() for _ in range(4)), tied=True)
-        port = {**self._port, BROKER: self.rabbitmq.port}
-        self.links = {name: Proxy(port[name.partition(">")[2]], self._choose_port()) for name in LINKS}
+        self.rabbitmq = RabbitMQ(self._folder, *(self._port[name] for name in ports.OF_RABBITMQ), tied=True)
+        self.links = {name: Proxy(self._port[name.partition(">")[2]], self._port[name]) for name in LINKS}
 
     @property
     def _servers(self) -> Sequence[Database | Redis | RabbitMQ]:
@@ -149,11 +144,6 @@ class System:
             self.rabbitmq.kill(),
         )
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _choose_port(self) -> int:
-        port = ports.choose(taken=self._ports)
-        self._ports.add(port)
-        return port
 
     def _replica(self, name: str, settings: Mapping[str, str], mutation: str | None) -> Replica:
         program = name.partition("-")[0]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tools import running
-from tools.stack import apt
+from tools.stack import programs
 from tools.stack.jobs import finish
 from tools.stack.services import ROOT
 from tools.terminal import exit_status, say
@@ -22,7 +22,6 @@ from tools.terminal import exit_status, say
 COLLECTION = ROOT / "docs" / "Product Order.postman_collection.json"
 LOCKED = ROOT / "tools" / "newman"
 PROGRAMS = ROOT / ".local" / "newman"
-PACKAGES = {"node": "nodejs", "npm": "npm"}
 INSTALL_SECONDS = 300
 RUN_SECONDS = 120
 # More than the gateway ever waits for an order.
@@ -56,10 +55,7 @@ async def install(say: Callable[[str], None]) -> Path:
 
 
 def install_node(say: Callable[[str], None]) -> None:
-    """StackError names the Debian packages where apt-get cannot install them."""
-    missing = [package for name, package in PACKAGES.items() if shutil.which(name) is None]
-    if missing:
-        apt.install(missing, say)
+    programs.install_missing(say, {"node": "nodejs", "npm": "npm"})
 
 
 async def main() -> None:

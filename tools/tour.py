@@ -2,14 +2,13 @@
 
 import asyncio
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tools.stack import apt
+from tools.stack import programs
 from tools.stack.errors import StackError
 from tools.stack.parts import Part
 from tools.stack.ports import PREFERRED
@@ -32,8 +31,7 @@ def play(page: str, ports: Mapping[str, int]) -> str:
     databases must be new, so that ids begin with 1 as on the page. Installs curl if it is missing. Raises StackError
     if a command fails.
     """
-    if shutil.which("curl") is None:
-        apt.install(["curl"], say)
+    programs.install_missing(say, {"curl": "curl"})
     return _BLOCK.sub(lambda block: "\n".join(_run(command, ports) for command in _COMMAND.findall(block[0])), page)
 
 

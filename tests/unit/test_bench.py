@@ -70,7 +70,10 @@ def line(kind: Kind, level: float, rise: float) -> Trend:
     """A wild warm-up, then a straight line that gains `rise` until the end."""
     orders = range(0, 1_000_001, 50_000)
     values = [level + rise * (count / 1e6 - WARM_UP) / (1 - WARM_UP) for count in orders]
-    return trends.trend(kind, "orders", orders, [level * 9, level / 9, *values[2:]])
+    wild = [level * 9, level / 9, *values[2:]]
+    samples = [Sample(0.0, count, {(kind, "orders"): value}) for count, value in zip(orders, wild, strict=True)]
+    [trend] = trends.trends(samples)
+    return trend
 
 
 @given(st.sampled_from(list(ROOM)), st.floats(0, 1e9))

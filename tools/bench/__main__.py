@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
@@ -18,7 +17,7 @@ from tools.bench import k6, machine, measurement, overload, pages, samples, soak
 from tools.bench.measurement import Report
 from tools.bench.wrk import Load
 from tools.running import RunningStack
-from tools.stack.errors import StackError
+from tools.terminal import exit_status, say_error
 
 SECONDS = 20
 # With a number of orders as the end, the time only guards against a system that hangs.
@@ -27,20 +26,9 @@ ORDERS_SECONDS = 600
 Run = Callable[[argparse.Namespace], Coroutine[Any, Any, Report]]
 
 
-def say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-
-
-def main(arguments: Sequence[str]) -> int:
+async def main(options: argparse.Namespace) -> int:
     """Returns the exit status: 1 if anything failed, was lost or grew, with the reason in the output."""
-    options = parse(arguments)
-    try:
-        lines, passed = asyncio.run(options.run(options))
-    except StackError as error:
-        say(f"{error.log}\n\n" * bool(error.log) + str(error))
-        return 1
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+    lines, passed = await options.run(options)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0 if passed else 1
 
@@ -81,7 +69,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def stack_of(options: argparse.Namespace) -> RunningStack:
     """Installs wrk too, which all loads on a running stack but k6's need."""
     stack = running.load(options.stack)
-    wrk.install(say)
+    wrk.install(say_error)
     return stack
 
 
@@ -119,8 +107,9 @@ async def run_soak(options: argparse.Namespace) -> Report:
 async def run_loadtest(options: argparse.Namespace) -> Report:
     stack = running.load(options.stack)
     await stack.check()
-    return await k6.run(stack, options.report.absolute(), say)
+    return await k6.run(stack, options.report.absolute(), say_error)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    arguments = parse(sys.argv[1:])
+    sys.exit(exit_status(lambda: asyncio.run(main(arguments))))

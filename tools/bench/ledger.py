@@ -29,15 +29,8 @@ FROM orders
 WHERE product_id = ANY ($1::bigint[])
 """
 
-UNITS_DONE = """
-SELECT product_id AS id, sum(quantity) AS units
-FROM orders
-WHERE product_id = ANY ($1::bigint[]) AND status = 'done'
-GROUP BY product_id
-"""
-
 STOCK = """
-SELECT id, qty, (SELECT sum(delta) FROM stock_movements WHERE product_id = products.id) AS moved
+SELECT sum(qty) AS qty, sum((SELECT sum(delta) FROM stock_movements WHERE product_id = products.id)) AS moved
 FROM products
 WHERE id = ANY ($1::bigint[])
 """
@@ -65,7 +58,7 @@ async def settled(orders_url: str, products: Sequence[int], limit: float) -> boo
     try:
         async with asyncio.timeout(limit):
             while True:
-                (progress,) = await _fetch(orders_url, PROGRESS, products)
+                progress = await _fetch(orders_url, PROGRESS, products)
                 if progress["pending"] == 0 and progress == last:
                     return True
                 last = progress
@@ -75,23 +68,22 @@ async def settled(orders_url: str, products: Sequence[int], limit: float) -> boo
 
 
 async def outcome(orders_url: str, products_url: str, products: Sequence[int], stock: int) -> Outcome:
-    """Counts all orders of these products, which had `stock` pieces each before the first order."""
-    (row,) = await _fetch(orders_url, OUTCOME, products)
-    units = {row["id"]: row["units"] for row in await _fetch(orders_url, UNITS_DONE, products)}
-    rows = await _fetch(products_url, STOCK, products)
-    left = {product: stock - units.get(product, 0) for product in products}
+    """Counts all orders of these products, which had `stock` pieces each before the first order of one piece."""
+    row, left = await _fetch(orders_url, OUTCOME, products), await _fetch(products_url, STOCK, products)
     seconds = zip(("p50", "p95", "p99", "max"), row["waited"] or (), strict=False)
     return Outcome(
         **{status: row[status] for status in ("done", "rejected", "pending")},
         done_seconds=float(row["done_seconds"] or 0),
         waited={name: value * 1e3 for name, value in seconds},
-        stock_adds_up=left == {row["id"]: row["qty"] for row in rows} == {row["id"]: row["moved"] for row in rows},
+        stock_adds_up=left["qty"] == left["moved"] == stock * len(products) - row["done"],
     )
 
 
-async def _fetch(url: str, query: str, products: Sequence[int]) -> list[asyncpg.Record]:
+async def _fetch(url: str, query: str, products: Sequence[int]) -> asyncpg.Record:
+    """The one row of a query."""
     connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, command_timeout=QUERY_SECONDS)
     try:
-        return list(await connection.fetch(query, products))
+        [row] = await connection.fetch(query, products)
+        return row
     finally:
         await connection.close(timeout=CONNECT_SECONDS)

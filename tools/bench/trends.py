@@ -1,5 +1,6 @@
 """Whether a figure stays level while orders pass: a least-squares line through its samples after the warm-up."""
 
+import bisect
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,30 +31,36 @@ EACH = 100_000
 
 @dataclass(frozen=True)
 class Trend:
-    """`highest` and `mean` are of the values after the warm-up, `slope` is by order, `rise` from there to the end."""
+    """A figure's first value, and those after the warm-up, each with the number of orders before it."""
 
     kind: Kind
     part: str
     start: float
-    warm: float
-    end: float
-    highest: float
-    mean: float
-    slope: float
-    rise: float
+    orders: Sequence[int]
+    values: Sequence[float]
 
     def __str__(self) -> str:
         return f"{self.kind}, {self.part}"
+
+    @property
+    def slope(self) -> float:
+        """By order."""
+        return statistics.linear_regression(self.orders, self.values).slope
+
+    @property
+    def rise(self) -> float:
+        return self.slope * (self.orders[-1] - self.orders[0])
 
     @property
     def is_flat(self) -> bool | None:
         """None for a figure that grows with the orders by design, or that means nothing alone."""
         if self.kind not in ROOM:
             return None
-        return self.rise <= max(SHARE * self.mean, ROOM[self.kind])
+        return self.rise <= max(SHARE * statistics.fmean(self.values), ROOM[self.kind])
 
     def line(self) -> str:
-        values = "".join(f"{self._shown(value):>9}" for value in (self.start, self.warm, self.end, self.highest))
+        shown = (self.start, self.values[0], self.values[-1], max(self.values))
+        values = "".join(f"{self._shown(value):>9}" for value in shown)
         slope, rise = self._shown(self.slope * EACH, "+"), self._shown(self.rise, "+")
         verdict = {True: "flat", False: "NOT FLAT", None: ""}[self.is_flat]
         if self.kind is Kind.TABLE_SIZE:
@@ -69,19 +76,19 @@ class Trend:
 def trends(samples: Sequence[Sample]) -> list[Trend]:
     """Raises StackError if there are too few samples after the warm-up."""
     orders = [sample.newest_order - samples[0].newest_order for sample in samples]
-    if len({count for count in orders if count >= WARM_UP * orders[-1]}) < FEWEST:
+    first = bisect.bisect_left(orders, WARM_UP * orders[-1])
+    if len(set(orders[first:])) < FEWEST:
         raise StackError("too few samples after the warm-up: send more orders, or sample more often (--every)")
-    figures = sorted(samples[-1].figures, key=lambda figure: list(Kind).index(figure[0]))
-    return [trend(*figure, orders, [sample.figures[figure] for sample in samples]) for figure in figures]
-
-
-def trend(kind: Kind, part: str, orders: Sequence[int], values: Sequence[float]) -> Trend:
-    """`orders` counts those before each value; at least two values lie after the warm-up."""
-    first = next(number for number, count in enumerate(orders) if count >= WARM_UP * orders[-1])
-    warm = values[first:]
-    slope = statistics.linear_regression(orders[first:], warm).slope
-    rise = slope * (orders[-1] - orders[first])
-    return Trend(kind, part, values[0], warm[0], warm[-1], max(warm), statistics.fmean(warm), slope, rise)
+    return [
+        Trend(
+            kind,
+            part,
+            samples[0].figures[kind, part],
+            orders[first:],
+            [s.figures[kind, part] for s in samples[first:]],
+        )
+        for kind, part in sorted(samples[-1].figures, key=lambda figure: list(Kind).index(figure[0]))
+    ]
 
 
 def table(found: Sequence[Trend]) -> Iterator[str]:

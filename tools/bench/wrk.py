@@ -1,13 +1,11 @@
 """wrk, a closed-loop load generator that costs little: each connection sends when it has its answer."""
 
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.stack import apt, jobs
-from tools.stack.errors import StackError
+from tools.stack import jobs, programs
 
 SCRIPT = Path(__file__).with_name("order.lua")
 # The time that wrk may need on top of its duration.
@@ -57,11 +55,8 @@ async def shoot(load: Load, url: str, products: Sequence[int]) -> Shot:
 
 
 def install(say: Callable[[str], None]) -> None:
-    """Installs wrk if it is missing; raises StackError where that is not possible."""
-    if shutil.which("wrk") is None:
-        apt.install(["wrk"], say)
-    if shutil.which("wrk") is None:
-        raise StackError("wrk is not installed (Debian package wrk)")
+    """Raises StackError where it is missing and cannot be installed."""
+    programs.install_missing(say, {"wrk": "wrk"})
 
 
 def parse(output: str) -> Shot:

@@ -80,7 +80,7 @@ def load(folder: Path) -> dict[str, int]:
 def assign(folder: Path, preferred: Mapping[str, int], say: Callable[[str], None]) -> dict[str, int]:
     """A running part keeps its port, and so does, while any part runs, one that is to be started beside it."""
     last = load(folder)
-    running = {name for name in last if _runs(name, folder)}
+    running = {name for name in last if Daemon(LISTENER.get(name, name), folder).pid}
     assigned = {name: last[name] for name in running}
     for name in NAMES:
         if name not in running:
@@ -90,12 +90,3 @@ def assign(folder: Path, preferred: Mapping[str, int], say: Callable[[str], None
                 say(f"Port {wanted[0]} is taken: {name} gets {assigned[name]}.")
     (folder / "ports.json").write_text(json.dumps(assigned, indent=2))
     return assigned
-
-
-def lost(folder: Path) -> bool:
-    """Whether another program listens on the port of a part that does not run."""
-    return any(not is_free(port) for name, port in load(folder).items() if not _runs(name, folder))
-
-
-def _runs(name: str, folder: Path) -> bool:
-    return Daemon(LISTENER.get(name, name), folder).pid is not None

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tools.stack import apt
@@ -35,8 +35,8 @@ def require(name: str) -> str:
     return found
 
 
-def install_missing(say: Callable[[str], None]) -> None:
-    """Blocks for as long as apt-get takes; StackError where installing is not possible."""
-    missing = {package: None for name, package in PACKAGES.items() if find(name) is None}
+def install_missing(say: Callable[[str], None], packages: Mapping[str, str] = PACKAGES) -> None:
+    """Takes Debian packages by program; blocks for as long as apt-get takes. StackError where that is not possible."""
+    missing = dict.fromkeys(package for name, package in packages.items() if find(name) is None)
     if missing:
         apt.install(list(missing), say)

@@ -39,13 +39,9 @@ class Stack:
     async def up(self) -> list[Part]:
         """Starts what does not run, and again what runs with other settings; a failure ends both, and nothing else."""
         with self._locked():
-            try:
-                system = await self._start()
-            except StackError:
-                if not ports.lost(self.folder):
-                    raise
-                self._say("Another program took one of the ports meanwhile; trying again.")
-                system = await self._start()
+            port = ports.assign(self.folder, self._preferred_ports, self._say)
+            system = System(self.folder, port, self._say, self._environ)
+            await system.start()
             described = {part.name: {"url": part.url, "pid": part.server.daemon.pid} for part in system.parts}
             passwords.write_private(self.file, json.dumps(described, indent=2))
         return system.parts
@@ -70,12 +66,6 @@ class Stack:
         system = self._last_system()
         parts = system.parts if system else []
         return list(zip(parts, await asyncio.gather(*(part.server.state() for part in parts)), strict=True))
-
-    async def _start(self) -> "System":
-        port = ports.assign(self.folder, self._preferred_ports, self._say)
-        system = System(self.folder, port, self._say, self._environ)
-        await system.start()
-        return system
 
     def _last_system(self) -> "System | None":
         port = ports.load(self.folder)

@@ -66,15 +66,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def stack_of(options: argparse.Namespace) -> RunningStack:
+async def stack_of(options: argparse.Namespace) -> RunningStack:
     """Installs wrk too, which all loads on a running stack but k6's need."""
     stack = running.load(options.stack)
-    wrk.install(say_error)
+    await asyncio.to_thread(wrk.install, say_error)
     return stack
 
 
 async def run_closed_loop(options: argparse.Namespace) -> Report:
-    stack, about = stack_of(options), machine.now()
+    stack, about = await stack_of(options), machine.now()
     await measurement.warm_up(stack)
     seconds = options.seconds or (ORDERS_SECONDS if options.orders else SECONDS)
     result = await measurement.run(stack, Load(seconds, options.products, options.orders))
@@ -87,7 +87,7 @@ async def run_closed_loop(options: argparse.Namespace) -> Report:
 
 async def run_overload(options: argparse.Namespace) -> Report:
     about = str(machine.now())
-    lines, passed = await overload.measure(stack_of(options), options.seconds)
+    lines, passed = await overload.measure(await stack_of(options), options.seconds)
     return [about, *lines], passed
 
 
@@ -96,7 +96,7 @@ async def run_pages(options: argparse.Namespace) -> Report:
 
 
 async def run_soak(options: argparse.Namespace) -> Report:
-    stack, about = stack_of(options), str(machine.now())
+    stack, about = await stack_of(options), str(machine.now())
     take = partial(samples.take, stack, json.loads(options.stack.read_text())["rabbitmq"]["ui"])
     lines, passed = await soak.measure(
         stack, options.orders, options.products, take, every=options.every, file=options.samples

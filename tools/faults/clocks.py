@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.stack import apt
+from tools.stack import programs
 from tools.stack.errors import StackError
 
 PACKAGE = "libfaketime"
@@ -15,7 +15,7 @@ def install(say: Callable[[str], None]) -> bool:
     """Whether the library is installed now; blocks for as long as apt-get takes."""
     if _library() is None:
         try:
-            apt.install([PACKAGE], say)
+            programs.install([PACKAGE], say)
         except StackError as error:
             say(f"No clock will jump: {error}")
     return _library() is not None

@@ -1,13 +1,18 @@
-"""The server programs: where they are, and which Debian package brings one that is missing."""
+"""Programs that are needed: where they are, and the Debian packages that bring those that are missing.
 
+apt-get installs them; no server of theirs is started, now or at the next boot.
+"""
+
+import asyncio
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tools.stack import apt
+from tools.stack import jobs
 from tools.stack.errors import StackError
 
+INSTALL_SECONDS = 900
 PACKAGES = {
     "postgres": "postgresql",
     "redis-server": "redis-server",
@@ -18,6 +23,38 @@ PACKAGES = {
 POSTGRES_VERSIONS = Path("/usr/lib/postgresql")
 # Comes before PATH: the rabbitmq-server in /usr/sbin is Debian's wrapper, which changes user and folders.
 RABBITMQ_PROGRAMS = "/usr/lib/rabbitmq/bin"
+
+# policy-rc.d keeps maintainer scripts from starting servers, createcluster.d keeps postgresql from making a
+# default cluster. Both files are deleted when the shell ends; one that an administrator made stays as it is. The lock
+# lets one such shell run at a time, because each would delete the files of the others.
+SCRIPT = """
+set -eu
+exec 9> /run/product-order-system.lock
+flock -w 600 9
+made=
+trap 'rm -f $made' EXIT
+trap 'exit 130' INT TERM
+put() {
+    [ -e "$1" ] && return
+    made="$made $1"
+    mkdir -p "${1%/*}"
+    cat > "$1"
+    chmod 755 "$1"
+}
+put /usr/sbin/policy-rc.d <<'END'
+#!/bin/sh
+exit 101
+END
+put /etc/postgresql-common/createcluster.d/no-default-cluster.conf <<'END'
+create_main_cluster = false
+END
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq || echo 'apt-get update failed, trying with the lists that are there'
+apt-get install -qq --yes --no-install-recommends -o DPkg::Lock::Timeout=60 "$@"
+if command -v systemctl > /dev/null; then
+    for unit in "$@"; do systemctl disable --quiet "$unit" 2> /dev/null || true; done
+fi
+"""
 
 
 def find(name: str) -> str | None:
@@ -39,4 +76,13 @@ def install_missing(say: Callable[[str], None], packages: Mapping[str, str] = PA
     """Takes Debian packages by program; blocks for as long as apt-get takes. StackError where that is not possible."""
     missing = dict.fromkeys(package for name, package in packages.items() if find(name) is None)
     if missing:
-        apt.install(list(missing), say)
+        install(list(missing), say)
+
+
+def install(packages: Sequence[str], say: Callable[[str], None]) -> None:
+    """Announces and installs them, as root or with sudo; blocks until then. StackError names those it could not."""
+    names = " ".join(packages)
+    say(f"Installing with apt-get: {names}")
+    privilege = () if os.geteuid() == 0 else ("sudo", "-n")
+    command = (*privilege, "/bin/sh", "-c", SCRIPT, "install", *packages)
+    asyncio.run(jobs.finish(f"apt-get install {names}", command, INSTALL_SECONDS))

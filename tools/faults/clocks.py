@@ -33,6 +33,7 @@ class Clock:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        file.parent.mkdir(exist_ok=True)
         self.jump(0)
         library = _library()
         self.environment = {} if library is None else self._environment(library)

@@ -80,8 +80,8 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 class Database(Postgres):
     """A server of its own for `products` or `orders`; its data survive a kill of the server, not of the machine."""
 
-    def __init__(self, name: str, folder: Path, port: int, clock: Clock, say: Callable[[str], None]) -> None:
-        self.clock = clock
+    def __init__(self, name: str, folder: Path, port: int, say: Callable[[str], None]) -> None:
+        self.clock = clock = Clock(folder / "clock")
         self._name = name
         self._template, self._owner = f"{name}_template", f"{name}_owner"
         self._secret = secrets.token_urlsafe(24)

@@ -9,7 +9,6 @@ from typing import Self, TypeAlias
 
 from shared.messaging.topology import QUEUES
 from tools.faults import clocks, servers
-from tools.faults.clocks import Clock
 from tools.faults.plan import BROKER, DATABASES, LINKS, REDISES, SERVICES
 from tools.faults.proxy import Proxy
 from tools.faults.replica import Replica
@@ -108,7 +107,6 @@ class System:
         try:
             await together(*(server.start() for server in self._servers))
             await together(*(database.prepare() for database in self.databases.values()))
-            await together(*(link.start() for link in self.links.values()))
         except BaseException:
             await self._remove()
             raise
@@ -118,12 +116,8 @@ class System:
         await self._remove()
 
     def _make_servers(self) -> None:
-        clock_folder = self._folder / "clocks"
-        clock_folder.mkdir()
         self.databases = {
-            name: Database(
-                name.removesuffix("-db"), self._folder / name, self._port[name], Clock(clock_folder / name), self._say
-            )
+            name: Database(name.removesuffix("-db"), self._folder / name, self._port[name], self._say)
             for name in DATABASES
         }
         self.redises = {name: Redis(name, self._folder, self._port[name], tied=True) for name in REDISES}

@@ -12,7 +12,7 @@ from tools.bench.wrk import Load, Shot
 from tools.costs import Costs
 from tools.running import RunningStack
 from tools.stack.errors import StackError
-from tools.stack.http import call
+from tools.stack.http import ask
 
 WARM_UP = Load(seconds=3)
 SETTLE_SECONDS = 60.0
@@ -111,8 +111,7 @@ async def _create_products(gateway: str, count: int) -> list[int]:
     """Returns the ids of new products, each with as much stock as a product can have."""
     ids: list[int] = []
     for number in range(count):
-        answer = await call("POST", f"{gateway}/products", {"name": f"Bench {number}", "price": "19.90", "qty": STOCK})
-        if answer.status != HTTPStatus.CREATED:
-            raise StackError(f"POST /products answered {answer.status}")
-        ids.append(answer.body["data"]["id"])
+        product = {"name": f"Bench {number}", "price": "19.90", "qty": STOCK}
+        answer = await ask(HTTPStatus.CREATED, "POST", f"{gateway}/products", product)
+        ids.append(answer["data"]["id"])
     return ids

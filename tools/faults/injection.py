@@ -1,4 +1,4 @@
-"""Faults, brought about in the running system and healed.
+"""Faults, brought about in the running system and healed, and how long it takes to be ready again after that.
 
 A fault takes as long as it takes: an orderly stop of a server lasts some seconds, and what needs a server that is
 down or frozen waits for it, at most a minute. So every fault needs a task of its own. Two faults of the same part or
@@ -6,18 +6,78 @@ of the same link must not overlap; a part and its links may break together.
 """
 
 import asyncio
+import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from tools.faults import servers
-from tools.faults.plan import Fault, Kind
+from tools.faults.plan import PARTS, Fault, Kind
 from tools.faults.proxy import Proxy
+from tools.faults.record import Record
 from tools.faults.system import System
 from tools.stack.rabbitmq import WATERMARK
 
 RESET_SECONDS = 0.2
 LAG_SECONDS = 0.3
 NO_MEMORY = "0"
+# The promise: within this many seconds, and without a restart.
+READY_SECONDS = 15.0
+# A round in which the system does not become ready goes on after so many.
+_GIVE_UP_SECONDS = 20.0
+_POLL_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class Outages:
+    """The faults of one round, as they really were."""
+
+    recovery: dict[Fault, float] = field(default_factory=dict)
+    """Seconds from the end of the last of the faults that overlapped until every service was ready."""
+    last_words: str = ""
+    """The checks that still failed when the wait was given up."""
+    _one_at_a_time: defaultdict[object, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """A fault of a part waits until the one before it is healed, however long that takes; those of a link add up."""
+    _broken: set[Fault] = field(default_factory=set)
+    _healed: list[Fault] = field(default_factory=list)
+
+    async def cause(self, system: System, record: Record, started: float) -> None:
+        """Breaks everything that the plan breaks, each at its time; returns when all is healed and ready again.
+
+        Records when each fault began and ended, since an orderly stop, for one, takes its time.
+        """
+        async with asyncio.TaskGroup() as faults:
+            for fault in record.plan.faults:
+                faults.create_task(self._one(system, fault, record, started), name=str(fault))
+
+    async def _one(self, system: System, fault: Fault, record: Record, started: float) -> None:
+        await asyncio.sleep(started + fault.at - time.monotonic())
+        async with self._one_at_a_time[fault.subject if fault.subject in PARTS else fault]:
+            began = time.monotonic()
+            self._broken.add(fault)
+            try:
+                async with broken(system, fault):
+                    await asyncio.sleep(fault.seconds)
+            finally:
+                self._broken.discard(fault)
+                record.lasted[fault] = began - started, time.monotonic() - started
+        self._healed.append(fault)
+        if not self._broken:
+            await self._recover(system)
+
+    async def _recover(self, system: System) -> None:
+        """Waits until the system is ready, unless the next fault comes before: it is judged with that one."""
+        healed = time.monotonic()
+        while not self._broken:
+            lacking = await system.unready()
+            waited = time.monotonic() - healed
+            if not lacking or waited > _GIVE_UP_SECONDS:
+                self.recovery.update(dict.fromkeys(self._healed, waited))
+                self._healed.clear()
+                self.last_words = ", ".join(f"{name}: {lack}" for name, lack in lacking.items())
+                return
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 @asynccontextmanager

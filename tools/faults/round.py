@@ -11,7 +11,7 @@ from ops.errors import OpsError
 from tools.faults import state
 from tools.faults.client import clients
 from tools.faults.evidence import Breach, Difference
-from tools.faults.outage import READY_SECONDS, Outages
+from tools.faults.injection import READY_SECONDS, Outages
 from tools.faults.plan import Kind, Plan
 from tools.faults.record import Record
 from tools.faults.system import System

@@ -106,11 +106,6 @@ def stock_adds_up(evidence: Evidence) -> Iterator[Difference]:
         if found != entered + corrected - sold:
             text = f"product {product_id}: {found}, but {entered} entered, {corrected:+} corrected, {sold} sold"
             yield Difference(Breach.STOCK, text)
-        initial = [
-            (place, movement["delta"]) for place, movement in enumerate(movements) if movement["kind"] == "initial"
-        ]
-        if initial != [(0, entered)]:
-            yield Difference(Breach.STOCK, f"product {product_id}: {entered} entered, but movements {initial}")
         if (least := min([*_levels(evidence, product_id), found or 0])) < 0:
             yield Difference(Breach.BELOW_ZERO, f"product {product_id}: {least}")
 

@@ -2,15 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 from tools.stack import logs
 from tools.stack.errors import StackError
-from tools.stack.http import call
+from tools.stack.http import ask
 from tools.stack.services import NAMES
 
 PRODUCT = {"name": "Desk lamp", "price": "19.90", "qty": 10}
@@ -22,13 +21,13 @@ PAUSE_SECONDS = 0.05
 
 async def run(gateway: str, folder: Path, say: Callable[[str], None]) -> None:
     """StackError if the order does not end as `done` within ORDER_SECONDS."""
-    product = (await _call(HTTPStatus.CREATED, "POST", f"{gateway}/products", PRODUCT))["data"]
+    product = (await ask(HTTPStatus.CREATED, "POST", f"{gateway}/products", PRODUCT))["data"]
     say(f"Product {product['id']}: {PRODUCT['qty']} of {PRODUCT['name']!r} at {PRODUCT['price']}")
     wanted = {"productId": product["id"], "quantity": QUANTITY}
-    created = await _call(HTTPStatus.CREATED, "POST", f"{gateway}/orders", wanted)
+    created = await ask(HTTPStatus.CREATED, "POST", f"{gateway}/orders", wanted)
     url = f"{gateway}/orders/{created['data']['id']}"
     say(f"Order {created['data']['id']}: {QUANTITY} of them, {created['data']['status']}")
-    order = (await _call(HTTPStatus.OK, "GET", f"{url}?wait={ORDER_SECONDS}"))["data"]
+    order = (await ask(HTTPStatus.OK, "GET", f"{url}?wait={ORDER_SECONDS}", limit=ORDER_SECONDS + 5))["data"]
     if order["status"] == "pending":
         raise StackError(f"{url} is still pending after {ORDER_SECONDS} s")
     say(json.dumps(order, indent=2))
@@ -50,13 +49,3 @@ async def _story(folder: Path, trace_id: str, done: datetime) -> list[logs.Line]
                 await asyncio.sleep(PAUSE_SECONDS)
     except TimeoutError:
         raise StackError(f"not every service has logged its part of trace {trace_id}") from None
-
-
-async def _call(status: HTTPStatus, method: str, url: str, body: Mapping[str, object] | None = None) -> Any:
-    try:
-        answer = await call(method, url, body, limit=ORDER_SECONDS + 5)
-    except OSError as error:
-        raise StackError(str(error)) from None
-    if answer.status != status:
-        raise StackError(f"{method} {url} answered {answer.status}: {json.dumps(answer.body)}")
-    return answer.body

@@ -1,10 +1,14 @@
 """One JSON request with a time limit, which is all that the stack needs of HTTP."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
+
+from tools.stack.errors import StackError
 
 
 @dataclass(frozen=True)
@@ -22,3 +26,16 @@ async def call(method: str, url: str, body: Mapping[str, object] | None = None, 
         raise OSError(f"{method} {url}: no answer within {limit:g} s") from None
     except (aiohttp.ClientError, ValueError) as error:
         raise OSError(f"{method} {url}: {error}") from error
+
+
+async def ask(
+    expected: HTTPStatus, method: str, url: str, body: Mapping[str, object] | None = None, *, limit: float = 5.0
+) -> Any:
+    """The body of an answer with that status. Raises StackError for any other, and without one."""
+    try:
+        answer = await call(method, url, body, limit=limit)
+    except OSError as error:
+        raise StackError(str(error)) from None
+    if answer.status != expected:
+        raise StackError(f"{method} {url} answered {answer.status}: {json.dumps(answer.body)}")
+    return answer.body

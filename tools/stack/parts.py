@@ -32,11 +32,14 @@ class Server(ABC):
         self.daemon.start(self.command())
 
     async def stop(self) -> None:
-        await self.daemon.stop(self.stop_signal, self.stop_seconds)
+        await self.end(self.stop_signal)
 
     async def kill(self) -> None:
         """Ends it as a crash does."""
-        await self.daemon.stop(self.kill_signal, self.stop_seconds)
+        await self.end(self.kill_signal)
+
+    async def end(self, how: signal.Signals) -> None:
+        await self.daemon.stop(how, self.stop_seconds)
 
     async def state(self) -> str:
         """`up`, `down`, or what is wrong."""

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import signal
 from pathlib import Path
 
 import aiormq
@@ -70,13 +71,9 @@ class RabbitMQ(Server):
         if has_queues:
             await self.control("eval", ELECTION)
 
-    async def stop(self) -> None:
-        await super().stop()
-        await self._epmd.stop()
-
-    async def kill(self) -> None:
-        """Ends it as a crash does, and at once; its own shutdown takes RabbitMQ about six seconds."""
-        await super().kill()
+    async def end(self, how: signal.Signals) -> None:
+        """At once by `kill`; its own shutdown takes RabbitMQ about six seconds."""
+        await super().end(how)
         await self._epmd.stop()
 
     async def answers(self) -> bool:

@@ -1,7 +1,7 @@
 from tests.unit.faults.test_verdict import good
 from tools.faults.__main__ import status
 from tools.faults.evidence import Breach, Difference
-from tools.faults.outage import Outages
+from tools.faults.injection import Outages
 from tools.faults.plan import Fault, Kind
 from tools.faults.report import story, table
 from tools.faults.round import Round

@@ -123,7 +123,6 @@ CASES: Mapping[str, tuple[Callable[[World], Any], set[Breach]]] = {
     "cancelled without an answer": (forget(CANCEL), {Breach.CANCELLED}),
     "a cancellation undone": (order(CANCELLED_ORDER, status="done"), {Breach.CANCELLED, Breach.STOCK}),
     "stock that no order explains": (product(AMPLE, qty=98), {Breach.STOCK}),
-    "more to begin with": (movement(AMPLE, 0, delta=101), {Breach.STOCK}),
     "below zero": (product(SCARCE, qty=-1), {Breach.STOCK, Breach.BELOW_ZERO}),
     "below zero on the way": (movement(SCARCE, 1, delta=-9), {Breach.BELOW_ZERO}),
     "a correction lost": (

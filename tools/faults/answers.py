@@ -104,7 +104,7 @@ def replicas_show_what_is_stored(evidence: Evidence) -> Iterator[Difference]:
 def _gateway_was_down(evidence: Evidence, attempt: Attempt) -> bool:
     for fault in evidence.plan.faults:
         if fault.target == "gateway" and fault.kind in {Kind.KILL, Kind.TERMINATE, Kind.FREEZE}:
-            began, ended = evidence.record.span(fault)
+            began, ended = evidence.record.lasted[fault]
             if began <= attempt.ended and attempt.began <= ended + _RESTART:
                 return True
     return False

@@ -73,7 +73,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class Record:
-    """`products` are the ids of the plan's products, in its order; `lasted` the real times of its faults."""
+    """`products` are the ids of the plan's products, in its order; `lasted` when each fault really began and ended."""
 
     plan: Plan
     products: list[int] = field(default_factory=list)
@@ -88,7 +88,3 @@ class Record:
     def sent(self, action: Action) -> Iterator[Outcome]:
         """The operations of a kind that clients tried at all."""
         return (each for each in self.outcomes if each.operation.action == action and each.attempts)
-
-    def span(self, fault: Fault) -> tuple[float, float]:
-        """When a fault began and ended: as planned where that was not recorded."""
-        return self.lasted.get(fault, (fault.at, fault.at + fault.seconds))

@@ -59,7 +59,7 @@ def _figures(faults: Sequence[tuple[Fault, Round]]) -> str:
 
 
 def _meanwhile(record: Record, fault: Fault) -> list[Attempt]:
-    began, ended = record.span(fault)
+    began, ended = record.lasted[fault]
     return [attempt for _, attempt in record.attempts() if attempt.began < ended and attempt.ended > began]
 
 

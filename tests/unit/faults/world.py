@@ -100,7 +100,8 @@ class World:
     def record(self) -> Record:
         operations = tuple(outcome.operation for outcome in self.outcomes)
         plan = Plan(1, self._now, self.plan_products, operations, tuple(self.faults))
-        return Record(plan, [FIRST_ID + index for index in range(len(self.plan_products))], self.outcomes)
+        lasted = {fault: (fault.at, fault.at + fault.seconds) for fault in self.faults}
+        return Record(plan, [FIRST_ID + index for index in range(len(self.plan_products))], self.outcomes, lasted)
 
     @property
     def state(self) -> State:

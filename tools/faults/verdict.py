@@ -1,6 +1,7 @@
 """Whether a round kept every promise: what clients saw, against what the system shows in the end."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from itertools import accumulate
@@ -112,27 +113,21 @@ def stock_adds_up(evidence: Evidence) -> Iterator[Difference]:
 
 def adjustments_happen_once(evidence: Evidence) -> Iterator[Difference]:
     """An adjustment that was answered 200 is one movement, one that was refused none, any other at most one."""
-    unexplained = {
-        (product_id, movement["id"]): movement
+    made = Counter(
+        (product_id, movement["reason"], movement["delta"])
         for product_id, movements in evidence.state.movements.items()
         for movement in movements
         if movement["kind"] == "adjustment"
-    }
+    )
     for request in evidence.record.sent("adjust"):
-        asked = (evidence.product_id(request.operation), request.operation.key, request.operation.amount)
-        found = [
-            (product_id, movement_id)
-            for (product_id, movement_id), movement in unexplained.items()
-            if (product_id, movement["reason"], movement["delta"]) == asked
-        ]
+        operation = request.operation
+        times = made.pop((evidence.product_id(operation), operation.key, operation.amount), 0)
         least, most = (1 if request.has_succeeded else 0), (0 if request.is_refused else 1)
-        if not least <= len(found) <= most:
-            text = f"{request.operation} happened {len(found)} times, not {least} to {most}"
+        if not least <= times <= most:
+            text = f"{operation} happened {times} times, not {least} to {most}"
             yield Difference(Breach.ADJUSTMENT, text, request.attempts[0].trace_id)
-        for key in found:
-            del unexplained[key]
-    for (product_id, _), movement in unexplained.items():
-        yield Difference(Breach.ADJUSTMENT, f"product {product_id}: no request asked for {movement}")
+    for product_id, reason, delta in made:
+        yield Difference(Breach.ADJUSTMENT, f"product {product_id}: no request asked for {delta:+} ({reason})")
 
 
 def reprices_happen_once(evidence: Evidence) -> Iterator[Difference]:
@@ -163,7 +158,7 @@ def nothing_is_left_over(evidence: Evidence) -> Iterator[Difference]:
         text = f"{letter['queue']}: {letter['eventType']} {letter['eventId']}, {letter['reason']}: {letter['error']}"
         yield Difference(Breach.DEAD_LETTER, text, letter["traceId"])
     for row in state.rows:
-        # The times of a history may be out of order after a jump; its statuses are compared above.
+        # The times of a history may be out of order after a jump.
         if row.kind is not RowKind.HISTORY or not evidence.has_fault(Kind.CLOCK, "orders-db"):
             text = f"{row.kind} of product {row.product_id}, order {row.order_id}: {row.found}, not {row.expected}"
             yield Difference(Breach.ROWS, text, row.trace_id, row.order_id)

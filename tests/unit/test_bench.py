@@ -9,13 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools import costs
-from tools.bench import k6, trends, wrk
+from tools.bench import costs, k6, trends, wrk
+from tools.bench.costs import Cost, Costs, Snapshot, Usage
 from tools.bench.ledger import Outcome
 from tools.bench.measurement import Result
 from tools.bench.samples import Kind, Sample
 from tools.bench.trends import ROOM, SHARE, WARM_UP, Trend
-from tools.costs import Cost, Costs, Snapshot, Usage
 from tools.stack.errors import StackError
 
 URL = "http://127.0.0.1:4000"

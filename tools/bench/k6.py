@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tools import costs
+from tools.bench import costs
 from tools.bench.measurement import Report
 from tools.running import RunningStack
 from tools.stack.errors import StackError

@@ -5,11 +5,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from tools import costs
-from tools.bench import ledger, wrk
+from tools.bench import costs, ledger, wrk
+from tools.bench.costs import Costs
 from tools.bench.ledger import Outcome
 from tools.bench.wrk import Load, Shot
-from tools.costs import Costs
 from tools.running import RunningStack
 from tools.stack.errors import StackError
 from tools.stack.http import ask

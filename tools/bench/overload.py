@@ -15,9 +15,9 @@ from http import HTTPStatus
 import aiohttp
 
 from tools.bench import measurement
+from tools.bench.costs import MIB
 from tools.bench.measurement import Report
 from tools.bench.wrk import Load
-from tools.costs import MIB
 from tools.running import RunningStack
 from tools.stack.errors import StackError
 

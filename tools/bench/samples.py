@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from yarl import URL
 
-from tools import costs
+from tools.bench import costs
 from tools.running import RunningStack
 from tools.stack.errors import StackError
 from tools.stack.http import call

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from tools.bench.costs import MIB
 from tools.bench.samples import BYTES, Kind, Sample
-from tools.costs import MIB
 from tools.stack.errors import StackError
 
 # The share of all orders that fills caches, pools and tables for the first time.

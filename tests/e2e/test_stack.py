@@ -35,6 +35,7 @@ async def test_a_stack_from_up_to_down(stack: Stack, capsys: pytest.CaptureFixtu
     first = await parts(stack)
     described = json.loads(stack.file.read_text())
     assert set(described) == set(first) == PARTS
+    assert described["rabbitmq"]["ui"] == first["rabbitmq"].ui  # where `make soak` asks for the queues
 
     # docs/tour.md shows what the system answers.
     page = tour.PAGE.read_text()

@@ -42,7 +42,9 @@ class Stack:
             port = ports.assign(self.folder, self._preferred_ports, self._say)
             system = System(self.folder, port, self._say, self._environ)
             await system.start()
-            described = {part.name: {"url": part.url, "pid": part.server.daemon.pid} for part in system.parts}
+            described = {
+                part.name: {"url": part.url, "ui": part.ui, "pid": part.server.daemon.pid} for part in system.parts
+            }
             passwords.write_private(self.file, json.dumps(described, indent=2))
         return system.parts
 

@@ -1,4 +1,4 @@
-"""The short run of `make faults`, and the proof that it would find something."""
+"""The short run of `make faults`, and the plans of its mutations with every guard in its place."""
 
 from collections.abc import AsyncIterator
 
@@ -13,10 +13,8 @@ from tools.faults.system import System
 
 pytestmark = pytest.mark.timeout(120)
 
-SEEDS = (1, 2, 3)
+SEED = 1
 SECONDS = 15.0
-# Seconds in which a mutant may find again what it has lost.
-GIVE_UP = 6.0
 
 
 @pytest.fixture(scope="module")
@@ -26,25 +24,13 @@ async def system() -> AsyncIterator[System]:
         yield system
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-async def test_nothing_is_lost_doubled_or_oversold(system: System, seed: int) -> None:
-    plan = scenario.draw(seed, SECONDS, set(Kind) if system.can_jump else set(Kind) - {Kind.CLOCK})
+async def test_nothing_is_lost_doubled_or_oversold(system: System) -> None:
+    plan = scenario.draw(SEED, SECONDS, set(Kind) if system.can_jump else set(Kind) - {Kind.CLOCK})
 
     played = await play(system, plan)
 
     assert plan.faults
     assert played.differences == [], story(played)
-
-
-@pytest.mark.timeout(480)
-@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
-async def test_a_missing_guard_is_noticed(system: System, mutation: Mutation) -> None:
-    """In one of five rounds, because some guards matter only when two requests race."""
-    for _ in range(5):
-        played = await play(system, mutation.plan, mutation=mutation.name, settle=GIVE_UP)
-        if played.differences:
-            return
-    pytest.fail(f"five rounds without {mutation.name} kept every promise")
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)

@@ -1,0 +1,30 @@
+"""The proof that `make faults` would find something: with a guard taken away, it does."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tools.faults.mutations import MUTATIONS, Mutation
+from tools.faults.round import play
+from tools.faults.system import System
+
+# Seconds in which a mutant may find again what it has lost.
+GIVE_UP = 6.0
+
+
+@pytest.fixture(scope="module")
+async def system() -> AsyncIterator[System]:
+    """A system on servers of its own, since they are broken."""
+    async with System(print) as system:
+        yield system
+
+
+@pytest.mark.timeout(480)
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+async def test_a_missing_guard_is_noticed(system: System, mutation: Mutation) -> None:
+    """In one of five rounds, because some guards matter only when two requests race."""
+    for _ in range(5):
+        played = await play(system, mutation.plan, mutation=mutation.name, settle=GIVE_UP)
+        if played.differences:
+            return
+    pytest.fail(f"five rounds without {mutation.name} kept every promise")

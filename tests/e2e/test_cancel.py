@@ -1,7 +1,5 @@
-import asyncio
 import secrets
 import signal
-from collections import Counter
 from typing import Any
 
 from tests.api import Api
@@ -29,11 +27,6 @@ async def cancel(api: Api, order_id: int, **options: Any) -> str:
     return str(answer.data["status"])
 
 
-async def reservations(system: System, product_id: int) -> Counter[str]:
-    found = await system.products("SELECT outcome FROM reservations WHERE product_id = $1", product_id)
-    return Counter(outcome for (outcome,) in found)
-
-
 async def assert_all_stock_is_back(api: Api, system: System, product_id: int) -> None:
     """By one movement for each that took some."""
     found = await system.products("SELECT kind, delta FROM stock_movements WHERE product_id = $1", product_id)
@@ -45,83 +38,33 @@ async def assert_all_stock_is_back(api: Api, system: System, product_id: int) ->
     assert sorted(moved["release"]) == sorted(-delta for delta in moved["reserve"])
 
 
-async def test_a_cancelled_order_gives_its_stock_back_and_says_so_in_its_history(api: Api, system: System) -> None:
-    product_id = await new_product(api)
-    order_id = await place(api, product_id)
-    await done(api, order_id)
-
-    assert await cancel(api, order_id) == "cancelled"
-    await eventually(lambda: is_back(api, product_id))
-
-    movements = (await api.get(f"/products/{product_id}/movements")).data
-    history = (await api.get(f"/orders/{order_id}/history")).data
-    assert [(movement["kind"], movement["delta"], movement["orderId"]) for movement in movements] == [
-        ("release", 3, order_id),
-        ("reserve", -3, order_id),
-        ("initial", STOCK, None),
-    ]
-    assert [entry["status"] for entry in history] == ["pending", "done", "cancelled"]
-    assert (await api.get(f"/orders/{order_id}")).data["status"] == "cancelled"
-    await assert_all_stock_is_back(api, system, product_id)
-
-
-async def is_back(api: Api, product_id: int) -> bool:
-    return bool((await api.get(f"/products/{product_id}")).data["qty"] == STOCK)
-
-
-async def test_whichever_comes_first_a_cancel_or_the_verdict_the_order_ends_cancelled_and_all_stock_is_back(
+async def test_a_cancelled_order_gives_its_stock_back_and_all_three_logs_have_its_trace(
     api: Api, system: System
 ) -> None:
-    product_id = await new_product(api)
-
-    async def place_and_cancel() -> list[str]:
-        return [await cancel(api, await place(api, product_id)) for _ in range(12)]
-
-    statuses = await asyncio.gather(*(place_and_cancel() for _ in range(8)))
-    await eventually(lambda: all_are_released(system, product_id, 96))
-
-    assert {status for of_client in statuses for status in of_client} == {"cancelled"}
-    assert await histories(system, product_id) <= {("pending", "cancelled"), ("pending", "done", "cancelled")}
-    await assert_all_stock_is_back(api, system, product_id)
-
-
-async def all_are_released(system: System, product_id: int, orders: int) -> bool:
-    return await reservations(system, product_id) == {"released": orders}
-
-
-async def histories(system: System, product_id: int) -> set[tuple[str, ...]]:
-    """Every one that an order of the product has; `done` stands before `cancelled`."""
-    found = await system.orders(
-        """
-        SELECT array_agg(h.status ORDER BY array_position(ARRAY['pending', 'done', 'rejected', 'cancelled'], h.status))
-        FROM orders JOIN order_history AS h ON h.order_id = orders.id
-        WHERE product_id = $1
-        GROUP BY orders.id
-        """,
-        product_id,
-    )
-    return {tuple(statuses) for (statuses,) in found}
-
-
-async def test_the_trace_of_a_cancel_leads_through_all_three_logs(api: Api, system: System) -> None:
     product_id = await new_product(api)
     order_id = await place(api, product_id)
     await done(api, order_id)
     trace_id = secrets.token_hex(16)
 
-    await cancel(api, order_id, headers={"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"})
+    assert await cancel(api, order_id, headers={"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}) == "cancelled"
     await eventually(lambda: is_back(api, product_id))
     await eventually(lambda: events(system, "products", trace_id))
 
-    assert events(system, "gateway", trace_id) == ["request"]
-    assert events(system, "orders", trace_id) == ["request"]
-    assert events(system, "products", trace_id) == ["batch handled"]
-    assert (await api.get(f"/orders/{order_id}/history")).data[-1]["traceId"] == trace_id
+    history = (await api.get(f"/orders/{order_id}/history")).data
+    assert [entry["status"] for entry in history] == ["pending", "done", "cancelled"]
+    assert history[-1]["traceId"] == trace_id
+    logged = {name: events(system, name, trace_id) for name in system.services}
+    assert logged == {"gateway": ["request"], "orders": ["request"], "products": ["batch handled"]}
+    await assert_all_stock_is_back(api, system, product_id)
 
 
 def events(system: System, name: str, trace_id: str) -> list[str]:
-    """What the log of a service tells of a trace."""
+    """The events of a trace in the log of a service."""
     return [line["event"] for line in system.lines_of_trace(name, trace_id)]
+
+
+async def is_back(api: Api, product_id: int) -> bool:
+    return bool((await api.get(f"/products/{product_id}")).data["qty"] == STOCK)
 
 
 async def test_an_order_cancelled_while_products_is_dead_gives_its_stock_back(api: Api, system: System) -> None:

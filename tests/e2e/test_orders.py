@@ -1,4 +1,3 @@
-import asyncio
 import secrets
 from datetime import datetime
 from typing import Any
@@ -30,27 +29,6 @@ async def test_an_order_is_done_and_its_stock_is_taken(api: Api) -> None:
     assert (order["status"], order["unitPrice"], order["totalPrice"]) == ("done", "19.90", "59.70")
     assert (await api.get(f"/products/{product['id']}")).data["qty"] == 7
     assert (await api.get(f"/orders/product/{product['id']}")).data == [order]
-
-
-async def test_of_two_orders_for_the_last_piece_one_is_done_and_one_rejected(api: Api) -> None:
-    product = (await api.post("/products", {**LAMP, "qty": 1})).data
-
-    placed = await asyncio.gather(
-        *(api.post("/orders", {"productId": product["id"], "quantity": 1}) for _ in range(2))
-    )
-    orders = [await final(api, answer.data["id"]) for answer in placed]
-
-    assert sorted((order["status"], order["reason"]) for order in orders) == [
-        ("done", None),
-        ("rejected", "insufficient_stock"),
-    ]
-    assert (await api.get(f"/products/{product['id']}")).data["qty"] == 0
-
-
-async def test_an_order_of_no_product_is_refused(api: Api) -> None:
-    answer = await api.post("/orders", {"productId": 1_000_000, "quantity": 1})
-
-    assert answer.refusal == (404, "not_found", ["productId"])
 
 
 async def test_the_clients_trace_id_is_found_in_all_three_logs(api: Api, system: System) -> None:

@@ -1,17 +1,28 @@
+import asyncio
 import json
 import signal
+import time
 
 import pytest
 
 from tests.api import Api
 from tests.e2e.ordering import assert_nothing_was_lost_or_doubled, ordering
-from tests.e2e.programs import program
+from tests.e2e.programs import Outcome, program
 from tests.e2e.system import System
+from tests.events import following
 from tests.waiting import eventually
+
+LAMP = {"name": "Lamp", "price": "1.00", "qty": 10}
+
+
+def assert_in_order(ended: Outcome) -> None:
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert (ended.status, ended.stderr, lines[-1]["event"]) == (0, "", "stopped")
+    assert [line for line in lines if line["level"] in {"error", "critical"}] == []
 
 
 @pytest.mark.parametrize("name", ["products", "orders", "gateway"])
-async def test_a_service_told_to_stop_under_load_ends_in_order_and_loses_nothing(
+async def test_a_service_stopped_under_load_ends_in_order_and_loses_nothing(
     api: Api, system: System, name: str
 ) -> None:
     service = system.services[name]
@@ -26,8 +37,35 @@ async def test_a_service_told_to_stop_under_load_ends_in_order_and_loses_nothing
             await service.start()
             await orders.accepts(30)
 
-    lines = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert (ended.status, ended.stderr) == (0, "")
-    assert [line for line in lines if line["level"] in {"error", "critical"}] == []
-    assert lines[-1]["event"] == "stopped"
+    assert_in_order(ended)
     await assert_nothing_was_lost_or_doubled(system, orders)
+
+
+@pytest.mark.parametrize("name", ["orders", "gateway"])
+async def test_a_stopped_process_answers_who_waits_for_an_order_that_nobody_decides(
+    api: Api, system: System, name: str
+) -> None:
+    service = system.services[name]
+    product_id = (await api.post("/products", LAMP)).data["id"]
+    await service.stop()
+
+    async with program(name, environment=system.environments[name]) as process:
+        await eventually(service.answers, within=30)
+        async with system.locked("product", product_id):
+            order_id = (await api.post("/orders", {"productId": product_id, "quantity": 1})).data["id"]
+            async with following(system.url, order_id) as stream:
+                waiting = asyncio.create_task(api.get(f"/orders/{order_id}?wait=30"))
+                first = await stream.event()
+                assert (await api.get(f"/orders/{order_id}")).data["status"] == "pending"
+                started = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                answer = await waiting
+                rest = await stream.rest()
+            ended = await process.outcome()
+            lasted = time.monotonic() - started
+
+    assert first is not None
+    assert (first[0], first[1]["status"], rest) == ("1", "pending", [])
+    assert (answer.status, answer.data["status"]) == (200, "pending")
+    assert_in_order(ended)
+    assert lasted < 5

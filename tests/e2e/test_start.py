@@ -109,17 +109,3 @@ async def test_migrations_that_cannot_be_applied_fail_with_one_line(owner_url: s
     assert (ended.status, ended.stdout) == (1, "")
     assert ended.stderr.startswith("migrate: orders: DATABASE_URL names the owner")
     assert len(ended.stderr.splitlines()) == 1
-
-
-async def test_migrations_without_settings_or_of_nothing_are_refused() -> None:
-    no_settings = await run("ops", "migrate", "orders", environment={})
-    no_such = await run("ops", "migrate", "lamps", environment={})
-
-    assert (no_settings.status, no_such.status) == (2, 2)
-    assert no_settings.stderr.splitlines() == [
-        "ops: the settings are wrong",
-        "  DATABASE_OWNER_URL is not set",
-        "  DATABASE_URL is not set",
-    ]
-    assert no_such.stderr.startswith("usage: python -m ops migrate")
-    assert "invalid choice: 'lamps'" in no_such.stderr

@@ -3,11 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from contextlib import AsyncExitStack
 
-import aiohttp
-import orjson
 import pytest
 from redis.asyncio import Redis
 
@@ -16,57 +13,16 @@ from orders.settings import Settings
 from tests.api import Answer, Api, connect, serve
 from tests.broker import Vhost
 from tests.databases import fetch
+from tests.events import HEARTBEAT, following
 from tests.integration.conftest import is_up
 from tests.integration.services.verdicts import ORDER, verdict
 from tests.waiting import eventually
 
-HEARTBEAT = b":\n\n"
-_LIMIT = aiohttp.ClientTimeout(total=40)
 # Past the code under test, as another process does it.
 DECIDE = """
 WITH changed AS (UPDATE orders SET status = 'done' WHERE id = 1 RETURNING id)
 INSERT INTO order_history (order_id, status) SELECT id, 'done' FROM changed
 """
-
-
-class Stream:
-    """The events of order 1, as they come."""
-
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.headers = response.headers
-        self._content = response.content
-
-    async def block(self) -> bytes:
-        """The next event or comment; empty at the end."""
-        return await self._content.readuntil(b"\n\n")
-
-    async def event(self) -> tuple[str, dict[str, Any]] | None:
-        """The id and the data of the next event, None at the end."""
-        while (block := await self.block()) == HEARTBEAT:
-            pass
-        if not block:
-            return None
-        position, kind, data = block.decode().strip().split("\n")
-        assert (position[:4], kind, data[:6]) == ("id: ", "event: status", "data: ")
-        return position[4:], orjson.loads(data[6:])
-
-    async def rest(self) -> list[str]:
-        """Ids and statuses until the server ends the stream."""
-        found = []
-        while event := await self.event():
-            found.append(f"{event[0]} {event[1]['status']}")
-        return found
-
-
-@asynccontextmanager
-async def stream(url: str, *last_event_id: str) -> AsyncIterator[Stream]:
-    headers = [("Last-Event-ID", each) for each in last_event_id]
-    async with (
-        aiohttp.ClientSession(url, timeout=_LIMIT) as session,
-        session.get("/orders/1/events", headers=headers) as response,
-    ):
-        assert response.status == 200, await response.read()
-        yield Stream(response)
 
 
 @pytest.fixture
@@ -141,7 +97,7 @@ async def test_a_change_by_another_process_ends_a_wait_and_shows_in_the_stream(
     api: Api, url: str, orders_database_url: str
 ) -> None:
     task = await waiting(api)
-    async with stream(url) as events:
+    async with following(url, 1) as events:
         await events.event()
         await fetch(orders_database_url, DECIDE)
         # The next heartbeat would find the change too, after 15 s.
@@ -155,7 +111,7 @@ async def test_waiting_requests_and_streams_end_when_the_process_stops(
     api: Api, url: str, process: AsyncExitStack
 ) -> None:
     task = await waiting(api)
-    async with stream(url) as events:
+    async with following(url, 1) as events:
         await events.event()
         await asyncio.wait_for(process.aclose(), 20)
         assert await events.rest() == []
@@ -167,7 +123,7 @@ async def test_waiting_requests_and_streams_end_when_the_process_stops(
 async def test_a_stream_holds_what_the_client_has_not_seen_and_each_new_entry_as_it_comes(
     api: Api, url: str, vhost: Vhost
 ) -> None:
-    async with stream(url) as events, stream(url, "1") as new, stream(url, "7") as nothing:
+    async with following(url, 1) as events, following(url, 1, "1") as new, following(url, 1, "7") as nothing:
         first = await events.event()
         await vhost.publish_batch(verdict(1, "done"))
         second, end = await events.event(), await events.event()
@@ -178,7 +134,7 @@ async def test_a_stream_holds_what_the_client_has_not_seen_and_each_new_entry_as
 
     found = []
     for last_event_id in ([], [""], ["0"], ["1"], ["2"]):
-        async with stream(url, *last_event_id) as events:
+        async with following(url, 1, *last_event_id) as events:
             found.append(await events.rest())
     nothing_new = [await api.get("/orders/1/events", headers={"Last-Event-ID": each}) for each in ("3", "7")]
 
@@ -195,7 +151,7 @@ async def test_a_quiet_stream_has_heartbeats_and_one_more_client_than_may_wait_i
 ) -> None:
     monkeypatch.setattr("orders.handlers._HEARTBEAT_SECONDS", 0.05)
     monkeypatch.setattr("orders.watch._MAX_WAITING", 2)
-    async with stream(url) as events, stream(url):
+    async with following(url, 1) as events, following(url, 1):
         await events.event()
         assert [await events.block() for _ in range(3)] == [HEARTBEAT] * 3
         full = [await api.get(path) for path in ("/orders/1?wait=1", "/orders/1/events")]

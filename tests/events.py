@@ -15,7 +15,6 @@ class Stream:
     """One connection to the stream of an order."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        self.status = response.status
         self.headers = response.headers
         self._content = response.content
 
@@ -49,5 +48,5 @@ async def following(url: str, order_id: int, *last_event_id: str) -> AsyncIterat
         aiohttp.ClientSession(url, timeout=_LIMIT) as session,
         session.get(f"/orders/{order_id}/events", headers=headers) as response,
     ):
-        assert response.status in {200, 204}, await response.read()
+        assert response.status == 200, await response.read()
         yield Stream(response)

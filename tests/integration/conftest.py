@@ -1,9 +1,11 @@
 """The shared library on real servers, and each service in this process, on a port and data of its own."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 import structlog
+from aiohttp import web
 from redis.asyncio import Redis
 
 from orders.app import create_app as create_orders
@@ -94,19 +96,23 @@ async def publisher(vhost: Vhost, broker_line: Line, tasks: BackgroundTasks) -> 
 
 
 @pytest.fixture
-async def products_api(
-    products_database_url: str, redis: Redis, redis_line: Line, vhost: Vhost, broker_line: Line
-) -> AsyncIterator[Api]:
-    """The product service, whole, with lines to its Redis and to the broker."""
-    settings = ProductsSettings.load(
+def products_settings(
+    products_database_url: str, redis_line: Line, vhost: Vhost, broker_line: Line
+) -> ProductsSettings:
+    """With lines to its Redis and to the broker."""
+    return ProductsSettings.load(
         {
             "DATABASE_URL": products_database_url,
             "REDIS_URL": f"redis://127.0.0.1:{redis_line.port}/0",
             "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{broker_line.port}/{vhost.name}",
         }
     )
-    async with serve(create_products(settings)) as url, connect(url) as api:
-        await eventually(lambda: is_up(api))
+
+
+@pytest.fixture
+async def products_api(products_settings: ProductsSettings, redis: Redis) -> AsyncIterator[Api]:
+    """The product service, whole."""
+    async with running(create_products(products_settings)) as api:
         yield api
 
 
@@ -135,12 +141,18 @@ def orders_settings(
 @pytest.fixture
 async def orders_api(orders_settings: OrdersSettings, orders_redis: Redis) -> AsyncIterator[Api]:
     """The order service, whole."""
-    async with serve(create_orders(orders_settings)) as url, connect(url) as api:
+    async with running(create_orders(orders_settings)) as api:
+        yield api
+
+
+@asynccontextmanager
+async def running(app: web.Application) -> AsyncIterator[Api]:
+    """Begins when every check of the service passes."""
+    async with serve(app) as url, connect(url) as api:
         await eventually(lambda: is_up(api))
         yield api
 
 
 async def is_up(api: Api) -> bool:
-    """Whether every check passes."""
     answer = await api.get("/health/ready")
     return set(answer.data["checks"].values()) == {"ok"}

@@ -1,11 +1,6 @@
 """Both services, the mail between them, and their tables."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-from shared.db import open_database
 from tests.api import Api
-from tests.broker import Vhost
 from tests.integration.delivery.mail import Mail, Outbox
 
 
@@ -37,20 +32,3 @@ class Shop:
         """Returns the status of the answer."""
         adjustment = {"delta": delta, "reason": "counted"}
         return (await self._products_api.post(f"/products/{product_id}/stock", adjustment)).status
-
-
-@asynccontextmanager
-async def open_shop(
-    products_api: Api, orders_api: Api, products_owner_url: str, orders_owner_url: str, vhost: Vhost
-) -> AsyncIterator[Shop]:
-    """The URLs are those of the owners of the schemas."""
-    async with (
-        open_database(products_owner_url, "test") as products_database,
-        open_database(orders_owner_url, "test") as orders_database,
-        vhost.channel() as channel,
-    ):
-        products, orders = Outbox(products_database), Outbox(orders_database)
-        await products.hold()
-        await orders.hold()
-        mail = Mail(channel, products_database, orders_database)
-        yield Shop(products_api, orders_api, products, orders, mail)

@@ -13,7 +13,6 @@ from tests.integration.gateway.behaviour import DONE, ORDER, crash, ok
 from tests.integration.gateway.opening import listening, opened, sample
 from tests.integration.shared.web.raw import connected
 from tests.integration.upstream import FakeService, respond_with
-from tests.waiting import eventually
 
 KEYS = {scope: make_key() for scope in Scope}
 WRONG_KEY = make_key()
@@ -197,19 +196,6 @@ async def test_a_burst_is_served_and_what_is_beyond_it_refused_before_the_body_i
     ]
     assert [(answer.code, answer.headers["Retry-After"]) for answer in answers[3:]] == [("rate_limited", "60")] * 2
     assert (len(orders.seen), refused) == (3, 2)
-
-
-async def test_a_bucket_fills_up_again(orders: FakeService) -> None:
-    async with opened(orders, RATE_LIMIT="1/1") as gateway:
-
-        async def is_refused() -> bool:
-            return await statuses(gateway, {}) == [429]
-
-        async def is_served() -> bool:
-            return await statuses(gateway, {}) == [200]
-
-        await eventually(is_refused)
-        await eventually(is_served)
 
 
 @pytest.mark.parametrize("limited", [False, True])

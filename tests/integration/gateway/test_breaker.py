@@ -1,4 +1,7 @@
-"""A service that keeps failing gets no requests, and gets its load back when it answers again."""
+"""A service that keeps failing gets no requests, and gets its load back when it answers again.
+
+test_breaker.py of the unit tests has the rules.
+"""
 
 import asyncio
 
@@ -13,8 +16,6 @@ from tests.integration.upstream import FakeService, Respond, envelope, hang, res
 from tests.waiting import eventually
 
 LEAST = 20
-# Like the defaults, with times that a test can wait for.
-QUICK = BreakerParameters(first_open=0.3, probe_lost_after=60.0, ramp_seconds=0.2)
 # Like the defaults, but an open breaker stays open for the rest of the test.
 LASTING = BreakerParameters(first_open=60.0, longest_open=60.0)
 REFUSED = 'gateway_refused_total{reason="breaker"}'
@@ -116,42 +117,19 @@ async def test_a_client_that_leaves_says_nothing_about_the_service(orders: FakeS
     assert (answer.status, answer.raw) == (200, DONE)
 
 
-async def test_it_is_probed_and_opens_again_or_gets_its_load_back(
+async def test_a_service_that_answers_again_is_probed_and_gets_its_load_back(
     orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    breaking(monkeypatch, QUICK)
-    orders.respond, gate = reset, Gate()
+    breaking(monkeypatch, BreakerParameters(first_open=0.1, ramp_seconds=0.1))
+    orders.respond = reset
     async with opened(orders) as gateway:
         await place(gateway)
-        orders.seen.clear()
-
-        async def is_probed() -> bool:
-            await place(gateway, 1)
-            return len(orders.seen) > 0
-
-        await eventually(is_probed)
-        after_failure = await state(gateway)
-
-        orders.respond = gate.respond
-        probes: list[asyncio.Task[Answer]] = []
-
-        async def has_all_probes() -> bool:
-            probes.append(asyncio.create_task(gateway.post("/orders", ORDER)))
-            await asyncio.wait([probes[-1]], timeout=0.01)
-            return gate.waiting == QUICK.probes
-
-        await eventually(has_all_probes)
-        half_open, [refused] = await state(gateway), await place(gateway, 1)
-        gate.open()
-        answers = await asyncio.gather(*probes)
-        recovering = await state(gateway)
+        opened_first = await state(gateway)
+        orders.respond = ok
 
         async def takes_everything() -> bool:
             return {answer.status for answer in await place(gateway)} == {200} and await state(gateway) == "closed"
 
         await eventually(takes_everything)
 
-    assert (after_failure, half_open, recovering) == ("open", "half_open", "recovering")
-    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
-    assert sum(answer.status == 200 for answer in answers) == gate.most == QUICK.probes
-    assert {answer.status for answer in answers} == {200, 503}
+    assert opened_first == "open"

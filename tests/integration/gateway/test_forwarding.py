@@ -93,13 +93,6 @@ async def test_an_envelope_passes_byte_for_byte_and_any_other_answer_gets_one(
     assert (shown["path"], shown["data"]) == ("/products", json.loads(body) if expected[0] == 200 else None)
 
 
-async def test_a_head_request_is_answered_without_a_body(gateway: Api, products: FakeService) -> None:
-    products.respond = ok
-    answer = await gateway.request("HEAD", "/products/7")
-
-    assert (answer.status, answer.raw, products.seen[0].method) == (200, b"", "HEAD")
-
-
 async def test_a_trace_goes_on_with_a_new_span(gateway: Api, orders: FakeService) -> None:
     headers = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01", "X-Request-ID": "my-request"}
     answer = await gateway.post("/orders", ORDER, headers=headers)

@@ -1,11 +1,8 @@
-"""Which headers go through the gateway, which end there (docs/gateway.md), and which are refused."""
-
-from typing import Any
+"""Which headers go through the gateway and which end there (docs/gateway.md); bad_input.py has those it refuses."""
 
 import pytest
 
 from tests.api import Api
-from tests.integration.bad_input import Case, expected, refusals
 from tests.integration.gateway.behaviour import DONE, ORDER, ok
 from tests.integration.gateway.opening import opened
 from tests.integration.upstream import FakeService, respond_with
@@ -32,8 +29,6 @@ FORBIDDEN = dict.fromkeys(
     ),
     "1",
 )
-PRODUCT = {"name": "Lamp", "price": "1.50", "qty": 1}
-KEYED = {"/products": PRODUCT, "/products/7/stock": {"delta": -1, "reason": "broken"}, "/orders": ORDER}
 
 
 async def test_a_service_is_sent_what_is_documented_and_nothing_else(gateway: Api, orders: FakeService) -> None:
@@ -93,37 +88,3 @@ async def test_a_client_is_sent_what_is_documented_and_nothing_else(
     assert answer.headers["Content-Type"] == "application/json"
     assert (stream.status, stream.headers["Content-Type"]) == (200, "text/event-stream")
     assert not set(FORBIDDEN) & {*answer.headers, *stream.headers}
-
-
-def of_values(method: str, path: str, content: Any, name: str, *wrong: list[str]) -> dict[str, Case]:
-    """Each list is the values of the header's lines."""
-    return {
-        f"{method} {path} {name}: {values}": Case(
-            *(method, path, 400, "validation_error", [name]),
-            {"json": content, "headers": [(name, value) for value in values]},
-        )
-        for values in wrong
-    }
-
-
-async def test_a_wrong_header_is_refused_by_name_before_any_service_sees_it(
-    gateway: Api, products: FakeService, orders: FakeService
-) -> None:
-    """tests/unit/shared/web/test_headers.py has all that is wrong."""
-    cases = of_values("PATCH", "/products/7", {"name": "Lamp"}, "If-Match", ["1"], ['"schl\xfcssel'], ["*", "*"])
-    cases |= of_values("GET", "/orders/7/events", None, "Last-Event-ID", ["one"], ["１"], ["1", "1"])  # noqa: RUF001
-    for path, content in KEYED.items():
-        cases |= of_values("POST", path, content, "Idempotency-Key", [""], ["k" * 256], ["schlüssel"], ["key", "key"])
-
-    assert await refusals(gateway, cases) == expected(cases)
-    assert products.seen == orders.seen == []
-
-
-@pytest.mark.parametrize("key", ["k", "!~", "k" * 255])
-async def test_a_key_of_any_length_that_is_allowed_goes_to_the_service(
-    gateway: Api, products: FakeService, orders: FakeService, key: str
-) -> None:
-    for path, content in KEYED.items():
-        await gateway.post(path, content, headers={"Idempotency-Key": key})
-
-    assert [seen.headers["Idempotency-Key"] for seen in (*products.seen, *orders.seen)] == [key] * 3

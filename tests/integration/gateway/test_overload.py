@@ -97,23 +97,6 @@ async def test_only_an_answer_to_the_first_try_that_is_no_failure_moves_the_limi
         assert await sample(gateway, 'gateway_concurrency_limit{upstream="orders"}') == expected
 
 
-async def test_a_request_that_waits_in_vain_is_refused(
-    orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    narrow(monkeypatch, limit=1, seconds=0.1)
-    async with opened(orders, **PATIENT) as gateway:
-        at_work = asyncio.create_task(gateway.get("/orders/1"))
-        await has(gateway, 1, 0)
-        before = await sample(gateway, REFUSED)
-        refused = await gateway.get("/orders/1")
-        counted = await sample(gateway, REFUSED) - before
-        gate.open()
-        answer = await at_work
-
-    assert (refused.refusal, refused.headers["Retry-After"]) == ((503, "unavailable", []), "1")
-    assert (answer.status, counted) == (200, 1)
-
-
 async def test_a_refusal_comes_before_the_body_and_all_else_is_answered_meanwhile(
     products: FakeService, orders: FakeService, gate: Gate
 ) -> None:

@@ -45,16 +45,11 @@ BROKEN = [
     Broken(None, "reserved", Kind.RESERVATION_WITHOUT_ORDER, "reservation reserved, no order"),  # its order has id 0
     Broken(None, "reserved", Kind.RESERVATION_WITHOUT_ORDER, "reservation reserved, no order"),
     Broken("done", "rejected", Kind.STATUS, "reservation rejected"),
-    Broken("cancelled", "reserved", Kind.STATUS, "reservation reserved"),
     Broken("cancelled", None, Kind.ORDER_WITHOUT_RESERVATION, "no reservation"),
     Broken(
-        *("rejected", "rejected", Kind.PRODUCT_OR_QUANTITY, "order of 2 of product 8"),
-        orders="UPDATE orders SET product_id = 8 WHERE id = {id}",
+        *("rejected", "rejected", Kind.PRODUCT_OR_QUANTITY, "order of 3 of product 8"),
+        orders="UPDATE orders SET product_id = 8, quantity = 3, total_price = 3 WHERE id = {id}",
         product_id=8,
-    ),
-    Broken(
-        *("rejected", "rejected", Kind.PRODUCT_OR_QUANTITY, "order of 3 of product 7"),
-        orders="UPDATE orders SET quantity = 3, total_price = 3 WHERE id = {id}",
     ),
     # Movements that the reservation does not explain.
     Broken("done", "reserved", Kind.MOVEMENTS, "reserve of -2 of product 7, reserve of -2", MOVE % ("reserve", -2)),

@@ -1,7 +1,7 @@
 """The two services with a product service of the test's choice, and more than one process of each on the same data."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from aiohttp import web
@@ -15,12 +15,9 @@ from shared.cache import Cache
 from shared.db import Database, open_database
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
-from tests.api import Api, connect, serve
-from tests.broker import Vhost
-from tests.integration.conftest import is_up
+from tests.api import Api
+from tests.integration.conftest import running
 from tests.integration.upstream import FakeService, envelope, respond_with
-from tests.waiting import eventually
-from tools.stack.servers import Servers
 
 Start = Callable[[], AbstractAsyncContextManager[Api]]
 
@@ -55,23 +52,13 @@ def stock(products_database: Database, cache: Cache) -> Stock:
     return Stock(products_database, cache, relay)
 
 
-@asynccontextmanager
-async def serving(app: web.Application) -> AsyncIterator[Api]:
-    async with serve(app) as url, connect(url) as api:
-        await eventually(lambda: is_up(api))
-        yield api
-
-
 @pytest.fixture
 def start_orders(orders_settings: OrdersSettings) -> Start:
     """Starts one more order service on the test's database."""
-    return lambda: serving(create_orders(orders_settings))
+    return lambda: running(create_orders(orders_settings))
 
 
 @pytest.fixture
-def start_products(servers: Servers, products_database_url: str, vhost: Vhost) -> Start:
+def start_products(products_settings: ProductsSettings) -> Start:
     """Starts one more product service on the test's database."""
-    settings = ProductsSettings.load(
-        {"DATABASE_URL": products_database_url, "REDIS_URL": servers.products_redis.url, "AMQP_URL": vhost.url}
-    )
-    return lambda: serving(create_products(settings))
+    return lambda: running(create_products(products_settings))

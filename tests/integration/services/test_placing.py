@@ -80,6 +80,7 @@ async def test_a_cached_product_is_not_asked_for_again_and_needs_no_product_serv
     "respond",
     [
         pytest.param(reset, id="reset"),
+        pytest.param(hang, id="hang"),
         pytest.param(respond_with(200, b"<html>"), id="no JSON"),
         pytest.param(respond_with(200, b'["an array"]'), id="no envelope"),
         pytest.param(respond_with(200, envelope(200, {"id": 7, "name": "Lamp"})), id="no price"),
@@ -102,16 +103,6 @@ async def test_a_product_cannot_be_checked_while_the_product_service_gives_no_an
             await products.price(7)
 
     assert refusal.value.code is Code.UNAVAILABLE
-
-
-async def test_a_product_service_that_hangs_costs_an_order_two_seconds(
-    orders_api: Api, product_service: FakeService
-) -> None:
-    product_service.respond = hang
-
-    answer = await asyncio.wait_for(orders_api.post("/orders", ORDER), 20)
-
-    assert (answer.status, answer.code) == UNAVAILABLE
 
 
 async def test_a_new_price_counts_from_its_event_on_and_for_new_orders_only(

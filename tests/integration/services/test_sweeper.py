@@ -14,7 +14,7 @@ from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from tests.broker import Vhost
 from tests.databases import fetch
-from tests.integration.services.conftest import serving
+from tests.integration.conftest import running
 from tests.waiting import eventually
 
 STUCK = 60.0
@@ -151,7 +151,7 @@ async def test_an_order_whose_event_was_lost_is_announced_by_the_service(
     await vhost.declare()
     stuck = await order(orders_database_url, "pending", 3600)
 
-    async with serving(create_app(replace(orders_settings, stuck_order_seconds=1.0))):
+    async with running(create_app(replace(orders_settings, stuck_order_seconds=1.0))):
 
         async def it_is_published() -> bool:
             return await vhost.depth("products.orders") > 0

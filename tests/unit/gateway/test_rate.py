@@ -23,12 +23,6 @@ def allowed(limiter: RateLimiter, client: str, now: float, tries: int) -> int:
     return sum(limiter.take(client, now).allowed for _ in range(tries))
 
 
-def test_the_burst_is_allowed_at_once_and_then_the_rate() -> None:
-    limiter = RateLimiter(100, 60, 20)
-    found = [allowed(limiter, "a", now, 30) for now in (1000.0, 1000.5, 1000.6, 1006.6)]
-    assert found == [20, 0, 1, 10]
-
-
 def test_decisions_show_what_is_left_and_how_long_to_wait() -> None:
     limiter = RateLimiter(100, 60, 3)
     decisions = [limiter.take("a", now) for now in (7.0, 7.0, 7.0, 7.0, 7.5, 8.2)]
@@ -45,11 +39,6 @@ def test_decisions_show_what_is_left_and_how_long_to_wait() -> None:
 
 def test_rounding_adds_no_second() -> None:
     assert RateLimiter(1, 49, 1).take("a", 0.0).reset_seconds == 49  # 1 / (1 / 49) is a little more than 49
-
-
-def test_clients_do_not_share_a_bucket() -> None:
-    limiter = RateLimiter(1, 60, 1)
-    assert [limiter.take(client, 0.0).allowed for client in "aabb"] == [True, False, True, False]
 
 
 def near(value: float) -> bool:
@@ -108,13 +97,6 @@ def test_a_full_table_forgets_the_client_that_was_seen_least_recently(
         assert edge or decision.allowed == expected
         model[client] = full_at + 2 * decision.allowed
         assert len(model) == len(limiter)
-
-
-def test_a_client_that_is_seen_again_is_not_the_first_to_be_forgotten() -> None:
-    limiter = RateLimiter(1, 3600, 1, most_clients=3)
-    for now, client in enumerate("abcad"):
-        limiter.take(client, now)
-    assert [limiter.take(client, 5).allowed for client in "acdb"] == [False, False, False, True]
 
 
 def test_a_hundred_thousand_clients_are_remembered() -> None:

@@ -12,9 +12,9 @@ from orders.app import create_app as create_orders
 from orders.settings import Settings as OrdersSettings
 from products.app import create_app as create_products
 from products.settings import Settings as ProductsSettings
-from tests.api import Api, connect, serve
+from tests.api import Api
 from tests.databases import fetch
-from tests.integration.conftest import is_up
+from tests.integration.conftest import running
 from tests.integration.upstream import FakeService, envelope, hang, respond_with
 from tests.waiting import eventually
 
@@ -55,21 +55,17 @@ async def ask(api: Api, *requests: tuple[str, object]) -> list[tuple[int, str | 
 @pytest.fixture(params=["products", "orders"])
 async def service(
     request: pytest.FixtureRequest,
-    products_database_url: str,
+    products_settings: ProductsSettings,
     orders_settings: OrdersSettings,
     product_service: FakeService,
 ) -> AsyncIterator[tuple[str, Api, str]]:
     """A service that handles twelve requests at once, more than it has connections; and its database's URL."""
     product_service.respond = OF_ORDER
     if request.param == "products":
-        url = products_database_url
-        others = {"REDIS_URL": orders_settings.redis_url, "AMQP_URL": orders_settings.amqp_url}
-        app = create_products(ProductsSettings.load({"DATABASE_URL": url, "MAX_IN_FLIGHT": "12", **others}))
+        url, app = products_settings.database_url, create_products(replace(products_settings, most_in_flight=12))
     else:
-        url = orders_settings.database_url
-        app = create_orders(replace(orders_settings, most_in_flight=12))
-    async with serve(app) as address, connect(address) as api:
-        await eventually(lambda: is_up(api))
+        url, app = orders_settings.database_url, create_orders(replace(orders_settings, most_in_flight=12))
+    async with running(app) as api:
         yield request.param, api, url
 
 

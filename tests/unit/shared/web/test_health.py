@@ -32,7 +32,10 @@ async def test_a_draining_process_is_not_ready() -> None:
 
 @pytest.mark.parametrize("check", [fails, hangs, crashes])
 @pytest.mark.parametrize("required", [True, False])
-async def test_a_check_that_does_not_pass_is_shown_and_a_required_one_counts(check: Check, required: bool) -> None:
+async def test_a_check_that_does_not_pass_is_shown_and_a_required_one_counts(
+    check: Check, required: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.web.health._LIMIT", 0.05)
     health = Health(BackgroundTasks())
     health.add("this", check, required=required)
     health.add("that", passes, required=True)

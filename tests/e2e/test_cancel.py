@@ -38,9 +38,7 @@ async def assert_all_stock_is_back(api: Api, system: System, product_id: int) ->
     assert sorted(moved["release"]) == sorted(-delta for delta in moved["reserve"])
 
 
-async def test_a_cancelled_order_gives_its_stock_back_and_all_three_logs_have_its_trace(
-    api: Api, system: System
-) -> None:
+async def test_a_cancelled_order_gives_its_stock_back_and_all_logs_have_its_trace(api: Api, system: System) -> None:
     product_id = await new_product(api)
     order_id = await place(api, product_id)
     await done(api, order_id)
@@ -81,9 +79,7 @@ async def test_an_order_cancelled_while_products_is_dead_gives_its_stock_back(ap
     await assert_all_stock_is_back(api, system, product_id)
 
 
-async def test_stock_that_products_was_giving_back_when_it_was_killed_comes_back_once(
-    api: Api, system: System
-) -> None:
+async def test_stock_that_products_gave_back_when_it_was_killed_comes_back_once(api: Api, system: System) -> None:
     product_id = await new_product(api)
     order_id = await place(api, product_id)
     await done(api, order_id)

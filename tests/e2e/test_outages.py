@@ -28,9 +28,7 @@ async def test_orders_are_accepted_while_rabbitmq_is_stopped_and_all_are_done_wh
 
 
 @pytest.mark.timeout(120)
-async def test_events_that_rabbitmq_took_and_never_confirmed_are_published_again(
-    api: Api, system: System, servers: Servers
-) -> None:
+async def test_events_that_were_not_confirmed_are_published_again(api: Api, system: System, servers: Servers) -> None:
     async with ordering(api) as orders:
         await orders.accepts(20)
         servers.rabbitmq.daemon.send(signal.SIGSTOP)
@@ -42,9 +40,7 @@ async def test_events_that_rabbitmq_took_and_never_confirmed_are_published_again
     await assert_nothing_was_lost_or_doubled(system, orders)
 
 
-async def test_without_databases_clients_are_told_to_come_back_and_no_order_is_lost(
-    api: Api, system: System, servers: Servers
-) -> None:
+async def test_without_databases_answers_are_503_and_none_is_lost(api: Api, system: System, servers: Servers) -> None:
     async with ordering(api) as orders:
         await orders.accepts(20)
         await servers.postgres.stop()

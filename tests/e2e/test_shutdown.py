@@ -22,9 +22,7 @@ def assert_in_order(ended: Outcome) -> None:
 
 
 @pytest.mark.parametrize("name", ["products", "orders", "gateway"])
-async def test_a_service_stopped_under_load_ends_in_order_and_loses_nothing(
-    api: Api, system: System, name: str
-) -> None:
+async def test_a_service_stopped_under_load_loses_nothing(api: Api, system: System, name: str) -> None:
     service = system.services[name]
     await service.stop()
 
@@ -42,9 +40,7 @@ async def test_a_service_stopped_under_load_ends_in_order_and_loses_nothing(
 
 
 @pytest.mark.parametrize("name", ["orders", "gateway"])
-async def test_a_stopped_process_answers_who_waits_for_an_order_that_nobody_decides(
-    api: Api, system: System, name: str
-) -> None:
+async def test_a_stopped_process_answers_who_waits_for_a_pending_order(api: Api, system: System, name: str) -> None:
     service = system.services[name]
     product_id = (await api.post("/products", LAMP)).data["id"]
     await service.stop()

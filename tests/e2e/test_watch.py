@@ -11,9 +11,7 @@ SOON = 5.0
 LAMP = {"name": "Lamp", "price": "1.00", "qty": 10}
 
 
-async def test_who_waits_and_who_follows_get_the_verdict_at_once_and_what_was_missed_later(
-    api: Api, system: System
-) -> None:
+async def test_who_waits_and_who_follows_get_the_verdict_and_what_was_missed(api: Api, system: System) -> None:
     product_id = (await api.post("/products", LAMP)).data["id"]
     async with system.locked("product", product_id):
         order_id = (await api.post("/orders", {"productId": product_id, "quantity": 1})).data["id"]

@@ -213,9 +213,7 @@ class AnyDelivery(RuleBasedStateMachine):
         return rest
 
 
-async def test_in_whatever_order_and_number_events_come_stock_adds_up_and_each_order_ends_once(
-    shop: Shop, vhost: Vhost
-) -> None:
+async def test_however_events_come_stock_adds_up_and_each_order_ends_once(shop: Shop, vhost: Vhost) -> None:
     loop = asyncio.get_running_loop()
     endings: set[Ending] = set()
 

@@ -92,9 +92,7 @@ def words(answer: Answer, name: str) -> set[str]:
     return {word.strip().lower() for word in answer.headers[name].split(",")}
 
 
-async def test_each_route_lets_in_the_key_with_its_scope_which_goes_no_further(
-    products: FakeService, orders: FakeService
-) -> None:
+async def test_each_route_lets_in_the_key_with_its_scope_alone(products: FakeService, orders: FakeService) -> None:
     keys = [None, WRONG_KEY, *KEYS.values()]
     routes = [f"{route.method} {route.path}" for route in ROUTES] + ["HEAD /products", "HEAD /orders/{id}"]
     async with opened(orders, products, API_KEYS=API_KEYS) as gateway:
@@ -179,9 +177,7 @@ async def test_no_key_is_ever_logged_or_shown(
     assert [key for key in keys if key.lower()[8:24] in found.lower()] == []
 
 
-async def test_a_burst_is_served_and_what_is_beyond_it_refused_before_the_body_is_looked_at(
-    orders: FakeService,
-) -> None:
+async def test_a_burst_is_served_and_what_is_beyond_it_is_refused_before_its_body(orders: FakeService) -> None:
     async with opened(orders, RATE_LIMIT=RATE_LIMIT) as gateway:
         before = await sample(gateway, 'gateway_refused_total{reason="rate_limit"}')
         answers = [await gateway.get("/orders/1") for _ in range(3)]
@@ -199,7 +195,7 @@ async def test_a_burst_is_served_and_what_is_beyond_it_refused_before_the_body_i
 
 
 @pytest.mark.parametrize("limited", [False, True])
-async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
+async def test_every_answer_of_a_route_shows_what_is_left(
     products: FakeService, orders: FakeService, limited: bool
 ) -> None:
     """A stream, a refusal of the gateway, and one of the service have the headers too."""
@@ -219,9 +215,7 @@ async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
     assert last.status == (429 if limited else 400)
 
 
-async def test_each_key_has_a_bucket_of_its_own_and_each_address_has_one_for_all_other_requests(
-    orders: FakeService,
-) -> None:
+async def test_each_key_has_its_own_bucket_and_each_address_one_for_all_else(orders: FakeService) -> None:
     """So guessing keys is limited too."""
     secrets = {name: make_key() for name in ("one", "other")}
     keys = ";".join(entry_of(name, key, [Scope.ORDERS_READ]) for name, key in secrets.items())
@@ -243,7 +237,7 @@ async def test_each_key_has_a_bucket_of_its_own_and_each_address_has_one_for_all
         ("", [[200, 429, 429], [429, 429], [429, 429, 429], [429, 429]]),
     ],
 )
-async def test_a_trusted_proxy_and_no_other_peer_names_the_client(
+async def test_only_a_trusted_proxy_names_the_client(
     orders: FakeService, trusted: str, expected: list[list[int]]
 ) -> None:
     of_clients = [
@@ -291,9 +285,7 @@ async def test_a_page_of_an_origin_that_is_set_may_ask_and_read_the_answer(
         assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-async def test_a_preflight_is_answered_by_the_gateway_itself_without_a_key_or_a_limit(
-    products: FakeService, orders: FakeService
-) -> None:
+async def test_a_preflight_is_answered_without_a_key_or_a_limit(products: FakeService, orders: FakeService) -> None:
     async with opened(orders, products, CORS_ORIGINS=SHOP, API_KEYS=API_KEYS, RATE_LIMIT="1/3600") as gateway:
         for path in ("/orders", "/products/7", "/orders/7/events", "/nothing"):
             answer = await gateway.request("OPTIONS", path, headers={"Origin": SHOP, **PREFLIGHT})

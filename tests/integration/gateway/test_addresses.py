@@ -50,9 +50,7 @@ async def test_addresses_with_equal_load_take_turns(gateway: Api, orders: FakeSe
     assert len(orders.seen) == len(second.seen) == 5
 
 
-async def test_the_address_with_the_least_load_is_asked(
-    gateway: Api, orders: FakeService, second: FakeService
-) -> None:
+async def test_the_address_with_least_load_is_asked(gateway: Api, orders: FakeService, second: FakeService) -> None:
     """One request is held, so the others go where there is none."""
     gate = Gate()
     orders.respond = gate.respond
@@ -68,9 +66,7 @@ async def test_the_address_with_the_least_load_is_asked(
 
 
 @pytest.mark.parametrize("path", ["/orders/1/events", "/orders/1?wait=20"])
-async def test_a_request_that_waits_for_an_event_is_no_load(
-    gateway: Api, orders: FakeService, second: FakeService, path: str
-) -> None:
+async def test_a_waiting_request_is_no_load(gateway: Api, orders: FakeService, second: FakeService, path: str) -> None:
     orders.respond = second.respond = turns(hang, ok)
     waiting = [asyncio.create_task(gateway.get(path))]
     await eventually(lambda: orders.seen or second.seen)

@@ -91,7 +91,7 @@ async def test_broken_answers_and_time_outs_are_failures_unless_a_client_asked_f
 
 @pytest.mark.usefixtures("lasting")
 @pytest.mark.parametrize(("respond", "expected"), [(reset, "open"), (bad_gateway, "open"), (busy, "closed")])
-async def test_a_stream_that_does_not_begin_counts_like_any_other_answer(
+async def test_a_stream_that_does_not_begin_counts_as_an_answer(
     orders: FakeService, respond: Respond, expected: str
 ) -> None:
     orders.respond = respond
@@ -117,9 +117,7 @@ async def test_a_client_that_leaves_says_nothing_about_the_service(orders: FakeS
     assert (answer.status, answer.raw) == (200, DONE)
 
 
-async def test_a_service_that_answers_again_is_probed_and_gets_its_load_back(
-    orders: FakeService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_service_that_is_well_gets_its_load_back(orders: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     breaking(monkeypatch, BreakerParameters(first_open=0.1, ramp_seconds=0.1))
     orders.respond = reset
     async with opened(orders) as gateway:

@@ -48,9 +48,7 @@ async def test_a_service_that_takes_too_long_is_left(
     assert len(orders.seen) == 2
 
 
-async def test_the_service_learns_what_is_left_and_a_client_may_ask_for_less_but_not_for_more(
-    orders: FakeService,
-) -> None:
+async def test_the_service_learns_what_is_left_and_a_client_may_ask_for_less_not_more(orders: FakeService) -> None:
     """A retry has less, and a client that waits for an order more."""
     orders.respond = turns(*[ok] * 6, busy, ok)
     async with opened(orders, **PATIENT) as gateway:
@@ -77,7 +75,7 @@ async def test_a_request_without_time_reaches_no_service(gateway: Api, orders: F
     assert (answer.status, answer.code, orders.seen) == (*TIME_OUT, [])
 
 
-async def test_a_retry_for_which_no_time_is_left_is_not_sent(
+async def test_a_retry_without_time_is_not_sent(
     gateway: Api, orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first answer stands, at once."""
@@ -89,9 +87,7 @@ async def test_a_retry_for_which_no_time_is_left_is_not_sent(
     assert (answer.status, len(orders.seen), await sample(gateway, RETRIES) - before) == (503, 1, 0)
 
 
-async def test_a_request_in_the_queue_has_no_more_time_than_another(
-    orders: FakeService, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_queue_gives_a_request_no_more_time(orders: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     narrow(monkeypatch, limit=1, queue=1, seconds=60.0)
     gate = Gate()
     orders.respond = gate.respond

@@ -23,9 +23,7 @@ async def test_the_document_is_the_one_of_the_route_table(gateway: Api) -> None:
     ("path", "form"),
     [("/openapi.json", '"[0-9a-f]{32}"'), ("/docs", '"[0-9a-f-]+"'), ("/docs/assets/start.js", '".+"')],
 )
-async def test_a_client_that_has_the_content_gets_304_and_any_other_gets_it(
-    gateway: Api, path: str, form: str
-) -> None:
+async def test_a_client_that_has_the_content_gets_304_any_other_gets_it(gateway: Api, path: str, form: str) -> None:
     first, head, post = [await gateway.request(method, path) for method in ("GET", "HEAD", "POST")]
     tag = first.headers["ETag"]
     conditions = [tag, f'"other", {tag}', f"W/{tag}", "*", '"other"', "no tag"]

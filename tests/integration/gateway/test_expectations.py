@@ -22,9 +22,7 @@ def head(*, length: int = len(BODY), path: bytes = b"/orders", key: bytes = b"ke
     )
 
 
-async def test_a_body_is_asked_for_unless_it_comes_with_its_head_or_nothing_can_be_expected(
-    port: int, orders: FakeService
-) -> None:
+async def test_a_body_is_asked_for_unless_it_comes_with_its_head(port: int, orders: FakeService) -> None:
     """The connection goes on. HTTP/1.0 knows no expectations."""
     orders.respond = ok
     async with connected(port) as peer:

@@ -22,9 +22,7 @@ def refusal(status: int, code: str) -> bytes:
     return envelope(status, None, error={"code": code, "message": "by the service"})
 
 
-async def test_each_route_goes_to_its_service_as_it_came(
-    gateway: Api, products: FakeService, orders: FakeService
-) -> None:
+async def test_each_request_is_forwarded_as_it_came(gateway: Api, products: FakeService, orders: FakeService) -> None:
     lines = {
         f"GET /products?limit=2&cursor={encode_cursor(7)}": None,
         "GET /products/7": None,
@@ -113,9 +111,7 @@ async def test_a_trace_goes_on_with_a_new_span(gateway: Api, orders: FakeService
     ],
     ids=["foreign", "short", "none", "hang"],
 )
-async def test_a_service_that_gives_no_whole_answer_is_an_error_of_its_own_kind(
-    answer: bytes | None, expected: tuple[int, str]
-) -> None:
+async def test_no_whole_answer_is_an_error_of_its_own_kind(answer: bytes | None, expected: tuple[int, str]) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         if answer is None:
@@ -138,7 +134,7 @@ async def test_a_service_that_refuses_connections_is_unavailable() -> None:
     assert (answer.refusal, answer.headers["Retry-After"]) == ((503, "unavailable", []), "1")
 
 
-async def test_one_service_that_hangs_does_not_hold_up_the_other(
+async def test_a_service_that_hangs_holds_up_no_other(
     gateway: Api, products: FakeService, orders: FakeService
 ) -> None:
     products.respond, orders.respond = hang, ok

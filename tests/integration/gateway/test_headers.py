@@ -76,9 +76,7 @@ async def test_a_header_that_connection_names_does_not_pass(gateway: Api, orders
 
 
 @pytest.mark.parametrize("path", ["/orders/1", "/orders/1?wait=1", "/orders/1/events"])
-async def test_a_client_is_sent_what_is_documented_and_nothing_else(
-    gateway: Api, orders: FakeService, path: str
-) -> None:
+async def test_a_client_is_sent_what_is_documented_and_no_more(gateway: Api, orders: FakeService, path: str) -> None:
     orders.respond = respond_with(200, DONE, {**OWN, **FORBIDDEN, "Connection": "X-Once"})
     answer = await gateway.get(path)
     orders.respond = respond_with(200, b"id: 1\n\n", {**FORBIDDEN, "Content-Type": "text/event-stream"})

@@ -61,7 +61,7 @@ async def filled(gateway: Api, gate: Gate) -> AsyncIterator[None]:
     assert [answer.status for answer in await asyncio.gather(*requests)] == [200, 200]
 
 
-async def test_requests_beyond_the_limit_and_the_queue_are_refused(
+async def test_requests_beyond_the_queue_are_refused(
     orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow(monkeypatch, limit=4, queue=3, seconds=60.0)

@@ -66,9 +66,7 @@ async def test_a_time_out_and_a_failure_of_the_service_itself_are_final(
             assert (answer.status, answer.code, len(orders.seen)) == (*expected, 1)
 
 
-async def test_a_request_whose_connection_was_refused_is_sent_to_the_other_address(
-    products: FakeService, orders: FakeService
-) -> None:
+async def test_a_refused_connection_sends_the_request_elsewhere(products: FakeService, orders: FakeService) -> None:
     """Addresses take turns, and a retry takes two: the address that works is asked first only the first time."""
     products.respond = orders.respond = ok
     refusing = f"http://127.0.0.1:{ports.choose()}"

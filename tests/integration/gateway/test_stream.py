@@ -82,9 +82,7 @@ async def test_a_stream_outlasts_the_limits_of_other_answers(orders: FakeService
     assert (other.status, answer.raw) == (504, FIRST + SECOND)
 
 
-async def test_a_stream_that_breaks_off_ends_and_the_connection_serves_on(
-    port: int, orders: FakeService, script: Script
-) -> None:
+async def test_after_a_broken_stream_the_connection_serves_on(port: int, orders: FakeService, script: Script) -> None:
     """No second answer follows the first one."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     async with asyncio.timeout(LIMIT):
@@ -121,9 +119,7 @@ async def test_a_service_that_is_quiet_for_too_long_is_left(
     assert (answer.status, answer.code) == (504, "upstream_timeout")
 
 
-async def test_a_client_that_leaves_is_noticed_at_the_next_piece_and_the_service_is_left(
-    port: int, script: Script
-) -> None:
+async def test_a_client_that_leaves_is_noticed_at_the_next_piece(port: int, script: Script) -> None:
     async with watching(port) as stream:
         script.write(FIRST)
         await stream.content.readany()

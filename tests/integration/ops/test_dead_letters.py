@@ -68,18 +68,14 @@ async def test_no_dead_letters(ops: Ops, broker: Vhost) -> None:
     assert (replayed.document, replayed.ok) == ({"replayed": [], "unknown": []}, True)
 
 
-async def test_a_broker_that_no_service_has_used_is_one_clear_line(
-    ops: Ops, vhost: Vhost, ops_environment: dict[str, str]
-) -> None:
+async def test_an_unused_broker_is_one_clear_line(ops: Ops, vhost: Vhost, ops_environment: dict[str, str]) -> None:
     ops_environment["AMQP_URL"] = vhost.url
 
     with pytest.raises(OpsError, match=r"^there is no queue products\.orders\.dead: no service has connected"):
         await ops("dead-letters", "list")
 
 
-async def test_the_list_says_where_each_comes_from_and_why_and_that_it_is_cut(
-    ops: Ops, dead_letters: DeadLetters
-) -> None:
+async def test_the_list_says_where_each_comes_from_and_why(ops: Ops, dead_letters: DeadLetters) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     await bury(dead_letters, 13, 14)
 
@@ -107,9 +103,7 @@ async def test_the_list_says_where_each_comes_from_and_why_and_that_it_is_cut(
     assert of_one_queue.document["deadLetters"] == [unreadable]
 
 
-async def test_looking_more_often_than_letters_may_be_delivered_changes_nothing(
-    ops: Ops, dead_letters: DeadLetters, broker: Vhost
-) -> None:
+async def test_looking_at_letters_often_changes_nothing(ops: Ops, dead_letters: DeadLetters, broker: Vhost) -> None:
     await bury(dead_letters, 1, 2, 3)
     first = await ids(ops, broker, 3)
 
@@ -133,9 +127,7 @@ async def test_a_letter_is_shown_whole(ops: Ops, dead_letters: DeadLetters, brok
         await ops("dead-letters", "show", "no such\n")
 
 
-async def test_bytes_that_are_no_text_are_shown_and_come_back_as_they_were(
-    ops: Ops, dead_letters: DeadLetters, broker: Vhost
-) -> None:
+async def test_bytes_that_are_no_text_come_back_unchanged(ops: Ops, dead_letters: DeadLetters, broker: Vhost) -> None:
     await bury(dead_letters)
     [letter] = (await ops("dead-letters", "list")).document["deadLetters"]
 
@@ -195,9 +187,7 @@ async def test_the_letters_that_are_named_are_replayed_or_dropped_and_no_others(
 
 
 @pytest.mark.parametrize("bodies", [[b"[1]", b"[1]"], [b"[1]", b"[2]"]], ids=["equal", "different"])
-async def test_of_two_letters_with_one_message_id_only_one_is_dropped(
-    ops: Ops, broker: Vhost, bodies: list[bytes]
-) -> None:
+async def test_of_two_letters_with_one_message_id_one_is_dropped(ops: Ops, broker: Vhost, bodies: list[bytes]) -> None:
     for body in bodies:
         await publish_as(broker, body, message_id="same")
     first, second = (await ops("dead-letters", "list")).document["deadLetters"]

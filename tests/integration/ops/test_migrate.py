@@ -47,9 +47,7 @@ async def test_the_migrations_of_each_service_apply_once(owner_url: str, service
     assert second == []
 
 
-async def test_concurrent_runs_apply_each_file_once_and_a_later_one_what_is_new(
-    owner_url: str, service_url: str, folder: Path
-) -> None:
+async def test_concurrent_runs_apply_each_file_once(owner_url: str, service_url: str, folder: Path) -> None:
     runs = await asyncio.gather(*(migrate(owner_url, service_url, folder) for _ in range(4)))
     (folder / "0003_shades.sql").write_text("CREATE TABLE shades ();")
     later = await migrate(owner_url, service_url, folder)
@@ -59,9 +57,7 @@ async def test_concurrent_runs_apply_each_file_once_and_a_later_one_what_is_new(
     assert len(await fetch(owner_url, "SELECT * FROM bulbs")) == 1
 
 
-async def test_a_file_that_fails_leaves_nothing_of_itself_and_a_changed_one_is_refused(
-    owner_url: str, service_url: str, folder: Path
-) -> None:
+async def test_a_file_that_fails_leaves_nothing_behind(owner_url: str, service_url: str, folder: Path) -> None:
     (folder / FILES[1]).write_text("CREATE TABLE bulbs (); CREATE TABLE lamps ();")
     with pytest.raises(asyncpg.DuplicateTableError):
         await migrate(owner_url, service_url, folder)
@@ -72,9 +68,7 @@ async def test_a_file_that_fails_leaves_nothing_of_itself_and_a_changed_one_is_r
     assert await tables(owner_url) == ["lamps", "schema_migrations"]
 
 
-async def test_the_service_role_reads_and_writes_rows_and_nothing_else(
-    owner_url: str, service_url: str, folder: Path
-) -> None:
+async def test_the_service_role_may_read_and_write_rows_alone(owner_url: str, service_url: str, folder: Path) -> None:
     with pytest.raises(MigrationError, match="role of its own"):
         await migrate(owner_url, owner_url, folder)
     await migrate(owner_url, service_url, folder)
@@ -94,7 +88,7 @@ async def test_the_service_role_reads_and_writes_rows_and_nothing_else(
             await fetch(service_url, forbidden)
 
 
-async def test_it_waits_for_a_server_that_is_not_there_yet(
+async def test_it_waits_until_its_server_is_up(
     servers: Servers, owner_url: str, service_url: str, folder: Path
 ) -> None:
     async with stopped(servers.postgres):

@@ -251,9 +251,7 @@ async def test_a_young_order_may_be_on_its_way_and_an_old_one_is_reported(ops: O
     assert unfinished["expected"] == "done, rejected or cancelled within 20 s"
 
 
-async def test_only_what_differs_before_and_after_the_pause_is_a_difference(
-    shop: Shop, products_url: str, orders_url: str
-) -> None:
+async def test_only_what_differs_twice_is_a_difference(shop: Shop, products_url: str, orders_url: str) -> None:
     for order_id in (11, 12):
         await shop.order(order_id, "done", None)
     await shop.product(20, qty=6, moved=5)
@@ -272,9 +270,7 @@ async def test_only_what_differs_before_and_after_the_pause_is_a_difference(
     ]
 
 
-async def test_more_differences_than_are_printed_or_kept_are_counted(
-    ops: Ops, shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_differences_that_are_cut_are_counted(ops: Ops, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     await shop.orders.execute("DELETE FROM order_history")
 
     printed = await look(ops, "--limit", "2")

@@ -112,9 +112,7 @@ def operation(request: pytest.FixtureRequest) -> Operation:
     return found
 
 
-async def test_a_repeat_gets_the_first_answer_again_whatever_has_happened_since(
-    operation: Operation, vhost: Vhost
-) -> None:
+async def test_a_repeat_gets_the_first_answer_whatever_has_happened_since(operation: Operation, vhost: Vhost) -> None:
     first = await operation.post("key")
     if operation.name == "placing":
         await vhost.publish_batch(verdict(1, "done"))
@@ -215,7 +213,7 @@ async def test_a_refused_request_leaves_no_key(
     assert [placing.result(tried_anew[0]), adjusting.result(tried_anew[1])] == [NEW, NEW]
 
 
-async def test_a_repeat_needs_no_product_service(
+async def test_a_repeat_asks_for_no_product(
     placing: Operation, orders_redis: Redis, product_service: FakeService
 ) -> None:
     first = await placing.post("key")

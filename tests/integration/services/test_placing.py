@@ -51,9 +51,7 @@ async def test_an_order_is_accepted_as_pending_at_the_products_price_and_written
     assert history == [(1, "pending", None, TRACE_ID)]
 
 
-async def test_an_order_of_an_unknown_product_is_not_found_and_writes_nothing(
-    orders_api: Api, orders_database_url: str
-) -> None:
+async def test_an_order_of_an_unknown_product_is_not_written(orders_api: Api, orders_database_url: str) -> None:
     answer = await orders_api.post("/orders", {"productId": 404, "quantity": 1})
 
     assert answer.refusal == (404, "not_found", ["productId"])
@@ -61,9 +59,7 @@ async def test_an_order_of_an_unknown_product_is_not_found_and_writes_nothing(
     assert await fetch(orders_database_url, "SELECT 1 FROM orders UNION ALL SELECT 1 FROM outbox") == []
 
 
-async def test_a_cached_product_is_not_asked_for_again_and_needs_no_product_service(
-    orders_api: Api, product_service: FakeService
-) -> None:
+async def test_a_cached_product_is_not_asked_for_again(orders_api: Api, product_service: FakeService) -> None:
     placed = [await orders_api.post("/orders", ORDER)]
     product_service.respond = reset
 
@@ -105,9 +101,7 @@ async def test_a_product_cannot_be_checked_while_the_product_service_gives_no_an
     assert refusal.value.code is Code.UNAVAILABLE
 
 
-async def test_a_new_price_counts_from_its_event_on_and_for_new_orders_only(
-    orders_api: Api, prices: dict[int, str], vhost: Vhost
-) -> None:
+async def test_a_new_price_counts_for_new_orders_only(orders_api: Api, prices: dict[int, str], vhost: Vhost) -> None:
     before = (await orders_api.post("/orders", ORDER)).data
     prices[7] = "25.00"
     cached = (await orders_api.post("/orders", ORDER)).data
@@ -121,9 +115,7 @@ async def test_a_new_price_counts_from_its_event_on_and_for_new_orders_only(
     assert before["unitPrice"] == cached["unitPrice"] == unchanged["unitPrice"] == "19.90"
 
 
-async def test_orders_at_once_share_transactions_and_each_gets_its_own_answer(
-    orders_api: Api, orders_database_url: str
-) -> None:
+async def test_orders_at_once_share_transactions_and_are_answered(orders_api: Api, orders_database_url: str) -> None:
     quantities = range(1, 101)
 
     async def place(quantity: int) -> tuple[int, int, str | None]:
@@ -173,9 +165,7 @@ async def place(database: Database, drafts: list[Draft]) -> list[int | None]:
         return [order.id if order else None for order in await repository.place(connection, drafts)]
 
 
-async def test_a_batch_places_each_key_once_and_answers_in_order(
-    orders_database: Database, orders_database_url: str
-) -> None:
+async def test_a_batch_places_each_key_once_and_in_order(orders_database: Database, orders_database_url: str) -> None:
     drafts = [draft("b"), draft(), draft("a"), draft("b"), draft()]
 
     first, second = [await place(orders_database, drafts) for _ in range(2)]
@@ -192,9 +182,7 @@ async def test_a_batch_places_each_key_once_and_answers_in_order(
         assert sorted(await fetch(orders_database_url, written)) == [(order_id,) for order_id in placed]
 
 
-async def test_batches_that_share_keys_in_opposite_order_do_not_deadlock(
-    orders_database: Database, orders_database_url: str
-) -> None:
+async def test_batches_that_share_keys_do_not_deadlock(orders_database: Database, orders_database_url: str) -> None:
     for number in range(3):
         drafts = [draft(f"{number}-{n}") for n in range(1000)]
         outcomes = await asyncio.gather(

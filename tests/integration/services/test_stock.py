@@ -47,9 +47,7 @@ async def becomes(url: str, product_id: int, qty: int) -> None:
     await eventually(is_it)
 
 
-async def test_an_order_is_decided_once_and_gets_the_same_answer_each_time(
-    stock: Stock, products_database_url: str
-) -> None:
+async def test_an_order_is_decided_once_and_answered_alike_each_time(stock: Stock, products_database_url: str) -> None:
     product_id = await product(products_database_url, qty=5)
     claims = [Claim(1, product_id, 3, TRACEPARENT), Claim(2, product_id, 3), Claim(3, 404, 1)]
 
@@ -93,9 +91,7 @@ async def test_concurrent_batches_never_oversell(stock: Stock, products_database
     assert [await left(products_database_url, product_id) for product_id in product_ids] == [0, 0]
 
 
-async def test_the_same_orders_in_many_batches_at_once_are_decided_and_released_once(
-    stock: Stock, products_database_url: str
-) -> None:
+async def test_an_order_in_many_batches_at_once_is_decided_once(stock: Stock, products_database_url: str) -> None:
     """There is no row to lock for product 404: a second batch finds the reservation only when it writes its own."""
     product_id = await product(products_database_url, qty=100)
     kept = [Claim(n, product_id, 1) for n in range(1, 11)]
@@ -137,9 +133,7 @@ async def test_a_schema_that_is_missing_or_changes_under_its_statements_costs_no
     assert await vhost.depth("products.orders.dead") == 0
 
 
-async def test_every_change_of_stock_is_a_movement_newest_first(
-    products_api: Api, products_database_url: str, vhost: Vhost
-) -> None:
+async def test_each_change_of_stock_is_a_movement(products_api: Api, products_database_url: str, vhost: Vhost) -> None:
     product_id = await product(products_database_url, qty=10)
     adjusted = [await adjust(products_api, product_id, delta) for delta in (5, -7)]
     for event, qty in ((created(product_id, 7, 8), 0), (cancelled(product_id, 7, 8), 8)):

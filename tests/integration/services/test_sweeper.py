@@ -65,9 +65,7 @@ async def announced(url: str) -> list[int]:
     return [order_id for (order_id,) in await fetch(url, "SELECT (payload->>'orderId')::int FROM outbox ORDER BY id")]
 
 
-async def test_stuck_orders_and_cancellations_are_announced_again_under_their_own_trace(
-    sweeper: Sweeper, orders_database_url: str
-) -> None:
+async def test_what_is_stuck_is_announced_again_under_its_trace(sweeper: Sweeper, orders_database_url: str) -> None:
     """A cancellation is due for a day at doubling ages; the first sweep takes what came due in one interval, 15 s."""
     url = orders_database_url
     cancellations = (STUCK + 1, STUCK + 14, 2 * STUCK + 1, 4 * STUCK + 1, 1024 * STUCK + 1)
@@ -106,9 +104,7 @@ async def test_the_next_sweep_announces_what_came_due_since_and_none_does_while_
     assert (meanwhile, await announced(url)) == ([], [*first, *later])
 
 
-async def test_many_stuck_orders_are_all_announced_oldest_first_and_at_most_ten_thousand(
-    sweeper: Sweeper, orders_database_url: str
-) -> None:
+async def test_the_ten_thousand_oldest_orders_are_announced(sweeper: Sweeper, orders_database_url: str) -> None:
     await fetch(
         orders_database_url,
         """

@@ -55,9 +55,7 @@ def service(request: pytest.FixtureRequest) -> tuple[Write, Api, Redis]:
     return write, request.getfixturevalue(f"{write.service}_api"), request.getfixturevalue(redis)
 
 
-async def test_a_client_reads_its_own_write_at_once_though_the_answer_was_cached(
-    service: tuple[Write, Api, Redis],
-) -> None:
+async def test_a_client_reads_its_own_write_though_the_answer_was_cached(service: tuple[Write, Api, Redis]) -> None:
     (name, write, shown), api, redis = service
     path, key = (LIST, "orders:product:7") if name == "orders" else ("/products/1", "product:1")
     if name == "products":
@@ -79,9 +77,7 @@ async def test_a_client_reads_its_own_write_at_once_though_the_answer_was_cached
     assert seen == list(range(1, 11))
 
 
-async def test_a_product_is_read_through_the_cache_and_not_found_only_until_it_is_there(
-    products_api: Api, redis: Redis
-) -> None:
+async def test_a_product_is_read_through_the_cache_and_found_once_it_is_there(products_api: Api, redis: Redis) -> None:
     before = await products_api.get("/products/1")
     written = (await products_api.post("/products", LAMP)).data
 
@@ -121,9 +117,7 @@ async def test_a_verdict_is_seen_in_the_list_of_a_product(orders_api: Api, vhost
     assert [order["status"] for order in before] == ["pending"]
 
 
-async def test_a_write_that_fails_drops_its_keys_too_because_it_may_have_been_committed(
-    cache: Cache, redis: Redis
-) -> None:
+async def test_a_write_that_fails_drops_its_keys_too_since_it_may_be_committed(cache: Cache, redis: Redis) -> None:
     rows = {"old row": b"1", "new row": b"null"}
 
     async def read() -> list[bytes | None]:

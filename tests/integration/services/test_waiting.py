@@ -93,9 +93,7 @@ async def test_a_waiting_request_is_answered_as_soon_as_the_order_is_final(api: 
     assert cancelled.data["status"] == "cancelled"
 
 
-async def test_a_change_by_another_process_ends_a_wait_and_shows_in_the_stream(
-    api: Api, url: str, orders_database_url: str
-) -> None:
+async def test_a_change_by_another_process_ends_wait_and_stream(api: Api, url: str, orders_database_url: str) -> None:
     task = await waiting(api)
     async with following(url, 1) as events:
         await events.event()
@@ -107,9 +105,7 @@ async def test_a_change_by_another_process_ends_a_wait_and_shows_in_the_stream(
     assert answer.data["status"] == "done"
 
 
-async def test_waiting_requests_and_streams_end_when_the_process_stops(
-    api: Api, url: str, process: AsyncExitStack
-) -> None:
+async def test_waiting_requests_and_streams_end_with_the_process(api: Api, url: str, process: AsyncExitStack) -> None:
     task = await waiting(api)
     async with following(url, 1) as events:
         await events.event()
@@ -120,9 +116,7 @@ async def test_waiting_requests_and_streams_end_when_the_process_stops(
     assert (answer.status, answer.data["status"]) == (200, "pending")
 
 
-async def test_a_stream_holds_what_the_client_has_not_seen_and_each_new_entry_as_it_comes(
-    api: Api, url: str, vhost: Vhost
-) -> None:
+async def test_a_stream_holds_what_is_unseen_and_each_new_entry_as_it_comes(api: Api, url: str, vhost: Vhost) -> None:
     async with following(url, 1) as events, following(url, 1, "1") as new, following(url, 1, "7") as nothing:
         first = await events.event()
         await vhost.publish_batch(verdict(1, "done"))

@@ -213,9 +213,7 @@ async def test_a_drop_that_fails_while_the_cache_is_flushed_leads_to_another_flu
     assert values == [NEW] * 2
 
 
-async def test_a_drop_whose_writer_gave_up_while_it_waited_counts_as_failed(
-    cache: Cache, redis: Redis, redis_line: Line
-) -> None:
+async def test_a_drop_whose_writer_gave_up_waiting_has_failed(cache: Cache, redis: Redis, redis_line: Line) -> None:
     await cache.get(KEY, Source(OLD).load)
     redis_line.hold_answers()
     before = asyncio.create_task(cache.drop([OTHER]))

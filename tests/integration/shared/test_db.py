@@ -33,9 +33,7 @@ async def refusal(work: Callable[[], Awaitable[object]]) -> tuple[Code, int | No
     return refused.value.code, refused.value.retry_after
 
 
-async def test_a_transaction_is_committed_at_its_end_and_rolled_back_by_any_exception(
-    products_database: Database,
-) -> None:
+async def test_a_transaction_is_committed_or_rolled_back_by_any_exception(products_database: Database) -> None:
     async def write(error: type[Exception] | None) -> None:
         async with products_database.transaction() as connection:
             await connection.execute(_WRITE)
@@ -107,7 +105,7 @@ async def test_a_transaction_that_is_too_slow_or_loses_its_connection_is_an_outa
     assert await count(products_database) == 0
 
 
-async def test_idle_connections_that_the_server_ends_are_replaced_or_an_outage(
+async def test_idle_connections_that_end_are_replaced_or_an_outage(
     products_database: Database, products_database_url: str
 ) -> None:
     """Whatever state the end finds the client's protocol in."""

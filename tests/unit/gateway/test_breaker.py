@@ -174,9 +174,7 @@ EVENTS = st.tuples(
 
 
 @given(st.lists(EVENTS, max_size=60))
-def test_after_any_events_an_address_that_is_well_gets_all_of_its_load_again(
-    events: list[tuple[str, int, float]],
-) -> None:
+def test_after_any_events_an_address_that_is_well_gets_all_its_load(events: list[tuple[str, int, float]]) -> None:
     breaker, now, out = Breaker(), 1_000.0, list[Permit]()
     for event, times, pause in events:
         now += pause

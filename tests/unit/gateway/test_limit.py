@@ -46,9 +46,7 @@ def test_each_round_counts_for_itself() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(SLOW, LEAST), (FAST, START)])
-def test_a_time_out_is_a_slow_answer_unless_its_deadline_was_shorter_than_the_target(
-    seconds: float, expected: int
-) -> None:
+def test_a_time_out_is_a_slow_answer_unless_its_deadline_was_short(seconds: float, expected: int) -> None:
     limit = ConcurrencyLimit()
     for _ in range(1_000):
         limit.timed_out(seconds, START)

@@ -40,9 +40,7 @@ def test_the_delay_is_spread_over_all_of_its_range(seed: int) -> None:
         ("PATCH", KEYED, False),  # the services look at the key of a POST only
     ],
 )
-def test_what_may_have_arrived_is_repeated_only_if_it_cannot_be_done_twice(
-    method: str, headers: dict[str, str], expected: bool
-) -> None:
+def test_only_what_cannot_be_done_twice_is_repeated(method: str, headers: dict[str, str], expected: bool) -> None:
     call = Call(method, "/orders", headers)
     outcomes = [is_worth_repeating(call, outcome) for outcome in (BROKEN_OFF, NOT_CONNECTED, TIMED_OUT)]
     assert outcomes == [expected, True, False]

@@ -48,9 +48,7 @@ def near(value: float) -> bool:
 
 @settings(max_examples=200)
 @given(policies(), STARTS, PAUSES)
-def test_decisions_are_those_of_a_bucket_of_tokens_and_headers_show_them(
-    policy: Policy, start: float, pauses: list[float]
-) -> None:
+def test_decisions_and_headers_are_those_of_a_token_bucket(policy: Policy, start: float, pauses: list[float]) -> None:
     limiter, rate = RateLimiter(*policy), policy.requests / policy.seconds
     tokens = float(policy.burst)
     for before, now in pairwise(accumulate([0.0, *pauses], initial=start)):
@@ -81,9 +79,7 @@ def test_a_refused_client_is_allowed_after_the_wait_and_not_one_second_earlier(p
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.floats(0, 3)), max_size=60), st.integers(1, 8))
-def test_a_full_table_forgets_the_client_that_was_seen_least_recently(
-    takes: list[tuple[str, float]], most: int
-) -> None:
+def test_a_full_table_forgets_the_client_seen_least_recently(takes: list[tuple[str, float]], most: int) -> None:
     """Compared with a plain dict."""
     limiter = RateLimiter(10, 20, 4, most_clients=most)
     model: dict[str, float] = {}

@@ -42,7 +42,5 @@ def test_an_order_is_due_at_each_sweep_that_passed_a_threshold(ages: set[int], s
         (1e7, math.inf, True),
     ],
 )
-def test_an_order_is_due_when_it_becomes_stuck_and_when_its_age_has_doubled(
-    age: float, since: float, expected: bool
-) -> None:
+def test_an_order_is_due_when_stuck_and_when_its_age_has_doubled(age: float, since: float, expected: bool) -> None:
     assert is_due(age, since, STUCK) == expected

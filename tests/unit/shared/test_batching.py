@@ -83,9 +83,7 @@ async def test_an_item_whose_caller_gave_up_is_not_flushed() -> None:
 
 
 @pytest.mark.parametrize("failure", [None, ValueError("a bad batch")])
-async def test_a_caller_that_gives_up_during_the_flush_changes_nothing_for_the_others(
-    failure: Exception | None,
-) -> None:
+async def test_a_caller_that_gives_up_during_the_flush_changes_nothing_for_others(failure: Exception | None) -> None:
     async def flush(items: list[int]) -> Sequence[int]:
         given_up.cancel()
         if failure:
@@ -140,7 +138,7 @@ async def test_a_flush_belongs_to_no_single_request() -> None:
 @pytest.mark.parametrize(
     ("shared", "expected"), [(True, [[0, 1], [2, 3]]), (False, [[1], [2], [3]])], ids=["shared", "alone"]
 )
-async def test_only_after_a_shared_flush_the_next_waits_so_that_more_share_it(
+async def test_after_a_shared_flush_the_next_waits_so_that_more_share_it(
     shared: bool, expected: list[list[int]]
 ) -> None:
     writes = Writes()

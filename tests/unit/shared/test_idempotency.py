@@ -47,9 +47,7 @@ def test_how_the_json_is_written_makes_no_difference(body: str) -> None:
 
 
 @given(CONTENTS, CONTENTS, st.permutations(["name", "qty", "price"]))
-def test_only_other_content_is_another_request(
-    content: dict[str, Any], other: dict[str, Any], names: list[str]
-) -> None:
+def test_only_other_content_is_a_new_request(content: dict[str, Any], other: dict[str, Any], names: list[str]) -> None:
     assert (content == other) == (hash_of(content) == hash_of(other))
     assert hash_of(content) == hash_of({name: content[name] for name in names})
 

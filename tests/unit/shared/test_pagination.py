@@ -54,9 +54,7 @@ class Row:
     ("ids", "shown", "next_below"),
     [([], [], None), ([9, 8], [9, 8], None), ([9, 8, 7], [9, 8, 7], None), ([9, 8, 7, 6], [9, 8, 7], 7)],
 )
-def test_a_page_leads_on_below_its_last_row_if_more_follow(
-    ids: list[int], shown: list[int], next_below: int | None
-) -> None:
+def test_a_page_leads_on_below_its_last_row(ids: list[int], shown: list[int], next_below: int | None) -> None:
     rows, page = page_of([Row(row_id) for row_id in ids], 3)
     assert [row.id for row in rows] == shown
     assert page == Page(3, encode_cursor(next_below) if next_below else None)

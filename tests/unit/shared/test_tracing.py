@@ -45,9 +45,7 @@ def hexadecimal(size: int) -> st.SearchStrategy[str]:
 
 
 @given(hexadecimal(16), hexadecimal(8), st.sampled_from(["00", "01"]))
-def test_a_valid_traceparent_is_continued_by_each_process_with_a_span_of_its_own(
-    trace_id: str, span_id: str, flags: str
-) -> None:
+def test_each_process_continues_a_traceparent_with_its_own_span(trace_id: str, span_id: str, flags: str) -> None:
     here = tracing.begin(f"00-{trace_id}-{span_id}-{flags}")
     there = tracing.begin(here.traceparent)
     assert (here.trace_id, here.flags) == (there.trace_id, there.flags) == (trace_id, flags)

@@ -45,9 +45,7 @@ async def test_messages_that_arrive_while_a_batch_is_handled_share_the_next_whic
     assert await given_back(vhost) == ["31"]
 
 
-async def test_while_a_server_is_down_the_batch_is_held_and_nothing_is_buried(
-    consumer: Consumer, handler: Handler, vhost: Vhost
-) -> None:
+async def test_while_a_server_is_down_the_batch_is_held(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
     handler.outage = True
     await vhost.publish_batch(*orders_created(7, [1, 2]))
     await eventually(lambda: consumer.stalled)
@@ -97,9 +95,7 @@ async def test_a_batch_that_was_not_acknowledged_is_delivered_again(
     assert handler.batches == [1, 1]
 
 
-async def test_it_consumes_again_after_its_queue_was_deleted(
-    consumer: Consumer, handler: Handler, vhost: Vhost
-) -> None:
+async def test_it_consumes_again_after_its_queue_is_gone(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
     async with vhost.channel() as channel:
         await channel.queue_delete(QUEUE)
     await eventually(lambda: not consumer.connected)
@@ -109,9 +105,7 @@ async def test_it_consumes_again_after_its_queue_was_deleted(
     await eventually(lambda: handler.applied == [2])
 
 
-async def test_stop_finishes_the_current_batch_and_takes_no_other(
-    vhost: Vhost, handler: Handler, publisher: Publisher
-) -> None:
+async def test_stop_finishes_a_batch_and_takes_no_other(vhost: Vhost, handler: Handler, publisher: Publisher) -> None:
     handler.may_go_on.clear()
 
     async with consuming(vhost.url, handler, publisher) as consumer:

@@ -48,9 +48,7 @@ async def test_an_unreadable_event_becomes_a_dead_letter_with_all_its_attributes
     assert {headers(message)["x-error"]: element_of(message) for message in dead} == UNREADABLE
 
 
-async def test_an_unreadable_message_becomes_a_dead_letter_as_it_came(
-    consumer: Consumer, handler: Handler, vhost: Vhost
-) -> None:
+async def test_an_unreadable_message_is_buried_as_it_came(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
     nested = [
         b'[{"specversion": "1.0", "deep": ' + b"[" * depth + b"]" * depth + b"}]" for depth in (300, 1_000, 5_000)
     ]
@@ -84,9 +82,7 @@ async def test_a_text_that_is_too_long_for_a_header_is_cut(
     assert publisher.connected
 
 
-async def test_only_the_event_at_fault_in_a_failing_batch_is_buried(
-    consumer: Consumer, handler: Handler, vhost: Vhost
-) -> None:
+async def test_only_the_faulty_event_of_a_batch_is_buried(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
     handler.poison = 13
     events = orders_created(7, range(1, 21))
     events[12] |= {"traceparent": TRACEPARENT, "tenant": "south"}

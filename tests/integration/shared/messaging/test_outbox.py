@@ -42,9 +42,7 @@ async def has_arrived(vhost: Vhost) -> bool:
     return await vhost.depth(QUEUE) == 1
 
 
-async def test_rows_are_published_without_a_wake_up(
-    products_database: Database, running_relay: Relay, vhost: Vhost
-) -> None:
+async def test_rows_are_published_unasked(products_database: Database, running_relay: Relay, vhost: Vhost) -> None:
     before = datetime.now(UTC)
     await write(products_database, rows=1)
 
@@ -159,9 +157,7 @@ async def test_events_are_published_in_the_order_of_their_rows_up_to_256_of_one_
     assert len(await vhost.take_events("orders.stock")) == 1
 
 
-async def test_two_relays_publish_each_row_once_while_nothing_fails(
-    products_database: Database, publisher: Publisher, vhost: Vhost
-) -> None:
+async def test_two_relays_publish_a_row_once(products_database: Database, publisher: Publisher, vhost: Vhost) -> None:
     await write(products_database, rows=3_000)
     relays = [Relay(products_database, publisher, "/products") for _ in range(2)]
 

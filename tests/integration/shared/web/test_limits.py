@@ -69,9 +69,7 @@ async def service(
         yield request.param, api, url
 
 
-async def test_a_service_ends_what_takes_too_long_and_refuses_what_is_too_much(
-    service: tuple[str, Api, str],
-) -> None:
+async def test_a_service_ends_what_is_too_slow_and_refuses_what_is_too_much(service: tuple[str, Api, str]) -> None:
     name, api, url = service
     before = await api.post(f"/{name}", BODIES[name])
     async with locked(url, f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"):

@@ -111,9 +111,7 @@ async def is_served(here: Site) -> bool:
 
 
 @pytest.mark.parametrize(("request_", "status", "code"), CASES, ids=[ascii(case[0])[2:80] for case in CASES])
-async def test_a_malformed_request_is_refused_and_nothing_after_it_is_read(
-    patient: Site, request_: bytes, status: int, code: str
-) -> None:
+async def test_nothing_after_a_bad_request_is_read(patient: Site, request_: bytes, status: int, code: str) -> None:
     # The parser itself refuses what comes after another version.
     following = b"" if status == 505 else SECOND
     for pieces in ([request_ + following], [request_[:-1], request_[-1:] + following]):
@@ -131,9 +129,7 @@ async def test_a_malformed_request_is_refused_and_nothing_after_it_is_read(
         (b"hunter2 is my password\r\n\r\n", "-", "-"),
     ],
 )
-async def test_a_refusal_is_logged_without_the_secrets_of_the_request(
-    patient: Site, request_: bytes, method: str, path: str
-) -> None:
+async def test_a_refusal_is_logged_without_secrets(patient: Site, request_: bytes, method: str, path: str) -> None:
     with capture_logs() as lines:
         reply, _ = await ask(patient, request_)
 
@@ -302,7 +298,7 @@ async def test_a_head_without_end_is_cut_off_behind_the_answer_before_it(more: b
 @pytest.mark.parametrize(
     ("request_", "status"), [(GOOD, 408), (post(b"Content-Length: 60000\r\n", b"a" * 59_999), 431)]
 )
-async def test_a_request_that_is_refused_while_its_head_completes_is_not_handled(
+async def test_a_request_refused_as_its_head_completes_is_not_handled(
     patient: Site, request_: bytes, status: int
 ) -> None:
     assert patient.connections is not None

@@ -95,7 +95,7 @@ def test_an_answer_of_the_services_is_recognised_as_an_envelope_of_its_status() 
         ("/orders?cursor=THIS", None, None),
     ],
 )
-def test_the_next_page_has_the_address_of_this_one_with_another_cursor(
+def test_the_next_page_has_this_address_with_another_cursor(
     path: str, following: str | None, expected: str | None
 ) -> None:
     link = answer(make_mocked_request("GET", path), [], page=Page(2, following)).headers.get("Link")

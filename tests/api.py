@@ -44,6 +44,12 @@ class Answer:
         return sorted(detail["field"] for detail in self._error.get("details", ()))
 
     @property
+    def is_envelope(self) -> bool:
+        """Whether it is a whole refusal of its status."""
+        body = self.body
+        return body["statusCode"] == self.status and body["data"] is None and len(body["traceId"]) == 32
+
+    @property
     def _error(self) -> dict[str, Any]:
         error: dict[str, Any] = self.body.get("error", {})
         return error

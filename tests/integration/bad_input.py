@@ -10,61 +10,40 @@ from typing import Any
 from tests.api import Api
 
 JSON = {"Content-Type": "application/json"}
-WRONG_NAMES = [b'""', b'" "', b'"' + b"x" * 201 + b'"', b"7", b"null", rb'"\u0000"', rb'"\ud800"']
-WRONG_PRICES = [b"-0.01", b"1.005", b"1e3000", b"10000000000", b'"1,50"', b'"NaN"', b"true", b"null"]
 
-# The valid body of each route, and the wrong values of its fields; the last field is an unknown one.
-BODIES: dict[str, tuple[dict[str, bytes], dict[str, list[bytes]]]] = {
+# The valid body of each route, and a wrong value of each of its fields; the last field is an unknown one.
+BODIES: dict[str, tuple[dict[str, bytes], dict[str, bytes]]] = {
     "POST /products": (
         {"name": b'"Lamp"', "price": b"1", "qty": b"1"},
-        {
-            "name": WRONG_NAMES,
-            "price": WRONG_PRICES,
-            "qty": [b"-1", b"2147483648", b"1.0", b'"1"', b"true", b"null", b"1e3"],
-            "color": [b'"red"'],
-        },
+        {"name": b'""', "price": b"-0.01", "qty": b"1.0", "color": b'"red"'},
     ),
-    "PATCH /products/1": (
-        {"name": b'"Lamp"'},
-        {"name": WRONG_NAMES, "price": WRONG_PRICES, "qty": [b"1"], "version": [b"1"]},
-    ),
+    "PATCH /products/1": ({"name": b'"Lamp"'}, {"name": b"7", "price": b"1.005", "qty": b"1", "version": b"1"}),
     "POST /products/1/stock": (
         {"delta": b"-1", "reason": b'"broken"'},
-        {"delta": [b"0", b"2147483648", b"-2147483648", b"1.0"], "reason": WRONG_NAMES, "qty": [b"1"]},
+        {"delta": b"0", "reason": rb'"\ud800"', "qty": b"1"},
     ),
     "POST /orders": (
         {"productId": b"7", "quantity": b"1"},
-        {
-            "productId": [b"0", b"-1", b"9223372036854775808", b'"7"', b"7.0", b"null"],
-            "quantity": [b"0", b"-1", b"1000001", b"1.5", b'"1"', b"false"],
-            "price": [b"1"],
-        },
+        {"productId": b'"7"', "quantity": b"1000001", "price": b"1"},
     ),
 }
 # Wrong values of a header; of two lines both are sent.
 HEADERS = {
-    **{
-        route: ("Idempotency-Key", [[""], ["x" * 256], ["two words"], ["schlüssel"], ["key", "key"]])
-        for route in BODIES
-        if route.startswith("POST")
-    },
-    "PATCH /products/1": ("If-Match", [["1"], ['"1'], ["W/1"], ['"1" "1"'], ["*", '"1"']]),
-    "GET /orders/1/events": ("Last-Event-ID", [["-1"], ["x"], ["1.0"], ["1,2"], ["1" * 10], ["1", "1"]]),
+    **{route: ("Idempotency-Key", [["two words"], ["key", "key"]]) for route in BODIES if route.startswith("POST")},
+    "PATCH /products/1": ("If-Match", [["1"], ["*", '"1"']]),
+    "GET /orders/1/events": ("Last-Event-ID", [["x"], ["1", "1"]]),
 }
 LISTS = ["/products", "/products/1/movements", "/orders", "/orders/product/7"]
-NO_LIMITS = ["0", "201", "-1", "1.5", "ten", "", "%EF%BC%91"]
-NO_CURSORS = ["", "made-up", "AAAA", "%00", "x" * 500, "ü"]
-WAITS = ["31", "-1", "x", "", "1.5", "1&wait=1"]
+NO_LIMITS = ["0", "201", "1&limit=2"]
+NO_CURSORS = ["", "made-up"]
+WAITS = ["31", "1&wait=1"]
 ID_PATHS = {
     **dict.fromkeys(["/products/{}", "/products/{}/movements"], "id"),
     **dict.fromkeys(["/orders/{}", "/orders/{}/history", "/orders/{}/events"], "id"),
     "/orders/product/{}": "productId",
 }
-NO_IDS = ["0", "-1", "abc", "1.0", "+1", "9223372036854775808", "9" * 40, "%EF%BC%97", "7%20"]
-NOT_ALLOWED = [
-    *("DELETE /products", "PUT /products/1", "GET /products/1/stock", "POST /products/1/movements"),
-    *("DELETE /orders", "POST /orders/1", "GET /orders/1/cancel", "POST /orders/1/history", "POST /orders/1/events"),
-]
+NO_IDS = ["0", "abc", "9223372036854775808"]
+NOT_ALLOWED = ["DELETE /products", "POST /products/1/movements", "PUT /orders", "GET /orders/1/cancel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +83,14 @@ def of_bodies(route: str) -> dict[str, Case]:
         ),
         "with a query": (f"{path}?dry=1", 400, "validation_error", ["dry"], {"data": body, "headers": JSON}),
         **{
-            f"{wrong_name}={value[:20].decode()}": (
-                *(path, 400, "validation_error", [wrong_name]),
-                {"data": whole({**valid, wrong_name: value}), "headers": JSON},
+            f"{member}={value.decode()}": (
+                *(path, 400, "validation_error", [member]),
+                {"data": whole({**valid, member: value}), "headers": JSON},
             )
-            for wrong_name, wrong_values in wrong.items()
-            for value in wrong_values
+            for member, value in wrong.items()
         },
         **{
-            f"{name}: {' '.join(lines)[:20]}": (
+            f"{name}: {lines}": (
                 *(path, 400, "validation_error", [name]),
                 {"data": body, "headers": [*JSON.items(), *((name, line) for line in lines)]},
             )
@@ -131,7 +109,6 @@ def _cases() -> dict[str, Case]:
     paths = [
         *(of_path(f"{path}?limit={value}", "limit") for path in LISTS for value in NO_LIMITS),
         *(of_path(f"{path}?cursor={value}", "cursor") for path in LISTS for value in NO_CURSORS),
-        *(of_path(f"{path}?limit=1&limit=2", "limit") for path in LISTS),
         *(of_path(f"{path}?page=2", "page") for path in LISTS),
         *(of_path(path.format(value), name) for path, name in ID_PATHS.items() for value in NO_IDS),
         *(of_path(path.format(value), "path") for path in ID_PATHS for value in ("1%2F2", "%00")),
@@ -179,7 +156,5 @@ async def refusals(api: Api, cases: dict[str, Case]) -> dict[str, object]:
     found: dict[str, object] = {}
     for title, case in cases.items():
         answer = await api.request(case.method, case.path, **case.options)
-        body = answer.body
-        whole = body["statusCode"] == answer.status and body["data"] is None and len(body["traceId"]) == 32
-        found[title] = answer.refusal if whole else answer.raw
+        found[title] = answer.refusal if answer.is_envelope else answer.raw
     return found

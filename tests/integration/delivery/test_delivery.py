@@ -48,9 +48,7 @@ ENDINGS = frozenset(
         Ending(("pending", "rejected"), "rejected", ()),
         Ending(("pending", "cancelled"), "released", (-1, +1)),
         Ending(("pending", "cancelled"), "released", ()),  # the cancellation arrived before the order
-        Ending(
-            ("pending", "cancelled"), "rejected", ()
-        ),  # it was cancelled before the verdict that it gets nothing arrived
+        Ending(("pending", "cancelled"), "rejected", ()),  # it was cancelled before the verdict arrived
         Ending(("pending", "done", "cancelled"), "released", (-1, +1)),
     }
 )
@@ -76,9 +74,7 @@ class AnyDelivery(RuleBasedStateMachine):
         self._shop = shop
         self._run = run
         self._endings = endings
-        self._entered: dict[
-            int, int
-        ] = {}  # the stock of each product as clients set it, without the movements of orders
+        self._entered: dict[int, int] = {}  # the stock of each product without the movements of orders
         self._ordered: dict[int, tuple[int, int]] = {}  # product and quantity of each order
         self._histories: dict[int, tuple[str, ...]] = {}
         self._stock = Stock({}, {})

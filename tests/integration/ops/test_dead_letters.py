@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
 import pytest
 from pamqp.commands import Basic
 
@@ -103,22 +102,14 @@ async def test_the_list_says_where_each_comes_from_and_why(ops: Ops, dead_letter
     assert of_one_queue.document["deadLetters"] == [unreadable]
 
 
-async def test_looking_at_letters_often_changes_nothing(ops: Ops, dead_letters: DeadLetters, broker: Vhost) -> None:
+async def test_a_letter_is_shown_whole_and_looking_more_often_than_it_may_be_delivered_changes_nothing(
+    ops: Ops, dead_letters: DeadLetters, broker: Vhost
+) -> None:
     await bury(dead_letters, 1, 2, 3)
     first = await ids(ops, broker, 3)
-
     for _ in range(30):
         assert await ids(ops, broker, 3) == first
-    shown = await ops("dead-letters", "show", first["2"])
-
-    assert set(first) == {"1", "2", "3"}
-    assert orjson.loads(shown.document["body"])[0]["id"] == "2"
-
-
-async def test_a_letter_is_shown_whole(ops: Ops, dead_letters: DeadLetters, broker: Vhost) -> None:
-    await bury(dead_letters, 1, 2)
-
-    shown = (await ops("dead-letters", "show", (await ids(ops, broker, 2))["2"])).document
+    shown = (await ops("dead-letters", "show", first["2"])).document
 
     assert (shown["eventId"], shown["contentType"]) == ("2", cloudevents.CONTENT_TYPE)
     assert {"x-reason": "failed", "traceparent": TRACEPARENT}.items() <= shown["headers"].items()

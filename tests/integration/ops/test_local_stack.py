@@ -4,10 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.broker import Vhost
-from tools.stack.errors import StackError
 from tools.stack.jobs import finish
 from tools.stack.services import ROOT
 
@@ -35,10 +32,3 @@ async def test_every_command_finds_its_servers(
 
     for command in (("dead-letters", "list"), ("reconcile",), ("outbox",)):
         assert json.loads(await make_ops(description, *command, "--json"))
-
-
-async def test_without_a_stack_it_says_so(tmp_path: Path) -> None:
-    with pytest.raises(StackError) as failure:
-        await make_ops(tmp_path / "stack.json", "outbox")
-
-    assert failure.value.log == "the system is not up (make up starts it)\n"

@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 from shared.cache import Cache
 from tests.api import Api
 from tests.broker import Vhost
-from tests.integration.services.stock import created, product
 from tests.integration.services.verdicts import ORDER, verdict
 from tests.waiting import eventually
 
@@ -87,21 +86,6 @@ async def test_a_product_is_read_through_the_cache_and_found_once_it_is_there(pr
 
     await eventually(is_cached)
     assert before.refusal == (404, "not_found", [])
-
-
-async def test_stock_that_an_order_took_is_seen(products_api: Api, products_database_url: str, vhost: Vhost) -> None:
-    product_id = await product(products_database_url, qty=10)
-    before = (await products_api.get(f"/products/{product_id}")).data
-
-    await vhost.publish_batch(created(product_id, 1, 4))
-
-    async def is_shown() -> bool:
-        return bool((await products_api.get(f"/products/{product_id}")).data["qty"] == 6)
-
-    await eventually(is_shown)
-    after = (await products_api.get(f"/products/{product_id}")).data
-    # The version counts changes of name and price.
-    assert (before["qty"], before["version"], after["version"]) == (10, 1, 1)
 
 
 async def test_a_verdict_is_seen_in_the_list_of_a_product(orders_api: Api, vhost: Vhost) -> None:

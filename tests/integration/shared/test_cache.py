@@ -7,7 +7,6 @@ import uvloop
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from shared import deadline
 from shared.cache import Cache, open_cache
@@ -86,16 +85,6 @@ async def test_readers_of_a_missing_key_share_one_load_even_if_one_of_them_gives
 
     assert await asyncio.gather(*others) == [b"1"] * 50
     assert source.loads == 1
-
-
-async def test_a_value_that_redis_does_not_take_is_answered_all_the_same(cache: Cache, redis_line: Line) -> None:
-    source = Source(b"1")
-    reader = await reader_between_load_and_store(cache, source)
-
-    redis_line.cut()
-    source.may_answer.set()
-
-    assert await reader == b"1"
 
 
 async def test_a_failed_load_reaches_all_its_readers_and_is_not_remembered(cache: Cache) -> None:
@@ -237,14 +226,6 @@ async def test_a_load_that_others_share_is_not_bound_to_its_first_readers_deadli
 
     with deadline.until(0.5):
         assert int(await cache.get(KEY, load) or b"") > 1
-
-
-async def test_it_is_up_while_redis_answers(cache: Cache, redis_line: Line) -> None:
-    assert await cache.is_up()
-
-    redis_line.cut()
-    with pytest.raises((RedisError, OSError)):
-        await cache.is_up()
 
 
 def test_a_reset_connection_only_costs_the_cached_value(servers: Servers) -> None:

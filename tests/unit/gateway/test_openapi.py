@@ -9,15 +9,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from gateway import docs
 from gateway.openapi.document import document
 from gateway.routes import ROUTES
-from shared.errors import Code
-from shared.web import health
-from shared.web.headers import read_idempotency_key, read_if_match
 
 DOCUMENT = json.loads(json.dumps(document(ROUTES)))
-ASSETS = "/docs/assets/{name}"
 WITHOUT_EXAMPLE = {"/docs", "/openapi.json"}
 
 
@@ -25,10 +20,6 @@ def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, methods in DOCUMENT["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
-
-
-def operation(method: str, path: str) -> Any:
-    return DOCUMENT["paths"][path][method.lower()]
 
 
 def resolved(response: dict[str, Any]) -> Any:
@@ -51,27 +42,6 @@ def test_its_version_is_that_of_the_package_and_it_names_no_other_host() -> None
     package.read(Path(__file__).parents[3] / "setup.cfg")
     assert DOCUMENT["info"]["version"] == package["metadata"]["version"]
     assert DOCUMENT["servers"][0]["url"] == "/"
-
-
-def test_each_route_is_in_it_and_nothing_else_is() -> None:
-    own = {("GET", route.path) for route in (*health.ROUTES, *docs.ROUTES)} - {("GET", ASSETS)}
-    expected = {(route.method, route.path) for route in ROUTES} | own
-    assert expected == {(method, path) for method, path, _ in operations()}
-
-
-def test_each_code_of_the_error_table_is_in_it() -> None:
-    assert set(DOCUMENT["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == set(Code)
-
-
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.id)
-def test_a_route_names_each_status_that_it_can_give(route: Any) -> None:
-    body = {"408", "413", "415"} if route.body else set()
-    closed = {"401", "403"} if route.scope else set()
-    steered = {read_idempotency_key: {"409", "422"}, read_if_match: {"412"}}.get(route.header, set())
-    own = {str(code.status) for code in route.refusals} | ({"404"} if "{id}" in route.path else set())
-    success = {"200", "204"} if route.streamed else {str(route.status)}
-    expected = success | {"400", "429", "500", "502", "503", "504"} | body | closed | steered | own
-    assert expected == set(operation(route.method, route.path)["responses"])
 
 
 def contents() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -19,9 +19,6 @@ TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 
 UNREADABLE = {
     "not an object": 17,
-    "specversion is not 1.0": event("order.created", {}, specversion="0.3"),
-    "id is missing": event("order.created", {}, id=""),
-    "data is not an object": {**event("order.created", {}), "data": [1]},
     "unknown type order.forgotten": event("order.forgotten", {}, tenant="north"),
     "data: {'orderId': ['Missing data for required field.']}": event("order.created", {"productId": 7, "quantity": 1}),
     "data: {'quantity': ['Must be an integer from 1 to 1000000.']}": event(
@@ -49,21 +46,15 @@ async def test_an_unreadable_event_becomes_a_dead_letter_with_all_its_attributes
 
 
 async def test_an_unreadable_message_is_buried_as_it_came(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
-    nested = [
-        b'[{"specversion": "1.0", "deep": ' + b"[" * depth + b"]" * depth + b"}]" for depth in (300, 1_000, 5_000)
-    ]
-    expected = {b"\xff[]": "not JSON", b"{}": "not a CloudEvents batch", nested[0]: "nested too deeply"}
-    bodies = [*expected, *nested[1:]]
-    for body in bodies:
+    nested = b'[{"specversion": "1.0", "deep": ' + b"[" * 300 + b"]" * 300 + b"}]"
+    reasons = {b"\xff[]": "not JSON", b"{}": "not a CloudEvents batch", nested: "nested too deeply"}
+    for body in reasons:
         await vhost.publish("order.created", body)
     await vhost.publish_batch(*orders_created(7, [1]))
 
     await eventually(lambda: handler.applied == [1])
     found = {dead.body: headers(dead) for dead in await vhost.take(DEAD)}
-    assert list(found) == bodies
-    assert {body: found[body] for body in expected} == {
-        body: {"x-reason": "unreadable", "x-error": reason} for body, reason in expected.items()
-    }
+    assert found == {body: {"x-reason": "unreadable", "x-error": reason} for body, reason in reasons.items()}
 
 
 async def test_a_text_that_is_too_long_for_a_header_is_cut(

@@ -1,35 +1,12 @@
 """A peer that sends bytes as they are, and reads what comes back."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
+
+from tests.api import Answer
 
 _LIMIT = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One answer out of the stream."""
-
-    status: int
-    headers: dict[str, str]
-    raw: bytes
-
-    @property
-    def body(self) -> Any:
-        return json.loads(self.raw)
-
-    @property
-    def code(self) -> str:
-        return str(self.body["error"]["code"])
-
-    @property
-    def is_envelope(self) -> bool:
-        body = self.body
-        return body["statusCode"] == self.status and body["data"] is None and len(body["traceId"]) == 32
 
 
 class Peer:
@@ -46,12 +23,12 @@ class Peer:
         assert isinstance(self.writer.transport, asyncio.Transport)
         self.writer.transport.pause_reading()
 
-    async def reply(self) -> Reply:
+    async def reply(self) -> Answer:
         async with asyncio.timeout(_LIMIT):
             lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().splitlines()
             headers = dict(line.lower().split(": ", 1) for line in lines[1:-1])
             body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        return Reply(int(lines[0].split()[1]), headers, body)
+        return Answer(int(lines[0].split()[1]), headers, body)
 
     async def rest(self) -> bytes:
         """All that comes until the server closes the connection."""

@@ -15,17 +15,16 @@ async def readiness(api: Api) -> tuple[int, str, dict[str, str]]:
     return answer.status, answer.data["status"], answer.data["checks"]
 
 
-async def test_a_service_is_ready_without_its_cache(products_api: Api, redis_line: Line) -> None:
+async def test_a_service_is_ready_without_its_cache_and_the_broker(
+    products_api: Api, redis_line: Line, broker_line: Line
+) -> None:
     assert await readiness(products_api) == (200, "ready", UP)
     redis_line.cut()
     assert await readiness(products_api) == (200, "ready", {**UP, "cache": "down"})
-
-
-async def test_a_service_is_ready_without_the_broker(products_api: Api, broker_line: Line) -> None:
     broker_line.cut()
 
     async def is_noticed() -> bool:
-        return await readiness(products_api) == (200, "ready", {**UP, "broker": "down"})
+        return await readiness(products_api) == (200, "ready", {**UP, "cache": "down", "broker": "down"})
 
     await eventually(is_noticed)
 

@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 from shared.web import middleware
 from shared.web.connection import ServerLimits
 from shared.web.server import Connections, application, raise_open_files, serving
+from tests.api import Answer
 from tests.integration.shared.web.malformed import CASES, HOST, SECOND, chunked, get, post
-from tests.integration.shared.web.raw import Peer, Reply, connected
+from tests.integration.shared.web.raw import Peer, connected
 from tests.waiting import eventually
 
 SHORT = ServerLimits(head=0.2, body=0.2, idle=0.6, write=0.3, linger=0.2, sweep=0.02)
@@ -80,7 +81,7 @@ async def site(limits: ServerLimits = SHORT) -> AsyncIterator[Site]:
         yield site
 
 
-async def ask(here: Site, *pieces: bytes) -> tuple[Reply, bytes]:
+async def ask(here: Site, *pieces: bytes) -> tuple[Answer, bytes]:
     """The answer to what these pieces are, and what comes behind it until the server closes the connection."""
     async with connected(here.port) as peer:
         for piece in pieces:

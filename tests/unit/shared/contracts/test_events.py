@@ -3,7 +3,6 @@ from typing import Any
 import pytest
 from marshmallow import ValidationError
 
-from gateway.openapi.json_schema import AMOUNT, specification
 from shared.contracts.events import DATA, EventType, Reason
 from shared.pagination import MAX_ID
 
@@ -53,11 +52,3 @@ def test_a_rejection_has_a_reason_or_none() -> None:
         loaded = DATA[EventType.ORDER_UPDATED].load(UPDATED | {"status": "rejected", "reason": reason})
         assert loaded == {"order_id": 7, "product_id": 1, "status": "rejected", "reason": reason}
     assert DATA[EventType.ORDER_UPDATED].load(UPDATED)["reason"] is None
-
-
-def test_a_described_event_may_gain_fields_and_carries_amounts_as_they_are_written() -> None:
-    spec, converter = specification("test", AMOUNT)
-    converter.resolve_nested_schema(DATA["product.created"])  # type: ignore[no-untyped-call]  # apispec's own
-    schema = spec.to_dict()["components"]["schemas"]["ProductData"]
-    assert "additionalProperties" not in schema
-    assert schema["properties"]["price"] == dict(AMOUNT)

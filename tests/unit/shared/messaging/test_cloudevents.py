@@ -27,12 +27,6 @@ ATTRIBUTES = {"specversion": "1.0", "id": "1", "source": "/orders", "type": "ord
 
 
 @settings(max_examples=40)
-@given(st.lists(EVENTS, max_size=5))
-def test_a_batch_comes_back_as_it_went(events: list[Event]) -> None:
-    assert events == decode(encode(events))
-
-
-@settings(max_examples=40)
 @given(st.lists(EVENTS | JSON, max_size=8))
 def test_an_unreadable_element_does_not_hide_its_neighbours(elements: list[Event | Any]) -> None:
     body = b"[" + b",".join(encode([e])[1:-1] if isinstance(e, Event) else orjson.dumps(e) for e in elements) + b"]"

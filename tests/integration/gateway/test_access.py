@@ -195,7 +195,7 @@ async def test_a_burst_is_served_and_what_is_beyond_it_is_refused_before_its_bod
 
 
 @pytest.mark.parametrize("limited", [False, True])
-async def test_every_answer_of_a_route_shows_what_is_left(
+async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
     products: FakeService, orders: FakeService, limited: bool
 ) -> None:
     """A stream, a refusal of the gateway, and one of the service have the headers too."""
@@ -237,9 +237,7 @@ async def test_each_key_has_its_own_bucket_and_each_address_one_for_all_else(ord
         ("", [[200, 429, 429], [429, 429], [429, 429, 429], [429, 429]]),
     ],
 )
-async def test_only_a_trusted_proxy_names_the_client(
-    orders: FakeService, trusted: str, expected: list[list[int]]
-) -> None:
+async def test_a_trusted_proxy_names_the_client(orders: FakeService, trusted: str, expected: list[list[int]]) -> None:
     of_clients = [
         ["192.0.2.1", "192.0.2.1", "192.0.2.1, 10.1.2.3"],
         ["192.0.2.2", "198.51.100.9, 192.0.2.2"],

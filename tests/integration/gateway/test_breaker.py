@@ -91,9 +91,7 @@ async def test_broken_answers_and_time_outs_are_failures_unless_a_client_asked_f
 
 @pytest.mark.usefixtures("lasting")
 @pytest.mark.parametrize(("respond", "expected"), [(reset, "open"), (bad_gateway, "open"), (busy, "closed")])
-async def test_a_stream_that_does_not_begin_counts_as_an_answer(
-    orders: FakeService, respond: Respond, expected: str
-) -> None:
+async def test_a_stream_that_does_not_begin_is_an_answer(orders: FakeService, respond: Respond, expected: str) -> None:
     orders.respond = respond
     async with opened(orders) as gateway:
         await asyncio.gather(*(gateway.get("/orders/1/events") for _ in range(LEAST)))

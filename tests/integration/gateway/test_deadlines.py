@@ -75,7 +75,7 @@ async def test_a_request_without_time_reaches_no_service(gateway: Api, orders: F
     assert (answer.status, answer.code, orders.seen) == (*TIME_OUT, [])
 
 
-async def test_a_retry_without_time_is_not_sent(
+async def test_a_retry_for_which_no_time_is_left_is_not_sent(
     gateway: Api, orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first answer stands, at once."""

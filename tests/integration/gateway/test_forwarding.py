@@ -134,7 +134,7 @@ async def test_a_service_that_refuses_connections_is_unavailable() -> None:
     assert (answer.refusal, answer.headers["Retry-After"]) == ((503, "unavailable", []), "1")
 
 
-async def test_a_service_that_hangs_holds_up_no_other(
+async def test_one_service_that_hangs_does_not_hold_up_the_other(
     gateway: Api, products: FakeService, orders: FakeService
 ) -> None:
     products.respond, orders.respond = hang, ok

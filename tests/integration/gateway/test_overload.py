@@ -61,7 +61,7 @@ async def filled(gateway: Api, gate: Gate) -> AsyncIterator[None]:
     assert [answer.status for answer in await asyncio.gather(*requests)] == [200, 200]
 
 
-async def test_requests_beyond_the_queue_are_refused(
+async def test_requests_beyond_the_limit_and_the_queue_are_refused(
     orders: FakeService, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow(monkeypatch, limit=4, queue=3, seconds=60.0)
@@ -97,7 +97,7 @@ async def test_only_an_answer_to_the_first_try_that_is_no_failure_moves_the_limi
         assert await sample(gateway, 'gateway_concurrency_limit{upstream="orders"}') == expected
 
 
-async def test_a_refusal_comes_before_the_body_and_all_else_is_answered_meanwhile(
+async def test_a_refusal_comes_before_the_body_all_else_is_served(
     products: FakeService, orders: FakeService, gate: Gate
 ) -> None:
     """The body is not looked at: even a wrong one may come again later."""

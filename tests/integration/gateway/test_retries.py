@@ -21,7 +21,7 @@ CHANGES: dict[str, object] = {
 
 
 @pytest.mark.parametrize("broken", [reset, half, bad_gateway, busy], ids=["reset", "half", "502", "503"])
-async def test_a_failed_request_is_sent_once_more_if_it_cannot_be_done_twice(
+async def test_a_failed_request_is_sent_again_if_that_is_safe(
     products: FakeService, orders: FakeService, broken: Respond
 ) -> None:
     async with opened(orders, products) as gateway:
@@ -54,7 +54,7 @@ async def test_a_failed_request_is_sent_once_more_if_it_cannot_be_done_twice(
 @pytest.mark.parametrize(
     ("failed", "expected"), [(hang, (504, "upstream_timeout")), (crash, (500, "internal_error"))], ids=["hang", "500"]
 )
-async def test_a_time_out_and_a_failure_of_the_service_itself_are_final(
+async def test_a_time_out_and_a_failure_inside_are_final(
     orders: FakeService, failed: Respond, expected: tuple[int, str]
 ) -> None:
     async with opened(orders, UPSTREAM_TOTAL_SECONDS="0.2" if failed is hang else "5") as gateway:

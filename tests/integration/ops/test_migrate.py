@@ -88,9 +88,7 @@ async def test_the_service_role_may_read_and_write_rows_alone(owner_url: str, se
             await fetch(service_url, forbidden)
 
 
-async def test_it_waits_until_its_server_is_up(
-    servers: Servers, owner_url: str, service_url: str, folder: Path
-) -> None:
+async def test_it_waits_until_a_server_is_up(servers: Servers, owner_url: str, service_url: str, folder: Path) -> None:
     async with stopped(servers.postgres):
         run = asyncio.create_task(migrate(owner_url, service_url, folder))
         with pytest.raises(TimeoutError):

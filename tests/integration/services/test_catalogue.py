@@ -24,9 +24,7 @@ def shown(answer: Answer) -> tuple[str, str, int, str]:
     return product["name"], product["price"], product["version"], answer.headers["ETag"]
 
 
-async def test_a_product_is_created_with_its_first_movement_and_announced_with_the_requests_trace(
-    products_api: Api, products_database_url: str, vhost: Vhost
-) -> None:
+async def test_a_product_is_created_and_announced(products_api: Api, products_database_url: str, vhost: Vhost) -> None:
     answer = await products_api.post("/products", LAMP, headers=TRACE)
     await products_api.request("PATCH", "/products/1", json={"price": "25"}, headers=TRACE)
 

@@ -213,9 +213,7 @@ async def test_a_refused_request_leaves_no_key(
     assert [placing.result(tried_anew[0]), adjusting.result(tried_anew[1])] == [NEW, NEW]
 
 
-async def test_a_repeat_asks_for_no_product(
-    placing: Operation, orders_redis: Redis, product_service: FakeService
-) -> None:
+async def test_a_repeat_asks_no_service(placing: Operation, orders_redis: Redis, product_service: FakeService) -> None:
     first = await placing.post("key")
     await orders_redis.flushdb()
     product_service.respond = reset

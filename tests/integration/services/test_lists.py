@@ -51,7 +51,7 @@ async def test_every_list_of_orders_holds_each_matching_order_once(orders_api: A
     assert found == expected
 
 
-async def test_the_cached_page_is_the_page_of_the_database_and_leads_on_to_the_next(
+async def test_the_cached_page_is_the_one_of_the_database(
     orders_api: Api, orders_database_url: str, orders_redis: Redis
 ) -> None:
     await orders_api.post("/orders", ORDER)
@@ -75,9 +75,7 @@ async def test_the_cached_page_is_the_page_of_the_database_and_leads_on_to_the_n
     assert followed == [list(range(60, 10, -1)), list(range(10, 0, -1))]
 
 
-async def test_every_list_of_the_product_service_holds_each_row_once_while_newer_ones_are_written(
-    products_api: Api, products_database_url: str
-) -> None:
+async def test_lists_hold_each_row_once_while_newer_are_written(products_api: Api, products_database_url: str) -> None:
     nothing = await products_api.get("/products")
     first_id, *_, last_id = [await product(products_database_url, qty=n) for n in range(5)]
     await fetch(
@@ -100,9 +98,7 @@ async def test_every_list_of_the_product_service_holds_each_row_once_while_newer
     assert movements == [[9, 8, 7, 6], [5, 4, 3, 2], [1, 0]]
 
 
-async def test_a_page_below_the_last_movement_is_empty_but_an_unknown_product_is_not_found(
-    products_api: Api, products_database_url: str
-) -> None:
+async def test_a_page_below_all_movements_is_empty(products_api: Api, products_database_url: str) -> None:
     product_id = await product(products_database_url, qty=10)
 
     below_all = await products_api.get(f"/products/{product_id}/movements?cursor={encode_cursor(1)}")

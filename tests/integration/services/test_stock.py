@@ -192,7 +192,7 @@ async def test_adjustments_at_once_lose_none_and_stop_at_zero(products_api: Api,
     assert await left(products_database_url, product_id) == 0
 
 
-async def test_stock_that_came_back_above_the_limit_is_stock_like_any_other(
+async def test_stock_above_the_limit_is_stock_like_any_other(
     products_api: Api, products_database_url: str, vhost: Vhost
 ) -> None:
     product_id = await product(products_database_url, qty=MAX_STOCK)

@@ -88,7 +88,7 @@ async def test_what_is_stuck_is_announced_again_under_its_trace(sweeper: Sweeper
     ]
 
 
-async def test_the_next_sweep_announces_what_came_due_since_and_none_does_while_the_broker_is_down(
+async def test_a_sweep_announces_what_came_due_since_the_last(
     sweeper: Sweeper, broker: Broker, orders_database_url: str
 ) -> None:
     url = orders_database_url

@@ -63,9 +63,7 @@ async def waiting(api: Api, order_id: int = 1) -> "asyncio.Task[Answer]":
     return task
 
 
-async def test_an_order_that_is_final_is_answered_at_once_and_one_that_stays_pending_when_the_time_is_over(
-    api: Api, orders_database_url: str
-) -> None:
+async def test_a_final_order_is_answered_at_once_and_a_pending_one_in_time(api: Api, orders_database_url: str) -> None:
     started = time.monotonic()
     pending = [await api.get(f"/orders/1?wait={wait}") for wait in (0, 1)]
     lasted = time.monotonic() - started

@@ -168,7 +168,7 @@ async def test_after_a_drop_that_redis_did_not_take_every_key_is_read_from_its_s
         assert (await redis.get(KEY), await redis.get(OTHER)) == (NEW, None)
 
 
-async def test_a_drop_that_fails_while_the_cache_is_flushed_leads_to_another_flush(
+async def test_a_drop_that_fails_during_a_flush_leads_to_another(
     redis: Redis, redis_line: Line, tasks: BackgroundTasks
 ) -> None:
     class Client(Redis):

@@ -93,9 +93,7 @@ async def test_a_server_that_is_down_is_unavailable_and_used_again_when_it_is_ba
 
 
 @pytest.mark.parametrize("statement", ["SELECT pg_sleep(30)", "SELECT pg_terminate_backend(pg_backend_pid())"])
-async def test_a_transaction_that_is_too_slow_or_loses_its_connection_is_an_outage_and_rolled_back(
-    products_database: Database, statement: str
-) -> None:
+async def test_a_transaction_that_ends_badly_is_rolled_back(products_database: Database, statement: str) -> None:
     async def end_badly() -> None:
         async with products_database.transaction(limit=0.5) as connection:
             await connection.execute(_WRITE)
@@ -105,7 +103,7 @@ async def test_a_transaction_that_is_too_slow_or_loses_its_connection_is_an_outa
     assert await count(products_database) == 0
 
 
-async def test_idle_connections_that_end_are_replaced_or_an_outage(
+async def test_idle_connections_that_the_server_ends_are_replaced_or_an_outage(
     products_database: Database, products_database_url: str
 ) -> None:
     """Whatever state the end finds the client's protocol in."""

@@ -112,7 +112,7 @@ async def test_no_request_waits_longer_than_queue_and_deadline_allow(seconds: fl
         (3, 1, 3, [False, False, False, True, False]),  # a lowered one, no request until enough have left
     ],
 )
-async def test_who_leaves_lets_others_in_up_to_the_limit(
+async def test_those_that_leave_let_in_as_many_as_the_limit_allows(
     start: int, changed: int, leaving: int, expected: list[bool]
 ) -> None:
     limit, visits = Samples(start), [Visit(number) for number in range(5)]

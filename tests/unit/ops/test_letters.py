@@ -61,7 +61,7 @@ def test_an_id_is_stable_and_belongs_to_one_letter_alone(first: tuple[str, str, 
     ],
     ids=["bare", "empty headers", "back from the broker", "buried by a service", "no list"],
 )
-def test_a_letter_is_described_by_its_headers(
+def test_a_letter_is_described_from_its_headers(
     headers: dict[str, Any], timestamp: datetime | None, expected: dict[str, Any]
 ) -> None:
     letter = describe("products.orders", Basic.Properties(headers=headers, timestamp=timestamp), b"")

@@ -69,7 +69,7 @@ def cut(sequence: Sequence[Request], places: Sequence[int]) -> list[Sequence[Req
 
 
 @given(STOCK, requests(), PLACES)
-def test_stock_adds_up_and_each_order_takes_once(
+def test_stock_adds_up_and_each_order_takes_once_and_gives_back_once(
     stock: dict[int, int], wanted: list[Request], places: list[int]
 ) -> None:
     warehouse = Warehouse(dict(stock))
@@ -130,9 +130,7 @@ def test_every_order_that_claims_is_answered_once_unless_it_was_cancelled(
 
 
 @given(orders(), st.data())
-def test_cancelled_orders_end_alike_whatever_arrives_first(
-    placed: list[tuple[int, int, int]], data: st.DataObject
-) -> None:
+def test_cancelled_orders_end_alike_whatever_is_first(placed: list[tuple[int, int, int]], data: st.DataObject) -> None:
     cancelled = data.draw(st.sets(st.sampled_from([order_id for order_id, *_ in placed])))
     events: list[Request] = [Claim(*order) for order in placed]
     events += [Release(*order) for order in placed if order[0] in cancelled]

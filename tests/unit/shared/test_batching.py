@@ -138,9 +138,7 @@ async def test_a_flush_belongs_to_no_single_request() -> None:
 @pytest.mark.parametrize(
     ("shared", "expected"), [(True, [[0, 1], [2, 3]]), (False, [[1], [2], [3]])], ids=["shared", "alone"]
 )
-async def test_after_a_shared_flush_the_next_waits_so_that_more_share_it(
-    shared: bool, expected: list[list[int]]
-) -> None:
+async def test_after_a_shared_flush_the_next_waits_for_more_items(shared: bool, expected: list[list[int]]) -> None:
     writes = Writes()
     batcher = Batcher(writes.flush, spacing=0.2)
     await asyncio.gather(*map(batcher.submit, (0, 1) if shared else (1,)))

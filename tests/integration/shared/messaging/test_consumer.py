@@ -21,7 +21,7 @@ async def given_back(vhost: Vhost) -> list[str]:
     return [each["id"] for each in await vhost.take_events(QUEUE)]
 
 
-async def test_messages_that_arrive_while_a_batch_is_handled_share_the_next_which_is_acknowledged_whole(
+async def test_messages_that_arrive_during_a_batch_share_the_next(
     vhost: Vhost, handler: Handler, publisher: Publisher
 ) -> None:
     await vhost.publish("order.created", b"[]")  # an empty batch is acknowledged too

@@ -15,7 +15,7 @@ async def readiness(api: Api) -> tuple[int, str, dict[str, str]]:
     return answer.status, answer.data["status"], answer.data["checks"]
 
 
-async def test_a_service_is_ready_without_its_cache_and_the_broker(
+async def test_a_service_needs_no_cache_or_broker_to_be_ready(
     products_api: Api, redis_line: Line, broker_line: Line
 ) -> None:
     assert await readiness(products_api) == (200, "ready", UP)

@@ -96,9 +96,7 @@ def test_an_answer_of_the_services_is_recognised_as_an_envelope_of_its_status() 
         ("/orders?cursor=THIS", None, None),
     ],
 )
-def test_the_next_page_has_this_address_with_another_cursor(
-    path: str, following: str | None, expected: str | None
-) -> None:
+def test_the_next_page_has_this_address_and_its_cursor(path: str, following: str | None, expected: str | None) -> None:
     link = answer(make_mocked_request("GET", path), [], page=Page(2, following)).headers.get("Link")
     assert link == (expected and f'<{expected}>; rel="next"')
 

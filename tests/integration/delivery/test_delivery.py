@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, cast
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -209,6 +210,7 @@ class AnyDelivery(RuleBasedStateMachine):
         return rest
 
 
+@pytest.mark.timeout(180)
 async def test_however_events_come_stock_adds_up_and_each_order_ends_once(shop: Shop, vhost: Vhost) -> None:
     loop = asyncio.get_running_loop()
     endings: set[Ending] = set()

@@ -142,17 +142,6 @@ async def test_a_key_that_was_used_for_another_request_is_refused(operation: Ope
     assert await operation.stored_keys() == {"key"}
 
 
-async def test_many_requests_at_once_with_one_key_are_done_once(operation: Operation) -> None:
-    answers = await asyncio.gather(*(operation.post("key") for _ in range(40)))
-
-    assert Counter(map(operation.result, answers))[NEW] == 1
-    done = [answer for answer in answers if answer.status == operation.status]
-    assert [answer.data for answer in done] == [done[0].data] * len(done)
-    refused = {(answer.status, answer.headers.get("Retry-After")) for answer in answers if answer not in done}
-    assert refused <= {(409, "1")}
-    assert await operation.times_done() == 1
-
-
 async def test_two_processes_do_a_request_with_one_key_once(operation: Operation) -> None:
     """Each adjustment takes the last piece: a process that loses the race must not answer that none is left."""
     is_adjusting = operation.name == "adjusting"

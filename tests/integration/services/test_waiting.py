@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 
 import pytest
 from redis.asyncio import Redis
@@ -26,25 +25,17 @@ INSERT INTO order_history (order_id, status) SELECT id, 'done' FROM changed
 
 
 @pytest.fixture
-def process() -> AsyncExitStack:
-    """The order service, which a test may end before its own end."""
-    return AsyncExitStack()
-
-
-@pytest.fixture
 def never_polling(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that starts now does not look for changes by other processes."""
     monkeypatch.setattr("orders.app._POLL_SECONDS", 600.0)
 
 
 @pytest.fixture
-async def url(
-    orders_settings: Settings, orders_redis: Redis, vhost: Vhost, process: AsyncExitStack
-) -> AsyncIterator[str]:
+async def url(orders_settings: Settings, orders_redis: Redis, vhost: Vhost) -> AsyncIterator[str]:
     """The base URL of the order service."""
     await vhost.declare()
-    async with process:
-        yield await process.enter_async_context(serve(create_app(orders_settings)))
+    async with serve(create_app(orders_settings)) as url:
+        yield url
 
 
 @pytest.fixture
@@ -101,17 +92,6 @@ async def test_a_change_by_another_process_ends_wait_and_stream(api: Api, url: s
     answer = await asyncio.wait_for(task, 12)
 
     assert answer.data["status"] == "done"
-
-
-async def test_waiting_requests_and_streams_end_with_the_process(api: Api, url: str, process: AsyncExitStack) -> None:
-    task = await waiting(api)
-    async with following(url, 1) as events:
-        await events.event()
-        await asyncio.wait_for(process.aclose(), 20)
-        assert await events.rest() == []
-    answer = await asyncio.wait_for(task, 20)
-
-    assert (answer.status, answer.data["status"]) == (200, "pending")
 
 
 async def test_a_stream_holds_what_is_unseen_and_each_new_entry_as_it_comes(api: Api, url: str, vhost: Vhost) -> None:

@@ -64,6 +64,12 @@ class Api:
     async def get(self, path: str, **options: Any) -> Answer:
         return await self.request("GET", path, **options)
 
+    async def status(self, path: str) -> int:
+        return (await self.get(path)).status
+
+    async def data(self, path: str) -> Any:
+        return (await self.get(path)).data
+
     async def post(self, path: str, content: Any, **options: Any) -> Answer:
         """`content` goes as JSON."""
         return await self.request("POST", path, json=content, **options)

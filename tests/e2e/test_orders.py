@@ -1,6 +1,5 @@
 import secrets
 from datetime import datetime
-from typing import Any
 
 from tests.api import Api
 from tests.e2e.system import System
@@ -9,28 +8,19 @@ from tests.waiting import eventually
 LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
 
 
-async def final(api: Api, order_id: int) -> Any:
-    """The order, once it is decided."""
-
-    async def is_final() -> bool:
-        return bool((await api.get(f"/orders/{order_id}")).data["status"] != "pending")
-
-    await eventually(is_final)
-    return (await api.get(f"/orders/{order_id}")).data
-
-
 async def test_an_order_is_done_and_its_trace_is_found_in_all_three_logs(api: Api, system: System) -> None:
     product = (await api.post("/products", LAMP)).data
     trace_id = secrets.token_hex(16)
     headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01", "X-Request-ID": f"request-{trace_id}"}
 
     placed = await api.post("/orders", {"productId": product["id"], "quantity": 3}, headers=headers)
-    order = await final(api, placed.data["id"])
+    order = await api.data(f"/orders/{placed.data['id']}?wait=10")
 
     assert (placed.status, placed.data["status"]) == (201, "pending")
     assert (order["status"], order["unitPrice"], order["totalPrice"]) == ("done", "19.90", "59.70")
     assert (await api.get(f"/products/{product['id']}")).data["qty"] == 7
     assert (await api.get(f"/orders/product/{product['id']}")).data == [order]
+    await eventually(lambda: "batch handled" in [line["event"] for line in system.lines_of_trace("orders", trace_id)])
     lines = {name: list(system.lines_of_trace(name, trace_id)) for name in system.services}
     story = sorted(
         (datetime.fromisoformat(line["timestamp"]), name, line["event"])

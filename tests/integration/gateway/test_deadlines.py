@@ -12,7 +12,7 @@ from tests.integration.gateway.behaviour import DONE, ORDER, Gate, busy, ok, tri
 from tests.integration.gateway.opening import PATIENT, listening, narrow, opened, sample
 from tests.integration.gateway.streams import FIRST, Script
 from tests.integration.upstream import FakeService, Respond, hang
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
 
 HEADER = "X-Request-Timeout-Ms"
 TIME_OUT = (504, "upstream_timeout")
@@ -133,11 +133,8 @@ async def test_clients_that_wait_for_an_order_are_no_load_and_have_a_bound_of_th
         orders.respond = ok
         for client in waiting:
             client.cancel()
-
-        async def is_let_in() -> bool:
-            return [(await gateway.get(path)).status for path in paths] == [200, 200]
-
-        await eventually(is_let_in)
+        await reaches(lambda: gateway.status(paths[0]), 200)
+        await reaches(lambda: gateway.status(paths[1]), 200)
 
     assert [(answer.status, answer.code) for answer in refused] == [(503, "unavailable")] * 2
     assert ([answer.raw for answer in answers], counted) == ([DONE] * 3, 2)

@@ -15,7 +15,7 @@ from tests.integration.gateway.behaviour import DONE, ORDER, Gate, busy, crash, 
 from tests.integration.gateway.opening import PATIENT, listening, narrow, opened, sample
 from tests.integration.shared.web.raw import connected
 from tests.integration.upstream import FakeService, Respond
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
 
 BODY = json.dumps(ORDER).encode()
 HEAD = b"POST /orders HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -42,11 +42,7 @@ async def load(gateway: Api) -> list[float]:
 
 async def has(gateway: Api, *expected: float) -> None:
     """Waits for so many requests in flight and in the queue."""
-
-    async def is_there() -> bool:
-        return await load(gateway) == [*expected]
-
-    await eventually(is_there)
+    await reaches(lambda: load(gateway), [*expected])
 
 
 @asynccontextmanager

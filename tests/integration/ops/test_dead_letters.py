@@ -14,7 +14,7 @@ from shared.messaging.publisher import Publisher
 from shared.messaging.topology import ORDERS_STOCK, PRODUCTS_ORDERS
 from tests.broker import Vhost, headers
 from tests.integration.ops.conftest import Ops
-from tests.waiting import eventually
+from tests.waiting import reaches
 
 QUEUE, DEAD = PRODUCTS_ORDERS.name, PRODUCTS_ORDERS.dead
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -42,13 +42,9 @@ async def bury(dead_letters: DeadLetters, *event_ids: int) -> None:
 
 async def ids(ops: Ops, broker: Vhost, count: int) -> dict[str, str]:
     """Event id to the id of its letter, once there are `count`: a letter that is given back counts a moment later."""
-    await eventually(lambda: ready(broker, DEAD, count))
+    await reaches(lambda: broker.depth(DEAD), count)
     answer = await ops("dead-letters", "list", "--queue", QUEUE)
     return {letter["eventId"]: letter["id"] for letter in answer.document["deadLetters"]}
-
-
-async def ready(broker: Vhost, queue: str, count: int) -> bool:
-    return await broker.depth(queue) == count
 
 
 async def publish_as(broker: Vhost, body: bytes, **properties: Any) -> None:
@@ -124,7 +120,7 @@ async def test_bytes_that_are_no_text_come_back_unchanged(ops: Ops, dead_letters
     await ops("dead-letters", "replay", letter["id"])
 
     assert shown.document["bodyBase64"] == "/wBbXQ=="
-    await eventually(lambda: ready(broker, "orders.stock", 1))
+    await reaches(lambda: broker.depth("orders.stock"), 1)
     assert [message.body for message in await broker.take("orders.stock")] == [b"\xff\x00[]"]
 
 
@@ -162,7 +158,7 @@ async def test_the_letters_that_are_named_are_replayed_or_dropped_and_no_others(
     assert set(done) >= {by_event[each] for each in settled}
     assert (answer.document["unknown"], answer.ok) == (unknown, not unknown)
     arrived = len(settled) if action == "replay" else 0
-    await eventually(lambda: ready(broker, QUEUE, arrived))
+    await reaches(lambda: broker.depth(QUEUE), arrived)
     messages = await broker.take(QUEUE)
     assert sorted(message.body for message in messages) == [
         cloudevents.encode([order_created(int(event_id))]) for event_id in settled[:arrived]
@@ -172,7 +168,7 @@ async def test_the_letters_that_are_named_are_replayed_or_dropped_and_no_others(
         assert (properties.content_type, properties.delivery_mode) == (cloudevents.CONTENT_TYPE, 2)
         assert headers(message) == {}
     assert sorted(await ids(ops, broker, len(left))) == left
-    await eventually(lambda: ready(broker, ORDERS_STOCK.dead, others_left))
+    await reaches(lambda: broker.depth(ORDERS_STOCK.dead), others_left)
 
 
 @pytest.mark.parametrize("bodies", [[b"[1]", b"[1]"], [b"[1]", b"[2]"]], ids=["equal", "different"])
@@ -194,7 +190,7 @@ async def test_a_letter_that_the_broker_itself_put_there(ops: Ops, broker: Vhost
     async with broker.channel() as channel:
         message = await channel.basic_get(QUEUE)
         await channel.basic_reject(message.delivery_tag or 0, requeue=False)
-        await eventually(lambda: ready(broker, DEAD, 1))
+        await reaches(lambda: broker.depth(DEAD), 1)
 
     listed = await ops("dead-letters", "list")
     [letter] = listed.document["deadLetters"]
@@ -206,6 +202,6 @@ async def test_a_letter_that_the_broker_itself_put_there(ops: Ops, broker: Vhost
     assert letter["time"] is not None
     assert "1 and 1 more" in listed.text
     assert shown.document["headers"]["x-death"][0]["queue"] == QUEUE
-    await eventually(lambda: ready(broker, QUEUE, 1))
+    await reaches(lambda: broker.depth(QUEUE), 1)
     [replayed] = await broker.take(QUEUE)
     assert (replayed.body, headers(replayed)) == (cloudevents.encode(batch), {})

@@ -5,7 +5,7 @@ from datetime import datetime
 from tests.api import Answer, Api
 from tests.broker import Vhost
 from tests.databases import fetch
-from tests.waiting import eventually
+from tests.waiting import reaches
 
 LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -27,11 +27,7 @@ def shown(answer: Answer) -> tuple[str, str, int, str]:
 async def test_a_product_is_created_and_announced(products_api: Api, products_database_url: str, vhost: Vhost) -> None:
     answer = await products_api.post("/products", LAMP, headers=TRACE)
     await products_api.request("PATCH", "/products/1", json={"price": "25"}, headers=TRACE)
-
-    async def both_are_announced() -> bool:
-        return await vhost.depth("orders.products") == 2
-
-    await eventually(both_are_announced)
+    await reaches(lambda: vhost.depth("orders.products"), 2)
     product = answer.data
     assert (answer.status, answer.headers["Location"], answer.headers["ETag"]) == (201, "/products/1", '"1"')
     assert datetime.fromisoformat(product.pop("createdAt")) == datetime.fromisoformat(product.pop("updatedAt"))

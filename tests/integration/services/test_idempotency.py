@@ -18,7 +18,7 @@ from tests.integration.services.conftest import Start
 from tests.integration.services.stock import product
 from tests.integration.services.verdicts import becomes, verdict
 from tests.integration.upstream import FakeService, reset
-from tests.waiting import eventually
+from tests.waiting import reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +176,7 @@ async def test_keys_are_forgotten_after_a_day_and_no_earlier(operation: Operatio
 
     await fetch(operation.url, operation.set_age.format("'25 hours'", "'25 hours'"))
     async with operation.start():
-
-        async def no_key_is_kept() -> bool:
-            return await operation.stored_keys() == set()
-
-        await eventually(no_key_is_kept)
+        await reaches(operation.stored_keys, set())
     assert await operation.times_done() == 3
 
 

@@ -20,7 +20,7 @@ from tests.databases import fetch
 from tests.integration.line import Line
 from tests.integration.services.verdicts import ORDER
 from tests.integration.upstream import FakeService, Respond, envelope, hang, reset, respond_with
-from tests.waiting import eventually
+from tests.waiting import reaches
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACE = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01", "X-Request-ID": "my-request"}
@@ -39,11 +39,7 @@ async def test_an_order_is_accepted_as_pending_at_the_products_price_and_written
     [asked] = product_service.seen
     assert asked.headers["traceparent"].split("-")[1] == TRACE_ID
     assert asked.headers["X-Request-ID"] == "my-request"
-
-    async def is_published() -> bool:
-        return await vhost.depth("products.orders") == 1
-
-    await eventually(is_published)
+    await reaches(lambda: vhost.depth("products.orders"), 1)
     [created] = await vhost.take_events("products.orders")
     assert (created["type"], created["traceparent"].split("-")[1]) == ("order.created", TRACE_ID)
     assert created["data"] == {"orderId": 1, "productId": 7, "quantity": 3}
@@ -107,10 +103,10 @@ async def test_a_new_price_counts_for_new_orders_only(orders_api: Api, prices: d
     cached = (await orders_api.post("/orders", ORDER)).data
     await vhost.publish_batch(event("product.updated", {"productId": 7, "name": "Lamp", "price": "25.00"}))
 
-    async def costs_more() -> bool:
-        return bool((await orders_api.post("/orders", ORDER)).data["unitPrice"] == "25.00")
+    async def price() -> object:
+        return (await orders_api.post("/orders", ORDER)).data["unitPrice"]
 
-    await eventually(costs_more)
+    await reaches(price, "25.00")
     unchanged = (await orders_api.get("/orders/1")).data
     assert before["unitPrice"] == cached["unitPrice"] == unchanged["unitPrice"] == "19.90"
 
@@ -142,18 +138,15 @@ async def test_past_a_million_events_that_wait_orders_are_refused_until_they_hav
         "INSERT INTO outbox (type, payload) SELECT 'order.created', '{}' FROM generate_series(1, 3)",
     )
 
-    async def is_refused() -> bool:
-        return (await orders_api.post("/orders", ORDER)).status == 503
+    async def status() -> int:
+        return (await orders_api.post("/orders", ORDER)).status
 
-    async def is_accepted() -> bool:
-        return not await is_refused()
-
-    assert await is_accepted()
-    await eventually(is_refused)
+    assert await status() == 201
+    await reaches(status, 503)
     answer = await orders_api.post("/orders", ORDER)
     assert (answer.status, answer.code, answer.headers["Retry-After"]) == (*UNAVAILABLE, "10")
     broker_line.restore()
-    await eventually(is_accepted)
+    await reaches(status, 201)
 
 
 def draft(key: str | None = None) -> Draft:

@@ -13,7 +13,7 @@ from tests.api import Answer, Api
 from tests.broker import Vhost
 from tests.databases import fetch
 from tests.integration.services.stock import cancelled, created, left, movements, outcomes, product
-from tests.waiting import eventually
+from tests.waiting import reaches
 
 REFUSED = (409, "conflict", ["delta"])
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -41,10 +41,7 @@ async def adjust(api: Api, product_id: int, delta: int) -> Answer:
 
 
 async def becomes(url: str, product_id: int, qty: int) -> None:
-    async def is_it() -> bool:
-        return await left(url, product_id) == qty
-
-    await eventually(is_it)
+    await reaches(lambda: left(url, product_id), qty)
 
 
 async def test_an_order_is_decided_once_and_answered_alike_each_time(stock: Stock, products_database_url: str) -> None:
@@ -120,11 +117,7 @@ async def test_a_schema_that_is_missing_or_changes_under_its_statements_costs_no
     product_id = await product(products_database_url, qty=10)
     await fetch(owner_url, "ALTER TABLE reservations RENAME TO not_yet")
     await vhost.publish_batch(created(product_id, 1, 1), created(product_id, 2, 1))
-
-    async def is_unready() -> bool:
-        return (await products_api.get("/health/ready")).status == 503
-
-    await eventually(is_unready)
+    await reaches(lambda: products_api.status("/health/ready"), 503)
     await fetch(owner_url, "ALTER TABLE not_yet RENAME TO reservations")
     await becomes(products_database_url, product_id, 8)
     await fetch(owner_url, "ALTER TABLE products ALTER COLUMN qty TYPE numeric(20, 0)")

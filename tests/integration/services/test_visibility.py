@@ -12,7 +12,7 @@ from shared.cache import Cache
 from tests.api import Api
 from tests.broker import Vhost
 from tests.integration.services.verdicts import ORDER, verdict
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
 
 LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
 LIST = "/orders/product/7"
@@ -90,15 +90,13 @@ async def test_a_product_is_read_through_the_cache_and_found_once_it_is_there(pr
 
 async def test_a_verdict_is_seen_in_the_list_of_a_product(orders_api: Api, vhost: Vhost) -> None:
     await orders_api.post("/orders", ORDER)
-    before = (await orders_api.get(LIST)).data
 
+    async def statuses() -> list[str]:
+        return [order["status"] for order in await orders_api.data(LIST)]
+
+    assert await statuses() == ["pending"]
     await vhost.publish_batch(verdict(1, "done"))
-
-    async def is_shown() -> bool:
-        return [order["status"] for order in (await orders_api.get(LIST)).data] == ["done"]
-
-    await eventually(is_shown)
-    assert [order["status"] for order in before] == ["pending"]
+    await reaches(statuses, ["done"])
 
 
 async def test_a_write_that_fails_drops_its_keys_too_since_it_may_be_committed(cache: Cache, redis: Redis) -> None:

@@ -15,7 +15,7 @@ from tests.databases import fetch
 from tests.events import HEARTBEAT, following
 from tests.integration.conftest import is_up
 from tests.integration.services.verdicts import ORDER, verdict
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
 
 # Past the code under test, as another process does it.
 DECIDE = """
@@ -132,8 +132,4 @@ async def test_a_quiet_stream_has_heartbeats_and_one_more_client_than_may_wait_i
     refused = [(answer.refusal, answer.headers["Retry-After"]) for answer in full]
     assert refused == [((503, "unavailable", []), "1")] * 2
     assert without_waiting.status == 200
-
-    async def the_slot_is_free() -> bool:
-        return (await api.get("/orders/1?wait=1")).status == 200
-
-    await eventually(the_slot_is_free)
+    await reaches(lambda: api.status("/orders/1?wait=1"), 200)

@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.api import Api
 from tests.broker import event
-from tests.waiting import eventually
+from tests.waiting import reaches
 
 PRODUCTS_TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 ORDER = {"productId": 7, "quantity": 3}
@@ -16,7 +16,8 @@ def verdict(order_id: int, status: str, reason: str | None = None) -> dict[str, 
 
 
 async def becomes(api: Api, order_id: int, status: str) -> None:
-    async def is_it() -> bool:
-        return bool((await api.get(f"/orders/{order_id}")).data["status"] == status)
+    await reaches(lambda: status_of(api, order_id), status)
 
-    await eventually(is_it)
+
+async def status_of(api: Api, order_id: int) -> str:
+    return str((await api.data(f"/orders/{order_id}"))["status"])

@@ -13,7 +13,7 @@ from shared.cache import Cache, open_cache
 from shared.tasks import BackgroundTasks
 from tests.integration.line import Line
 from tests.integration.outages import hung, stopped
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
 from tools.faults.proxy import Proxy
 from tools.stack.servers import Servers
 
@@ -44,10 +44,6 @@ class Source:
         self.has_read.set()
         await self.may_answer.wait()
         return value
-
-
-async def is_empty(redis: Redis) -> bool:
-    return await redis.dbsize() == 0
 
 
 async def reader_between_load_and_store(cache: Cache, source: Source) -> "asyncio.Future[bytes | None]":
@@ -194,7 +190,7 @@ async def test_a_drop_that_fails_during_a_flush_leads_to_another(
         await fail_to_drop()
         flusher = tasks.start("flusher", cache.flush_after_failed_drops())
         await eventually(lambda: client.flushes == 2)
-        await eventually(lambda: is_empty(redis))
+        await reaches(redis.dbsize, 0)
 
         values = [await cache.get(KEY, Source(value).load) for value in (NEW, b'"not read"')]
         assert not flusher.done()
@@ -213,11 +209,8 @@ async def test_a_drop_whose_writer_gave_up_waiting_has_failed(cache: Cache, redi
     await asyncio.wait({before, writer})
     redis_line.restore()
 
-    async def is_dropped() -> bool:
-        return await redis.get(KEY) is None
-
     assert writer.cancelled()
-    await eventually(is_dropped)
+    await reaches(lambda: redis.get(KEY), None)
 
 
 async def test_a_load_that_others_share_is_not_bound_to_its_first_readers_deadline(cache: Cache) -> None:

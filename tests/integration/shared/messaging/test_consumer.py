@@ -6,18 +6,14 @@ from shared.messaging.topology import PRODUCTS_ORDERS
 from tests.broker import Vhost, orders_created
 from tests.integration.line import Line
 from tests.integration.shared.messaging.conftest import Handler, consuming
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
 
 QUEUE, DEAD = PRODUCTS_ORDERS.name, PRODUCTS_ORDERS.dead
 
 
 async def given_back(vhost: Vhost) -> list[str]:
     """The events that a consumer, now gone, had not acknowledged."""
-
-    async def is_given_back() -> bool:
-        return await vhost.depth(QUEUE) > 0
-
-    await eventually(is_given_back)
+    await eventually(lambda: vhost.depth(QUEUE))
     return [each["id"] for each in await vhost.take_events(QUEUE)]
 
 
@@ -28,12 +24,9 @@ async def test_messages_that_arrive_during_a_batch_share_the_next(
     for order_id in range(1, 31):
         await vhost.publish_batch(*orders_created(7, [order_id]))
 
-    async def all_are_delivered() -> bool:
-        return await vhost.depth(QUEUE) == 0
-
     handler.may_go_on.clear()
     async with consuming(vhost.url, handler, publisher):
-        await eventually(all_are_delivered)
+        await reaches(lambda: vhost.depth(QUEUE), 0)
         handler.may_go_on.set()
         await eventually(lambda: len(handler.applied) == 30)
         assert len(handler.batches) < 10

@@ -8,7 +8,7 @@ from shared.metrics import METRICS
 from shared.tasks import BackgroundTasks, repeat
 from tests.broker import Vhost
 from tests.integration.line import Line
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 QUEUE = "products.orders"
@@ -34,19 +34,11 @@ async def left(database: Database) -> int:
         return int(await connection.fetchval("SELECT count(*) FROM outbox"))
 
 
-async def is_published(database: Database) -> bool:
-    return await left(database) == 0
-
-
-async def has_arrived(vhost: Vhost) -> bool:
-    return await vhost.depth(QUEUE) == 1
-
-
 async def test_rows_are_published_unasked(products_database: Database, running_relay: Relay, vhost: Vhost) -> None:
     before = datetime.now(UTC)
     await write(products_database, rows=1)
 
-    await eventually(lambda: is_published(products_database))
+    await reaches(lambda: left(products_database), 0)
     [event] = await vhost.take_events(QUEUE)
     assert abs((datetime.fromisoformat(event.pop("time")) - before).total_seconds()) < 30
     assert event == {
@@ -58,7 +50,7 @@ async def test_rows_are_published_unasked(products_database: Database, running_r
         "data": {"number": 1},
     }
     await write(products_database, rows=1)
-    await eventually(lambda: is_published(products_database))
+    await reaches(lambda: left(products_database), 0)
 
 
 async def test_rows_wait_for_the_broker(
@@ -73,7 +65,7 @@ async def test_rows_wait_for_the_broker(
     assert await left(products_database) == 3
     broker_line.restore()
 
-    await eventually(lambda: is_published(products_database))
+    await reaches(lambda: left(products_database), 0)
     assert [event["id"] for event in await vhost.take_events(QUEUE)] == ["1", "2", "3"]
 
 
@@ -84,7 +76,7 @@ async def test_a_row_is_there_until_the_broker_has_confirmed_it(
     broker_line.hold_answers()
     flush = asyncio.create_task(relay.flush(limit=10))
 
-    await eventually(lambda: has_arrived(vhost))
+    await reaches(lambda: vhost.depth(QUEUE), 1)
     assert await left(products_database) == 1
     broker_line.cut()
     await flush
@@ -113,7 +105,7 @@ async def test_the_relay_goes_on_after_a_broker_that_missed_its_heartbeats(
     await eventually(lambda: not publisher.connected, within=30)
     broker_line.restore()
 
-    await eventually(lambda: is_published(products_database))
+    await reaches(lambda: left(products_database), 0)
     assert tasks.failed == set()
 
 
@@ -124,7 +116,7 @@ async def test_a_flush_waits_for_the_round_that_is_under_way(
     await write(products_database, rows=1)
     running_relay.wake()
 
-    await eventually(lambda: has_arrived(vhost))
+    await reaches(lambda: vhost.depth(QUEUE), 1)
     flush = asyncio.create_task(running_relay.flush(limit=4))
     ended, _ = await asyncio.wait({flush}, timeout=0.2)
     broker_line.restore()

@@ -3,7 +3,7 @@
 from tests.api import Api
 from tests.integration.line import Line
 from tests.integration.outages import stopped
-from tests.waiting import eventually
+from tests.waiting import reaches
 from tools.stack.servers import Servers
 
 UP = {"database": "ok", "broker": "ok", "consumers": "ok", "cache": "ok"}
@@ -22,11 +22,7 @@ async def test_a_service_needs_no_cache_or_broker_to_be_ready(
     redis_line.cut()
     assert await readiness(products_api) == (200, "ready", {**UP, "cache": "down"})
     broker_line.cut()
-
-    async def is_noticed() -> bool:
-        return await readiness(products_api) == (200, "ready", {**UP, "cache": "down", "broker": "down"})
-
-    await eventually(is_noticed)
+    await reaches(lambda: readiness(products_api), (200, "ready", {**UP, "cache": "down", "broker": "down"}))
 
 
 async def test_without_its_database_a_service_is_alive_but_not_ready(orders_api: Api, servers: Servers) -> None:

@@ -16,7 +16,7 @@ from tests.api import Api
 from tests.databases import fetch
 from tests.integration.conftest import running
 from tests.integration.upstream import FakeService, envelope, hang, respond_with
-from tests.waiting import eventually
+from tests.waiting import reaches
 
 # Less than a query may take by itself (shared.db), which would be a 503.
 LITTLE = {"X-Request-Timeout-Ms": "200"}
@@ -76,11 +76,7 @@ async def test_a_service_ends_what_is_too_slow_and_refuses_what_is_too_much(serv
         too_late = await ask(api, *3 * [(f"GET /{name}", None), (f"POST /{name}", BODIES[name]), *OTHERS[name]])
         [[held_up]] = await fetch(url, WAITING)
         held = [asyncio.create_task(api.get(f"/{name}")) for _ in range(12)]
-
-        async def all_connections_wait() -> bool:
-            return await fetch(url, WAITING) == [(8,)]
-
-        await eventually(all_connections_wait)
+        await reaches(lambda: fetch(url, WAITING), [(8,)])
         refused = await api.get(f"/{name}")
         shown = [(await api.get(path)).status for path in ("/health/live", "/metrics")]
     await asyncio.gather(*held)

@@ -256,17 +256,6 @@ async def test_a_head_that_trickles_in_is_cut_off(here: Site, before: int) -> No
     assert here.seen == ["GET /ignore"] * before
 
 
-async def test_a_head_without_end_is_cut_off_by_its_size() -> None:
-    async with site(replace(SHORT, head=60.0, head_bytes=4_096)) as here, connected(here.port) as peer:
-        peer.send(b"GET /echo HTTP/1.1\r\n")
-        for number in range(90):
-            peer.send(b"X-%d: %s\r\n" % (number, b"a" * 60))
-            await asyncio.sleep(0)
-        reply = await peer.reply()
-
-    assert (reply.status, reply.code) == (431, "headers_too_large")
-
-
 async def test_bytes_behind_a_request_in_progress_are_no_head_that_is_too_large_or_slow() -> None:
     body = b"a" * 60_000
     async with site(replace(PATIENT, head=SHORT.head)) as here, connected(here.port) as peer:

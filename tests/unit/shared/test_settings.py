@@ -34,6 +34,27 @@ REQUIRED = {
     "ops": {f"{name}_DATABASE_URL": f"postgresql://:{SECRET}@localhost/db" for name in ("PRODUCTS", "ORDERS")},
 }
 KEY = f"shop {'a' * 64} orders:read"
+_SERVICE: dict[str, Any] = {name.lower(): value for name, value in _SERVERS.items()} | {"most_in_flight": 1_000}
+DEFAULTS = {
+    "gateway": gateway.settings.Settings(
+        listen=Listen("127.0.0.1", 4000, "info"),
+        products_urls=("http://products:3001",),
+        orders_urls=("http://orders:3002",),
+        request_seconds=5.0,
+        limits=ClientTimeouts(total=4.5, connect=1.0, read=4.5),
+        api_keys=[],
+        rate_limit=None,
+        trusted_proxies=(),
+        cors_origins=(),
+    ),
+    "orders": orders.settings.Settings(
+        **_SERVICE,
+        products_url="http://localhost:3001",
+        listen=Listen("127.0.0.1", 3002, "info"),
+        stuck_order_seconds=60.0,
+    ),
+    "products": products.settings.Settings(**_SERVICE, listen=Listen("127.0.0.1", 3001, "info")),
+}
 
 
 def _seven(text: str) -> int:
@@ -132,33 +153,9 @@ def test_a_program_needs_its_servers_and_shows_no_password(program: str) -> None
     assert problems(program, {}) == [f"{name} is not set" for name in REQUIRED[program]]
 
 
-def test_a_service_has_defaults_for_the_rest() -> None:
-    placed = orders.settings.Settings.load(REQUIRED["orders"] | {"PORT": " "})
-    found = [placed.database_url, placed.redis_url, placed.amqp_url, placed.products_url]
-    assert found == list(REQUIRED["orders"].values())
-    assert (placed.listen, placed.stuck_order_seconds, placed.most_in_flight) == (
-        Listen("127.0.0.1", 3002, "info"),
-        60.0,
-        1_000,
-    )
-    listed = products.settings.Settings.load(REQUIRED["products"])
-    assert [listed.database_url, listed.redis_url, listed.amqp_url] == list(REQUIRED["products"].values())
-    assert (listed.listen, listed.most_in_flight) == (Listen("127.0.0.1", 3001, "info"), 1_000)
-
-
-def test_the_gateway_has_defaults_for_the_rest() -> None:
-    expected = gateway.settings.Settings(
-        listen=Listen("127.0.0.1", 4000, "info"),
-        products_urls=("http://products:3001",),
-        orders_urls=("http://orders:3002",),
-        request_seconds=5.0,
-        limits=ClientTimeouts(total=4.5, connect=1.0, read=4.5),
-        api_keys=[],
-        rate_limit=None,
-        trusted_proxies=(),
-        cors_origins=(),
-    )
-    assert expected == gateway.settings.Settings.load(REQUIRED["gateway"])
+@pytest.mark.parametrize("program", DEFAULTS)
+def test_a_program_has_defaults_for_the_rest(program: str) -> None:
+    assert PROGRAMS[program].load(REQUIRED[program] | {"PORT": " "}) == DEFAULTS[program]
 
 
 def test_what_is_set_replaces_a_default() -> None:

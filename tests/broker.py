@@ -31,9 +31,9 @@ class Vhost:
         await topology.declare(connection)
         await connection.close()
 
-    async def publish(self, routing_key: str, body: bytes, exchange: str = topology.EXCHANGE) -> None:
+    async def publish(self, routing_key: str, body: bytes) -> None:
         async with self.channel() as channel:
-            await channel.basic_publish(body, exchange=exchange, routing_key=routing_key, mandatory=True)
+            await channel.basic_publish(body, exchange=topology.EXCHANGE, routing_key=routing_key, mandatory=True)
 
     async def publish_batch(self, *events: dict[str, Any]) -> None:
         """One message; its routing key is the first event's type."""

@@ -20,7 +20,7 @@ from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event
 from shared.messaging.connection import FAILURES
 from shared.messaging.topology import QUEUES, Queue
-from shared.settings import SettingsSchema, load, url
+from shared.settings import AmqpUrl, Settings
 
 # Per queue: every letter that was looked at is held until the end, and the broker has to remember it.
 MOST_SEARCHED = 10_000
@@ -53,13 +53,14 @@ class DeadLetter:
         return {renamed.get(name, name): value for name, value in asdict(self).items()}
 
 
-class _Schema(SettingsSchema):
-    amqp_url = url("amqp", "amqps")
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Settings(Settings):
+    amqp_url: AmqpUrl
 
 
 async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
-    amqp_url = load(_Schema(), environ)["amqp_url"]
+    amqp_url = _Settings.load(environ).amqp_url
     queues = [queue for queue in QUEUES if options.queue in (None, queue.name)]
     async with broker.connect(amqp_url) as connection:
         match options.action:

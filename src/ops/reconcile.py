@@ -67,7 +67,10 @@ async def reconcile(urls: DatabaseUrls, older_than: float, settle: Callable[[], 
 
 async def _look(urls: DatabaseUrls, older_than: float, product_ids: Ids, order_ids: Ids) -> Findings:
     found = Findings()
-    async with snapshot(urls.orders, "orders-db") as orders, snapshot(urls.products, "products-db") as products:
+    async with (
+        snapshot(urls.orders_database_url, "orders-db") as orders,
+        snapshot(urls.products_database_url, "products-db") as products,
+    ):
         found.products = await checks.count_products(products)
         inside_products, inside_orders = await asyncio.gather(
             _inside_products(products, product_ids, order_ids), checks.history(orders, order_ids)

@@ -34,7 +34,7 @@ WATCH = web.AppKey("watch", Watch)
 
 def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
-    app = application(middleware.trace, middleware.errors, request_limits(settings.most_in_flight))
+    app = application(middleware.trace, middleware.errors, request_limits(settings.max_in_flight))
     app[HEALTH] = Health(tasks)
     app.add_routes([*ROUTES, *health.ROUTES])
 

@@ -4,7 +4,7 @@ import asyncio
 import math
 from argparse import Namespace
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 import aiohttp
@@ -117,12 +117,12 @@ async def settled(system: System) -> bool:
 
 
 def _urls(system: System) -> DatabaseUrls:
-    return DatabaseUrls(products=system.databases["products-db"].url, orders=system.databases["orders-db"].url)
+    products, orders = (system.databases[name].url for name in ("products-db", "orders-db"))
+    return DatabaseUrls(products_database_url=products, orders_database_url=orders)
 
 
 async def _outboxes(system: System) -> dict[str, int]:
-    urls = _urls(system)
-    environment = {"PRODUCTS_DATABASE_URL": urls.products, "ORDERS_DATABASE_URL": urls.orders}
+    environment = {name.upper(): url for name, url in asdict(_urls(system)).items()}
     return {
         service: waiting["rows"] for service, waiting in (await outbox.run(environment, Namespace())).document.items()
     }

@@ -67,7 +67,7 @@ async def service(
         app = create_products(ProductsSettings.load({"DATABASE_URL": url, "MAX_IN_FLIGHT": "12", **others}))
     else:
         url = orders_settings.database_url
-        app = create_orders(replace(orders_settings, most_in_flight=12))
+        app = create_orders(replace(orders_settings, max_in_flight=12))
     async with serve(app) as address, connect(address) as api:
         await eventually(lambda: is_up(api))
         yield request.param, api, url

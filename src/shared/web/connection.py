@@ -4,6 +4,8 @@ import asyncio
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any, cast
 
 import structlog
@@ -15,7 +17,7 @@ from shared import tracing
 from shared.errors import AppError, Code
 from shared.metrics import METRICS
 from shared.web.requests import holds_back
-from shared.web.responses import LAST, error_of, refusal, send_unrouted
+from shared.web.responses import error_of, on_prepare, refusal
 
 log = structlog.get_logger()
 
@@ -153,7 +155,7 @@ class Connection(web.RequestHandler):
         if self._closing:
             resp.force_close()  # and says so to the client: RFC 9112 §9.6
         if self._refusal is not None and isinstance(resp, web.Response):
-            await send_unrouted(request, resp)
+            await _send_unrouted(request, resp)
             finished: tuple[web.StreamResponse, bool] = resp, False
         else:
             finished = await super().finish_response(request, resp, start_time)
@@ -199,7 +201,7 @@ class Connection(web.RequestHandler):
         elif now < self._deadline:
             pass
         elif body is not None:
-            self._break_off(body, AppError(Code.REQUEST_TIMEOUT, "The body did not arrive in time", headers=LAST))
+            self._break_off(body, AppError(Code.REQUEST_TIMEOUT, "The body did not arrive in time"))
         elif self._start:
             self._refuse_head(AppError(Code.REQUEST_TIMEOUT, "The request did not arrive in time"))
         else:
@@ -241,9 +243,21 @@ def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -
     tracing.current.set(here)
     METRICS.observe_request("(any)", "(none)", error.status, 0.0)
     log.info("request refused", method=method, path=path, status=error.status, code=error.code)
-    response = refusal(request, error, {**LAST, "X-Request-ID": here.request_id}, path=path)
+    response = refusal(request, error, {"X-Request-ID": here.request_id}, path=path)
     response.force_close()
     return response
+
+
+async def _send_unrouted(request: web.BaseRequest, response: web.Response) -> None:
+    """Sends an answer that reached no application: `web.Response` itself would name the server software."""
+    await on_prepare(request, response)
+    body = response.body if isinstance(response.body, bytes) else b""
+    response.headers["Connection"] = "close"  # RFC 9112 §9.6
+    response.headers["Content-Length"] = str(len(body))
+    response.headers["Date"] = format_datetime(datetime.now(UTC), usegmt=True)
+    major, minor = request.version
+    await request.writer.write_headers(f"HTTP/{major}.{minor} {response.status} {response.reason}", response.headers)
+    await request.writer.write_eof(b"" if request.method == "HEAD" else body)
 
 
 def excerpt(start: bytes) -> tuple[str, str]:

@@ -19,9 +19,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from shared import deadline
+from shared import deadline, metrics
 from shared.batching import Batcher
-from shared.metrics import METRICS
 from shared.tasks import BackgroundTasks, Backoff
 
 log = structlog.get_logger()
@@ -87,12 +86,12 @@ class Cache:
         """The cached JSON, or the result of `load`; None if there is no such thing. Raises what `load` raises."""
         value, lease = (None, None) if self._bypassed else await self._reads.submit(key)
         if value is not None:
-            METRICS.cache.labels("hit").inc()
+            metrics.CACHE.labels("hit").inc()
             return None if value == NONE else value
         if lease is None:
-            METRICS.cache.labels("bypass" if self._bypassed else "down").inc()
+            metrics.CACHE.labels("bypass" if self._bypassed else "down").inc()
             return await load()
-        METRICS.cache.labels("miss").inc()
+        metrics.CACHE.labels("miss").inc()
         return await asyncio.shield(self._load_once(key, lease, load))
 
     async def drop(self, keys: Collection[str]) -> None:

@@ -1,10 +1,10 @@
-"""Consumes events in batches: one transaction and one acknowledgement for all that has arrived, no wait for more."""
+"""Consumes events in batches: one transaction for all that has arrived, no wait for more."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiormq
@@ -12,7 +12,7 @@ import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from marshmallow import ValidationError
 
-from shared import tracing
+from shared import metrics, tracing
 from shared.contracts.events import DATA
 from shared.errors import AppError, Code
 from shared.messaging import cloudevents
@@ -20,7 +20,6 @@ from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.connection import SupervisedConnection
 from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.topology import Queue
-from shared.metrics import METRICS
 from shared.tasks import Backoff
 
 log = structlog.get_logger()
@@ -42,23 +41,6 @@ _BATCH_EVENTS = 512
 # In messages, each of 1 to 256 events: enough to fill a batch if each carries one.
 _PREFETCH = 512
 _STOP = 4.0
-
-
-@dataclass(slots=True)
-class Acknowledgements:
-    """Keeps the settled delivery tags, so that a `multiple` ack never covers a delivery that is still open."""
-
-    acked: int = 0
-    _settled: set[int] = field(default_factory=set)
-
-    def settle(self, tags: Iterable[int]) -> int | None:
-        """Returns the tag up to which to acknowledge, or None while an earlier delivery is open."""
-        self._settled.update(tags)
-        before = self.acked
-        while self.acked + 1 in self._settled:
-            self.acked += 1
-            self._settled.discard(self.acked)
-        return self.acked if self.acked > before else None
 
 
 class Consumer(SupervisedConnection):
@@ -107,7 +89,6 @@ class Consumer(SupervisedConnection):
                 log.error("consumer failed", queue=self._queue.name, exc_info=error)
 
     async def _work(self, channel: AbstractChannel, inbox: "asyncio.Queue[DeliveredMessage]") -> object:
-        acknowledgements = Acknowledgements()
         while True:
             messages, elements = await _next_batch(inbox)
             if self._stopping.is_set():
@@ -115,10 +96,9 @@ class Consumer(SupervisedConnection):
             self._idle.clear()
             try:
                 await self._process(elements)
-                # Every delivery has a tag, although the type of aiormq allows None.
-                tag = acknowledgements.settle(message.delivery_tag or 0 for message in messages)
-                if tag is not None:
-                    await channel.basic_ack(tag, multiple=True, wait=False)
+                for message in messages:
+                    # Every delivery has a tag, although the type of aiormq allows None.
+                    await channel.basic_ack(message.delivery_tag or 0, wait=False)
             except aiormq.exceptions.ChannelInvalidStateError:
                 return None  # closed meanwhile: a redelivered batch changes nothing
             finally:
@@ -166,9 +146,9 @@ class Consumer(SupervisedConnection):
         await self._apply(events[middle:])
 
     def _report(self, events: Sequence[Received], fields: Mapping[str, Any], seconds: float) -> None:
-        METRICS.events.labels(self._queue.name, "applied").inc(len(events))
-        METRICS.batch_events.labels(self._queue.name).observe(len(events))
-        METRICS.batch_seconds.labels(self._queue.name).observe(seconds)
+        metrics.EVENTS.labels(self._queue.name, "applied").inc(len(events))
+        metrics.BATCH_EVENTS.labels(self._queue.name).observe(len(events))
+        metrics.BATCH_SECONDS.labels(self._queue.name).observe(seconds)
         log.info(
             "batch handled",
             queue=self._queue.name,

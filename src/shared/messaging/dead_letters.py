@@ -4,12 +4,11 @@ import asyncio
 
 import structlog
 
-from shared import tracing
+from shared import metrics, tracing
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.publisher import Publisher, PublishError
 from shared.messaging.topology import Queue
-from shared.metrics import METRICS
 from shared.tasks import Backoff
 
 log = structlog.get_logger()
@@ -52,7 +51,7 @@ class DeadLetters:
         await self._publish(queue, element.content, {"x-reason": "unreadable", "x-error": element.reason})
 
     async def _publish(self, queue: Queue, body: bytes, headers: dict[str, str]) -> None:
-        METRICS.events.labels(queue.name, "buried").inc()
+        metrics.EVENTS.labels(queue.name, "buried").inc()
         short = {name: value[:_MOST_HEADER] for name, value in headers.items()}
         backoff = Backoff()
         while True:

@@ -13,9 +13,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadStatusLine, ContentEncodingError, HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 
-from shared import tracing
+from shared import metrics, tracing
 from shared.errors import AppError, Code
-from shared.metrics import METRICS
 from shared.web.requests import holds_back
 from shared.web.responses import error_of, on_prepare, refusal
 
@@ -241,7 +240,7 @@ def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -
     """The last answer of its connection, to a request that reached no middleware."""
     here = tracing.begin()
     tracing.current.set(here)
-    METRICS.observe_request("(any)", "(none)", error.status, 0.0)
+    metrics.observe_request("(any)", "(none)", error.status, 0.0)
     log.info("request refused", method=method, path=path, status=error.status, code=error.code)
     response = refusal(request, error, {"X-Request-ID": here.request_id}, path=path)
     response.force_close()

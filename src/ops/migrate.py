@@ -18,7 +18,7 @@ import asyncpg
 from ops.errors import OpsError, first_line
 from ops.output import Answer
 from shared.settings import PostgresUrl, Settings, SettingsError
-from shared.tasks import Backoff
+from shared.tasks import backoff
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 DATABASES = ("orders", "products")
@@ -119,13 +119,13 @@ async def migrate(owner_url: str, service_url: str, folder: Path) -> list[str]:
 
 
 async def _connect(owner_url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    backoff = Backoff()
+    pauses = backoff()
     async with asyncio.timeout(_WAIT_FOR_SERVER):
         while True:
             try:
                 return await asyncpg.connect(owner_url, timeout=5, command_timeout=_STATEMENT_LIMIT)
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(next(pauses))
 
 
 async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> None:

@@ -21,7 +21,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from shared import deadline, metrics
 from shared.batching import Batcher
-from shared.tasks import BackgroundTasks, Backoff
+from shared.tasks import BackgroundTasks, backoff
 
 log = structlog.get_logger()
 
@@ -121,13 +121,13 @@ class Cache:
 
     async def flush_after_failed_drops(self) -> NoReturn:
         """Repeats a FLUSHDB until it succeeds, each time that a drop has failed; runs as long as the process."""
-        backoff = Backoff(first=0.05, most=2.0)
+        pauses = backoff(first=0.05, most=2.0)
         while True:
             await self._flush_needed.wait()
             if await self._flush():
-                backoff.reset()
+                pauses = backoff(first=0.05, most=2.0)
             else:
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(next(pauses))
 
     def _load_once(self, key: str, lease: bytes, load: Load) -> "asyncio.Task[bytes | None]":
         # Shared only by readers who saw the same lease: no write came between their reads.

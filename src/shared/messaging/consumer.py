@@ -20,7 +20,7 @@ from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.connection import SupervisedConnection
 from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.topology import Queue
-from shared.tasks import Backoff
+from shared.tasks import backoff
 
 log = structlog.get_logger()
 
@@ -116,7 +116,7 @@ class Consumer(SupervisedConnection):
 
     async def _apply(self, events: Sequence[Received]) -> None:
         """Applies or buries each event; halves a failing batch, so that only the events at fault are buried."""
-        backoff = Backoff()
+        pauses = backoff()
         while True:
             started = time.perf_counter()
             try:
@@ -132,7 +132,7 @@ class Consumer(SupervisedConnection):
                     error=str(error),
                     trace_ids=_traces(events),
                 )
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(next(pauses))
             else:
                 self.stalled = False
                 return self._report(events, fields, time.perf_counter() - started)

@@ -9,7 +9,7 @@ from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.publisher import Publisher, PublishError
 from shared.messaging.topology import Queue
-from shared.tasks import Backoff
+from shared.tasks import backoff
 
 log = structlog.get_logger()
 
@@ -53,10 +53,10 @@ class DeadLetters:
     async def _publish(self, queue: Queue, body: bytes, headers: dict[str, str]) -> None:
         metrics.EVENTS.labels(queue.name, "buried").inc()
         short = {name: value[:_MOST_HEADER] for name, value in headers.items()}
-        backoff = Backoff()
+        pauses = backoff()
         while True:
             try:
                 return await self._publisher.publish(_DEFAULT_EXCHANGE, queue.dead, body, short)
             except PublishError as error:
                 log.warning("dead letter waits", queue=queue.name, error=str(error))
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(next(pauses))

@@ -21,7 +21,7 @@ from shared.errors import AppError
 from shared.messaging import cloudevents, topology
 from shared.messaging.cloudevents import Event
 from shared.messaging.publisher import Publisher, PublishError
-from shared.tasks import Backoff
+from shared.tasks import backoff
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Relay:
         self._woken.set()
 
     async def run(self) -> NoReturn:
-        backoff = Backoff(first=0.1, most=2.0)
+        pauses = backoff(most=2.0)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL):
@@ -74,10 +74,10 @@ class Relay:
             self._woken.clear()
             started = time.monotonic()
             if await self._drain():
-                backoff.reset()
+                pauses = backoff(most=2.0)
                 await asyncio.sleep(max(0.0, started + _SPACING - time.monotonic()))
             else:
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(next(pauses))
 
     async def measure(self) -> None:
         """Updates `full` and the gauges; to be called every second or so."""

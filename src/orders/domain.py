@@ -1,6 +1,6 @@
 """Orders and the decisions about them, without I/O."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -43,21 +43,6 @@ class Draft:
     traceparent: str
     key: Key | None = None
 
-    def placed(self, order_id: int, at: datetime) -> Order:
-        """The order that the stored draft is."""
-        return Order(
-            id=order_id,
-            product_id=self.product_id,
-            quantity=self.quantity,
-            unit_price=self.unit_price,
-            total_price=self.unit_price * self.quantity,
-            status=OrderStatus.PENDING.value,
-            reason=None,
-            trace_id=self.trace_id,
-            created_at=at,
-            updated_at=at,
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
@@ -80,12 +65,10 @@ class Verdict:
     trace_id: str | None
 
 
-def first_verdicts(verdicts: Iterable[Verdict]) -> list[Verdict]:
+def first_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The first verdict on each order, sorted by order id, so that two batches lock rows in the same order."""
-    by_order: dict[int, Verdict] = {}
-    for verdict in verdicts:
-        by_order.setdefault(verdict.order_id, verdict)
-    return [by_order[order_id] for order_id in sorted(by_order)]
+    first = {verdict.order_id: verdict for verdict in reversed(verdicts)}
+    return [first[order_id] for order_id in sorted(first)]
 
 
 def is_final(history: Sequence[HistoryEntry]) -> bool:

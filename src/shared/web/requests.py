@@ -9,11 +9,12 @@ from aiohttp import HttpVersion11, web
 from marshmallow import Schema, ValidationError
 from multidict import istr
 
-from shared.contracts.requests import ResourcePath
+from shared.contracts.requests import NoQuery, ResourcePath
 from shared.errors import AppError, Code, Detail
 
 MAX_BODY = 64 * 1024
 _PATH = ResourcePath()
+_NO_QUERY = NoQuery()
 _EXPECT = istr("Expect")
 
 
@@ -49,8 +50,8 @@ def decode(body: bytes) -> Any:
         raise AppError(Code.INVALID_JSON, "The body is not valid JSON") from error
 
 
-def read_query(request: web.Request, schema: Schema) -> dict[str, Any]:
-    """The checked query. Raises AppError for wrong parameters and for one that is given twice."""
+def read_query(request: web.Request, schema: Schema = _NO_QUERY) -> dict[str, Any]:
+    """The checked query. Raises AppError for wrong parameters, by default for any, and for one that is given twice."""
     if "?" not in request.raw_path and not schema.fields:
         return {}
     query = request.query

@@ -10,14 +10,12 @@ from pamqp.commands import Basic
 from yarl import URL
 
 from ops.errors import OpsError, first_line
-from shared.messaging import cloudevents
+from shared.messaging import publisher
 from shared.messaging.connection import FAILURES, close
-from shared.messaging.topology import Queue
+from shared.messaging.topology import DEFAULT_EXCHANGE, Queue
 
 _CALL = 10.0
 _HEARTBEAT = 10
-_PERSISTENT = 2
-_DEFAULT_EXCHANGE = ""  # routes by queue name, AMQP 0-9-1 §3.1.3.1
 
 
 @asynccontextmanager
@@ -91,15 +89,10 @@ async def opened(connection: AbstractConnection, queue: Queue) -> AsyncIterator[
 
 async def send(channel: AbstractChannel, queue: Queue, message: DeliveredMessage) -> None:
     """Sends it to `queue` as if for the first time. Raises aiormq's errors unless the broker has confirmed."""
-    # The headers, which describe the failure, are left out; aiormq adds a message id of its own.
+    # The headers, which describe the failure, are left out.
     properties = Basic.Properties(
         content_type=message.header.properties.content_type,
         content_encoding=message.header.properties.content_encoding,
-        delivery_mode=_PERSISTENT,
-        timestamp=cloudevents.now(),
     )
     async with asyncio.timeout(_CALL):
-        await channel.connection.ready()  # waits while the broker blocks publishers (memory or disk alarm)
-        await channel.basic_publish(
-            message.body, exchange=_DEFAULT_EXCHANGE, routing_key=queue.name, properties=properties, mandatory=True
-        )
+        await publisher.send(channel, DEFAULT_EXCHANGE, queue.name, message.body, properties)

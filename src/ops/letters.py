@@ -4,7 +4,7 @@ import argparse
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from pamqp.commands import Basic
 from ops import broker
 from ops.broker import Reading
 from ops.errors import OpsError, first_line
-from ops.output import Answer, printable, table
+from ops.output import Answer, as_json, printable, table
 from shared import tracing
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event
@@ -47,10 +47,6 @@ class DeadLetter:
     error: str | None
     trace_id: str | None
     time: datetime | None
-
-    def as_json(self) -> dict[str, Any]:
-        renamed = {"event_type": "eventType", "event_id": "eventId", "trace_id": "traceId"}
-        return {renamed.get(name, name): value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -128,7 +124,7 @@ async def _list(connection: AbstractConnection, queues: Sequence[Queue], limit: 
     text = table(_HEADINGS, map(_row, found)) if found else "no dead letters"
     if total > len(found):
         text += f"\n{len(found)} of {total} shown"
-    return Answer({"deadLetters": [letter.as_json() for letter in found], "ready": ready}, text)
+    return Answer({"deadLetters": [as_json(letter) for letter in found], "ready": ready}, text)
 
 
 async def _show(connection: AbstractConnection, queues: Sequence[Queue], wanted: str) -> Answer:
@@ -137,7 +133,7 @@ async def _show(connection: AbstractConnection, queues: Sequence[Queue], wanted:
             async for message in reading.letters(MOST_SEARCHED):
                 letter = _described(queue, message)
                 if letter.id == wanted:
-                    document = {**letter.as_json(), **content(message.header.properties, message.body)}
+                    document = {**as_json(letter), **content(message.header.properties, message.body)}
                     lines = (f"{name}: {printable(str(value))}" for name, value in document.items())
                     return Answer(document, "\n".join(lines))
     raise OpsError(_unknown([wanted]))

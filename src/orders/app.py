@@ -15,7 +15,7 @@ from orders.sweeper import Sweeper
 from orders.watch import Watch
 from shared.cache import open_cache
 from shared.db import PURGE_SECONDS, open_database, purge
-from shared.messaging.bus import open_bus
+from shared.messaging.bus import Bus
 from shared.messaging.topology import ORDERS_PRODUCTS, ORDERS_STOCK
 from shared.tasks import BackgroundTasks, repeat
 from shared.web import health, middleware
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> web.Application:
             open_cache(settings.redis_url, tasks) as cache,
             client_session(_PRODUCT_TIMEOUTS) as session,
             tasks,
-            open_bus(settings.amqp_url, "orders", database, tasks) as bus,
+            Bus(settings.amqp_url, "orders", database, tasks) as bus,
         ):
             products = Products(cache, ServiceClient("products", settings.products_url, session))
             watch = app[WATCH] = Watch(database)

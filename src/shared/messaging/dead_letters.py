@@ -8,12 +8,11 @@ from shared import metrics, tracing
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.publisher import Publisher, PublishError
-from shared.messaging.topology import Queue
+from shared.messaging.topology import DEFAULT_EXCHANGE, Queue
 from shared.tasks import backoff
 
 log = structlog.get_logger()
 
-_DEFAULT_EXCHANGE = ""  # routes by queue name, AMQP 0-9-1 §3.1.3.1
 # Characters. Headers that exceed the broker's frame size would end the connection at every try.
 _MOST_HEADER = 1_000
 
@@ -56,7 +55,7 @@ class DeadLetters:
         pauses = backoff()
         while True:
             try:
-                return await self._publisher.publish(_DEFAULT_EXCHANGE, queue.dead, body, short)
+                return await self._publisher.publish(DEFAULT_EXCHANGE, queue.dead, body, short)
             except PublishError as error:
                 log.warning("dead letter waits", queue=queue.name, error=str(error))
                 await asyncio.sleep(next(pauses))

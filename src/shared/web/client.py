@@ -38,23 +38,21 @@ class ClientTimeouts:
     read: float = 5.0
 
 
-@asynccontextmanager
-async def client_session(
+def client_session(
     limits: ClientTimeouts,
     *,
     connections: int = 512,
     middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
-) -> AsyncIterator[aiohttp.ClientSession]:
+) -> aiohttp.ClientSession:
     """A session for calls between services: no cookies, no redirects, bodies passed on as they come."""
-    async with aiohttp.ClientSession(
+    return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE),
         timeout=aiohttp.ClientTimeout(total=limits.total, connect=limits.connect, sock_read=limits.read),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         middlewares=middlewares,
-    ) as session:
-        yield session
+    )
 
 
 async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:

@@ -25,7 +25,6 @@ from shared.web.requests import MAX_BODY
 log = structlog.get_logger()
 
 _WRONG_SETTINGS = 2
-_LIMITS = ServerLimits()
 _BACKLOG = 1_024
 _FINISH_REQUESTS = 6.0
 # Left free for databases, the broker, upstreams and what else the process opens.
@@ -57,14 +56,14 @@ def require_c_parsers() -> None:
     import hiredis  # noqa: F401, PLC0415  # raises if it is missing: redis would go on without it, slowly
 
 
-async def serve(app: web.Application, settings: ServiceSettings, limits: ServerLimits = _LIMITS) -> int:
+async def serve(app: web.Application, settings: ServiceSettings) -> int:
     """On SIGTERM: not ready → stop accepting → finish requests → close what the application opened, last first."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    limits = replace(limits, connections=raise_open_files(limits.connections))
-    async with serving(app, limits) as connections:
+    limits = ServerLimits()
+    async with serving(app, replace(limits, connections=raise_open_files(limits.connections))) as connections:
         try:
             port = await connections.listen(settings.host, settings.port)
         except OSError as error:

@@ -41,7 +41,6 @@ class Reading:
         self.queue = queue
         self.ready = ready
         self._channel = channel
-        self._held = 0
 
     async def letters(self, most: int) -> AsyncIterator[DeliveredMessage]:
         """Yields at most `most` letters, none that arrived after the queue was opened."""
@@ -50,20 +49,17 @@ class Reading:
                 message = await self._channel.basic_get(self.queue.dead)
             if message.delivery_tag is None:
                 return  # another reader has the rest
-            self._held += 1
             yield message
 
     async def take(self, message: DeliveredMessage) -> None:
         """Removes the letter from the queue; the broker has done so when the context has ended."""
         async with asyncio.timeout(_CALL):
             await self._channel.basic_ack(message.delivery_tag or 0)
-        self._held -= 1
 
     async def give_back(self) -> None:
         """Returns all held letters with basic.nack, which is not a failed delivery: https://www.rabbitmq.com/docs/4.3/nack."""
         async with asyncio.timeout(_CALL):
-            if self._held:
-                await self._channel.basic_nack(0, multiple=True, requeue=True)  # 0 means every unacknowledged one
+            await self._channel.basic_nack(0, multiple=True, requeue=True)  # 0 means every unacknowledged one
             # The broker handles frames in order: its answer to this one follows all acknowledgements.
             await self._channel.close()
 

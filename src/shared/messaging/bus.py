@@ -5,7 +5,6 @@ from typing import Self
 
 from shared.db import Database
 from shared.messaging.consumer import Consumer, Handle
-from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import Queue
@@ -26,7 +25,6 @@ class Bus:
         self._service = service
         self._tasks = tasks
         self._publisher = Publisher(url, service)
-        self._dead_letters = DeadLetters(self._publisher)
         self._consumers: list[Consumer] = []
         self.relay = Relay(database, self._publisher, f"/{service}")
         tasks.start("publisher", self._publisher.run())
@@ -34,7 +32,7 @@ class Bus:
         tasks.start("outbox watch", repeat("outbox watch", _WATCH, self.relay.measure))
 
     def consume(self, queue: Queue, handle: Handle) -> None:
-        consumer = Consumer(self._url, self._service, queue, handle, self._dead_letters)
+        consumer = Consumer(self._url, self._service, queue, handle, self._publisher)
         self._consumers.append(consumer)
         self._tasks.start(f"consumer of {queue.name}", consumer.run())
 

@@ -15,10 +15,10 @@ from marshmallow import ValidationError
 from shared import metrics, tracing
 from shared.contracts.events import DATA
 from shared.errors import AppError, Code
-from shared.messaging import cloudevents
+from shared.messaging import cloudevents, dead_letters
 from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.connection import SupervisedConnection
-from shared.messaging.dead_letters import DeadLetters
+from shared.messaging.publisher import Publisher
 from shared.messaging.topology import Queue
 from shared.tasks import backoff
 
@@ -44,13 +44,16 @@ _STOP = 4.0
 
 
 class Consumer(SupervisedConnection):
-    """Consumes one queue, one batch at a time; `stalled` is true while a batch is held because a server is down."""
+    """Consumes one queue, one batch at a time; `stalled` is true while a batch is held because a server is down.
 
-    def __init__(self, url: str, name: str, queue: Queue, handle: Handle, dead_letters: DeadLetters) -> None:
+    `publisher` moves events that cannot be read or applied to the dead letters.
+    """
+
+    def __init__(self, url: str, name: str, queue: Queue, handle: Handle, publisher: Publisher) -> None:
         super().__init__(url, f"{name} consumer of {queue.name}", self._consuming_channel)
         self._queue = queue
         self._handle = handle
-        self._dead_letters = dead_letters
+        self._publisher = publisher
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -108,7 +111,7 @@ class Consumer(SupervisedConnection):
         events = []
         for element in map(_check, elements):
             if isinstance(element, Unreadable):
-                await self._dead_letters.bury_unreadable(self._queue, element)
+                await dead_letters.bury_unreadable(self._publisher, self._queue, element)
             else:
                 events.append(element)
         if events:
@@ -139,7 +142,7 @@ class Consumer(SupervisedConnection):
 
     async def _isolate(self, events: Sequence[Received], error: Exception) -> None:
         if len(events) == 1:
-            await self._dead_letters.bury(self._queue, events[0].event, error)
+            await dead_letters.bury(self._publisher, self._queue, events[0].event, error)
             return
         middle = len(events) // 2
         await self._apply(events[:middle])

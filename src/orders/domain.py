@@ -22,11 +22,6 @@ class Order:
     created_at: datetime
     updated_at: datetime
 
-    @property
-    def is_final(self) -> bool:
-        """Whether the product service has decided the order, or a client has cancelled it."""
-        return self.status != OrderStatus.PENDING
-
     def as_placed(self) -> "Order":
         """The order as it was in the answer to the request that placed it."""
         return replace(self, status=OrderStatus.PENDING.value, reason=None, updated_at=self.created_at)
@@ -71,6 +66,6 @@ def first_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return [first[order_id] for order_id in sorted(first)]
 
 
-def is_final(history: Sequence[HistoryEntry]) -> bool:
-    """Whether an order is final, by its history: at least one entry, the oldest first."""
-    return history[-1].status != OrderStatus.PENDING
+def is_final(status: str) -> bool:
+    """Whether the product service has decided the order, or a client has cancelled it."""
+    return status != OrderStatus.PENDING

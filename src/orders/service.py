@@ -98,7 +98,7 @@ class Orders:
             while True:
                 changed.clear()
                 order = await self.get(order_id)
-                if order.is_final or self._watch.closed:
+                if is_final(order.status) or self._watch.closed:
                     return order
                 try:
                     async with asyncio.timeout_at(deadline):
@@ -126,7 +126,7 @@ class Orders:
             while True:
                 changed.clear()
                 history = await self.history(order_id)
-                final = is_final(history)
+                final = is_final(history[-1].status)
                 if seen < len(history) or not final:
                     yield list(enumerate(history, 1))[seen:]
                 if final or self._watch.closed:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated, Any
 
+from aiohttp import ClientTimeout
+
 from gateway.access.clients import Network, parse_networks
 from gateway.access.keyring import ApiKey, parse_keys
 from gateway.access.rate import Policy, parse_rate_limit
 from shared.settings import Port, ServiceSettings, flag, seconds, urls
-from shared.web.client import ClientTimeouts
 
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
@@ -59,8 +60,12 @@ class Settings(ServiceSettings):
     gateway_allow_anonymous: Annotated[bool, flag] = False
 
     @property
-    def limits(self) -> ClientTimeouts:
-        return ClientTimeouts(self.upstream_total_seconds, self.upstream_connect_seconds, self.upstream_read_seconds)
+    def limits(self) -> ClientTimeout:
+        return ClientTimeout(
+            total=self.upstream_total_seconds,
+            connect=self.upstream_connect_seconds,
+            sock_read=self.upstream_read_seconds,
+        )
 
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from functools import partial
 
-from aiohttp import web
+from aiohttp import ClientTimeout, web
 
 from orders.events import apply_verdicts, forget_products
 from orders.handlers import ORDERS, ROUTES
@@ -19,13 +19,13 @@ from shared.messaging.bus import Bus
 from shared.messaging.topology import ORDERS_PRODUCTS, ORDERS_STOCK
 from shared.tasks import BackgroundTasks, repeat
 from shared.web import health, middleware
-from shared.web.client import ClientTimeouts, ServiceClient, client_session
+from shared.web.client import ServiceClient, client_session
 from shared.web.health import HEALTH, Health
 from shared.web.middleware import request_limits
 from shared.web.server import application
 
 # Shorter than the wait of a client of `POST /orders`, so that time is left for the write.
-_PRODUCT_TIMEOUTS = ClientTimeouts(total=2.0, connect=0.5, read=2.0)
+_PRODUCT_TIMEOUTS = ClientTimeout(total=2.0, connect=0.5, sock_read=2.0)
 
 _POLL_SECONDS = 1.0
 

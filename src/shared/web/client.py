@@ -29,25 +29,19 @@ class Reply:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ClientTimeouts:
-    """Seconds: for the whole call, for a connection (the wait for a free one included), between two reads."""
-
-    total: float = 5.0
-    connect: float = 1.0
-    read: float = 5.0
-
-
 def client_session(
-    limits: ClientTimeouts,
+    limits: aiohttp.ClientTimeout,
     *,
     connections: int = 512,
     middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
 ) -> aiohttp.ClientSession:
-    """A session for calls between services: no cookies, no redirects, bodies passed on as they come."""
+    """A session for calls between services: no cookies, no redirects, bodies passed on as they come.
+
+    `limits` has seconds for the whole call, for a connection (the wait for a free one included), between two reads.
+    """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE),
-        timeout=aiohttp.ClientTimeout(total=limits.total, connect=limits.connect, sock_read=limits.read),
+        timeout=limits,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),

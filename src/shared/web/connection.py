@@ -178,7 +178,7 @@ class Connection(web.RequestHandler):
         log.error("request crashed", method=request.method, path=request.path, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("The answer has begun")
-        return _refuse(request, AppError(Code.INTERNAL_ERROR, "unexpected error"), request.method, request.path)
+        return _refuse(request, AppError(Code.INTERNAL_ERROR), request.method, request.path)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Leaves out errors of a body that no handler reads."""
@@ -202,7 +202,7 @@ class Connection(web.RequestHandler):
         elif body is not None:
             self._break_off(body, AppError(Code.REQUEST_TIMEOUT, "The body did not arrive in time"))
         elif self._start:
-            self._refuse_head(AppError(Code.REQUEST_TIMEOUT, "The request did not arrive in time"))
+            self._refuse_head(AppError(Code.REQUEST_TIMEOUT))
         else:
             self.force_close()
 
@@ -242,7 +242,8 @@ def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -
     tracing.current.set(here)
     metrics.observe_request("(any)", "(none)", error.status, 0.0)
     log.info("request refused", method=method, path=path, status=error.status, code=error.code)
-    response = refusal(request, error, {"X-Request-ID": here.request_id}, path=path)
+    response = refusal(request, error, path)
+    response.headers["X-Request-ID"] = here.request_id
     response.force_close()
     return response
 
@@ -268,11 +269,11 @@ def excerpt(start: bytes) -> tuple[str, str]:
 def error_from(error: HttpProcessingError, limits: ServerLimits) -> AppError:
     """Maps an error of the parser to the one that the client sees: RFC 9110 §15, RFC 6585 §5."""
     if isinstance(error, LineTooLong) and error.args[1] == limits.line_bytes:
-        return AppError(Code.URI_TOO_LONG, "The request target is too long")
+        return AppError(Code.URI_TOO_LONG)
     if isinstance(error, LineTooLong) or "Too many headers" in error.message:
         return AppError(Code.HEADERS_TOO_LARGE, "The headers are too many or too long")
     if isinstance(error, ContentEncodingError):
         return AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The content coding is not supported")
     if "Pause on PRI" in error.message or (isinstance(error, BadStatusLine) and "HTTP version" in error.message):
-        return AppError(Code.HTTP_VERSION_NOT_SUPPORTED, "The server speaks HTTP/1.1")
+        return AppError(Code.HTTP_VERSION_NOT_SUPPORTED)
     return AppError(Code.VALIDATION_ERROR, "The request is not valid HTTP/1.1")

@@ -74,7 +74,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         if isinstance(error, OSError) and request.transport is None:  # the client left while it sent the body
             return web.Response(status=_CLIENT_GONE)
         log.exception("request crashed", method=request.method, path=request.path)
-        return refusal(request, AppError(Code.INTERNAL_ERROR, "unexpected error"))
+        return refusal(request, AppError(Code.INTERNAL_ERROR))
 
 
 def request_limits(most_in_flight: int) -> Middleware:

@@ -47,7 +47,7 @@ def decode(body: bytes) -> Any:
     try:
         return _DECODER.decode(body.decode())
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise AppError(Code.INVALID_JSON, "The body is not valid JSON") from error
+        raise AppError(Code.INVALID_JSON) from error
 
 
 def read_query(request: web.Request, schema: Schema = _NO_QUERY) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def read_query(request: web.Request, schema: Schema = _NO_QUERY) -> dict[str, An
     query = request.query
     repeated = [Detail(name, "Given more than once.") for name in set(query) if len(query.getall(name)) > 1]
     if repeated:
-        raise AppError(Code.VALIDATION_ERROR, "The request is not valid", details=repeated)
+        raise AppError(Code.VALIDATION_ERROR, details=repeated)
     return load(schema, dict(query))
 
 
@@ -72,7 +72,7 @@ def load(schema: Schema, content: Any) -> dict[str, Any]:
         loaded: dict[str, Any] = schema.load(content)
     except ValidationError as error:
         details = list(_details(error.messages))
-        raise AppError(Code.VALIDATION_ERROR, "The request is not valid", details=details) from error
+        raise AppError(Code.VALIDATION_ERROR, details=details) from error
     return loaded
 
 

@@ -31,9 +31,9 @@ _REASONS = MappingProxyType({413: "Content Too Large", 414: "URI Too Long", 422:
 _REFUSED_BY_AIOHTTP = MappingProxyType(
     {
         404: (Code.NOT_FOUND, "No such path"),
-        405: (Code.METHOD_NOT_ALLOWED, Code.METHOD_NOT_ALLOWED.meaning),
+        405: (Code.METHOD_NOT_ALLOWED, ""),
         413: (Code.PAYLOAD_TOO_LARGE, "The body is larger than 64 KiB"),
-        415: (Code.UNSUPPORTED_MEDIA_TYPE, Code.UNSUPPORTED_MEDIA_TYPE.meaning),
+        415: (Code.UNSUPPORTED_MEDIA_TYPE, ""),
         417: (Code.VALIDATION_ERROR, "The expectation cannot be met"),
     }
 )
@@ -58,13 +58,7 @@ def answer(
     return response
 
 
-def refusal(
-    request: web.BaseRequest,
-    error: AppError,
-    headers: Mapping[str, str] | None = None,
-    *,
-    path: str | None = None,
-) -> web.Response:
+def refusal(request: web.BaseRequest, error: AppError, path: str | None = None) -> web.Response:
     """The one answer to a request that failed, with `Retry-After` (RFC 9110 §10.2.3) if the error has one.
 
     It shows the message of an error, except that of a 500, which is for the log only. `path` is shown instead of the
@@ -80,7 +74,7 @@ def refusal(
         status=error.status,
         reason=_REASONS.get(error.status),
         content_type=_JSON,
-        headers={**error.headers, **(headers or {})},
+        headers=error.headers,
     )
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
@@ -99,7 +93,7 @@ def is_envelope(status: int, content: Any) -> bool:
 
 def error_of(error: web.HTTPException) -> AppError:
     """Maps what aiohttp raised to the error that the client sees."""
-    code, message = _REFUSED_BY_AIOHTTP.get(error.status, (Code.INTERNAL_ERROR, Code.INTERNAL_ERROR.meaning))
+    code, message = _REFUSED_BY_AIOHTTP.get(error.status, (Code.INTERNAL_ERROR, ""))
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
     return AppError(code, message, headers=headers)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
+from aiohttp import ClientTimeout
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,6 @@ import ops.settings
 import orders.settings
 import products.settings
 from shared.settings import Settings, SettingsError, choice, flag, integer, seconds, url, urls
-from shared.web.client import ClientTimeouts
 
 SECRET = "hunter2-is-secret"
 PROGRAMS: dict[str, Any] = {
@@ -180,7 +180,7 @@ def test_what_is_set_replaces_a_default() -> None:
     limits = {"TOTAL": "0.5", "CONNECT": "0.1", "READ": "60"}
     more = {f"UPSTREAM_{name}_SECONDS": value for name, value in limits.items()} | {"API_KEYS": KEY}
     settings = gateway.settings.Settings.load(REQUIRED["gateway"] | more)
-    assert settings.limits == ClientTimeouts(total=0.5, connect=0.1, read=60.0)
+    assert settings.limits == ClientTimeout(total=0.5, connect=0.1, sock_read=60.0)
     assert "aaaa" not in repr(settings)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, Field, dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, Self, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
@@ -104,11 +104,15 @@ class Settings:
         problems: list[str] = []
         types = get_type_hints(cls, include_extras=True)
         for each in fields(cls):
-            text = environ.get(each.name.upper(), "").strip()
+            name = each.name.upper()
+            text = environ.get(name, "").strip()
+            if not text and each.default is MISSING:
+                problems.append(f"{name} is not set")
+                continue
             try:
-                values[each.name] = types[each.name].__metadata__[0](text) if text else _default(each)
+                values[each.name] = types[each.name].__metadata__[0](text) if text else each.default
             except ValueError as error:
-                problems += [f"{each.name.upper()} {problem}" for problem in str(error).splitlines()]
+                problems += [f"{name} {problem}" for problem in str(error).splitlines()]
         problems += cls.contradictions(values)
         if problems:
             raise SettingsError(problems)
@@ -127,9 +131,3 @@ class ServiceSettings(Settings):
     host: Annotated[str, str] = "127.0.0.1"
     port: Port
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
-
-
-def _default(each: Field[Any]) -> Any:
-    if each.default is MISSING:
-        raise ValueError("is not set")
-    return each.default

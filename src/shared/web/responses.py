@@ -33,7 +33,6 @@ _REFUSED_BY_AIOHTTP = MappingProxyType(
         404: (Code.NOT_FOUND, "No such path"),
         405: (Code.METHOD_NOT_ALLOWED, ""),
         413: (Code.PAYLOAD_TOO_LARGE, "The body is larger than 64 KiB"),
-        415: (Code.UNSUPPORTED_MEDIA_TYPE, ""),
         417: (Code.VALIDATION_ERROR, "The expectation cannot be met"),
     }
 )

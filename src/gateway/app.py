@@ -54,8 +54,8 @@ def create_app(settings: Settings) -> web.Application:
 
     async def services(app: web.Application) -> AsyncIterator[None]:
         if not settings.api_keys:
-            log.warning("API keys are not set: every client may do everything", host=settings.listen.host)
-        urls = {"products": settings.products_urls, "orders": settings.orders_urls}
+            log.warning("API keys are not set: every client may do everything", host=settings.host)
+        urls = {"products": settings.products_url, "orders": settings.orders_url}
         # Connections need no limit: the admission of each service bounds the requests.
         async with client_session(settings.limits, connections=0, middlewares=(once,)) as session:
             app[SERVICES] = {name: open_service(name, urls[name], session) for name in urls}

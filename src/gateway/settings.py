@@ -2,24 +2,23 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any
+from typing import Annotated, Any
 
-from marshmallow import ValidationError, post_load, validates_schema
+from aiohttp import ClientTimeout
 
 from gateway.access.clients import Network, parse_networks
 from gateway.access.keyring import ApiKey, parse_keys
 from gateway.access.rate import Policy, parse_rate_limit
-from shared.settings import Listen, Parsed, ServiceSchema, flag, integer, load, seconds, urls
-from shared.web.client import ClientTimeouts
+from shared.settings import Port, ServiceSettings, flag, seconds, urls
 
 _ORIGIN = re.compile(r"\*|https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
-def _keys(text: str) -> list[ApiKey]:
+def _keys(text: str) -> tuple[ApiKey, ...]:
     """Refuses a text without keys: `$A;$B` of two empty variables is meant to close the gateway, not to open it."""
-    keys = parse_keys(text)
+    keys = tuple(parse_keys(text))
     if not keys:
         raise ValueError("names no key; leave it empty if that is meant")
     return keys
@@ -39,52 +38,41 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Variables(ServiceSchema):
-    port = integer(4000, 0, 65535)
-    products_urls = urls("http", "https", data_key="PRODUCTS_URL")
-    orders_urls = urls("http", "https", data_key="ORDERS_URL")
-    request_seconds = seconds(5.0, 0.1, 60.0)
-    total = seconds(4.5, 0.1, 60.0, data_key="UPSTREAM_TOTAL_SECONDS")
-    connect = seconds(1.0, 0.1, 60.0, data_key="UPSTREAM_CONNECT_SECONDS")
-    read = seconds(4.5, 0.1, 60.0, data_key="UPSTREAM_READ_SECONDS")
-    api_keys = Parsed(_keys, load_default=list)
-    rate_limit = Parsed(parse_rate_limit, load_default=None)
-    trusted_proxies = Parsed(parse_networks, load_default=())
-    cors_origins = Parsed(_origins, load_default=())
-    allow_anonymous = flag(data_key="GATEWAY_ALLOW_ANONYMOUS")
-
-    @validates_schema(skip_on_field_errors=False)
-    def _anonymous_only_where_allowed(self, values: dict[str, Any], **_: Any) -> None:
-        # API_KEYS that cannot be read are not among the values, and are a problem of their own.
-        if values.get("api_keys") == [] and not values.get("allow_anonymous") and not _is_loopback(values["host"]):
-            raise ValidationError(
-                "is not set: every client that reaches HOST may do everything; "
-                "set it, or GATEWAY_ALLOW_ANONYMOUS=true if that is meant",
-                "API_KEYS",
-            )
-
-    @post_load
-    def _limits(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        del values["allow_anonymous"]
-        limits = ClientTimeouts(values.pop("total"), values.pop("connect"), values.pop("read"))
-        return {"limits": limits, **values}
+_Urls = Annotated[tuple[str, ...], urls("http", "https")]
+_Seconds = Annotated[float, seconds(0.1, 60.0)]
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Settings(ServiceSettings):
     """Where the services are, how long they may take, and which clients may ask for what, how often."""
 
-    listen: Listen
-    products_urls: tuple[str, ...]
-    orders_urls: tuple[str, ...]
-    request_seconds: float
-    limits: ClientTimeouts
-    api_keys: list[ApiKey] = field(repr=False)
-    rate_limit: Policy | None
-    trusted_proxies: tuple[Network, ...]
-    cors_origins: tuple[str, ...]
+    port: Port = 4000
+    products_url: _Urls
+    orders_url: _Urls
+    request_seconds: _Seconds = 5.0
+    upstream_total_seconds: _Seconds = 4.5
+    upstream_connect_seconds: _Seconds = 1.0
+    upstream_read_seconds: _Seconds = 4.5
+    api_keys: Annotated[tuple[ApiKey, ...], _keys] = ()
+    rate_limit: Annotated[Policy | None, parse_rate_limit] = None
+    trusted_proxies: Annotated[tuple[Network, ...], parse_networks] = ()
+    cors_origins: Annotated[tuple[str, ...], _origins] = ()
+    gateway_allow_anonymous: Annotated[bool, flag] = False
+
+    @property
+    def limits(self) -> ClientTimeout:
+        return ClientTimeout(
+            total=self.upstream_total_seconds,
+            connect=self.upstream_connect_seconds,
+            sock_read=self.upstream_read_seconds,
+        )
 
     @classmethod
-    def load(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError with everything that is wrong."""
-        return cls(**load(Variables(), environ))
+    def contradictions(cls, values: Mapping[str, Any]) -> list[str]:
+        # API_KEYS that cannot be read are not among the values, and are a problem of their own.
+        if values.get("api_keys") != () or values.get("gateway_allow_anonymous") or _is_loopback(values["host"]):
+            return []
+        return [
+            "API_KEYS is not set: every client that reaches HOST may do everything; "
+            "set it, or GATEWAY_ALLOW_ANONYMOUS=true if that is meant"
+        ]

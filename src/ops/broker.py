@@ -10,14 +10,12 @@ from pamqp.commands import Basic
 from yarl import URL
 
 from ops.errors import OpsError, first_line
-from shared.messaging import cloudevents
+from shared.messaging import publisher
 from shared.messaging.connection import FAILURES, close
-from shared.messaging.topology import Queue
+from shared.messaging.topology import DEFAULT_EXCHANGE, Queue
 
 _CALL = 10.0
 _HEARTBEAT = 10
-_PERSISTENT = 2
-_DEFAULT_EXCHANGE = ""  # routes by queue name, AMQP 0-9-1 §3.1.3.1
 
 
 @asynccontextmanager
@@ -43,7 +41,6 @@ class Reading:
         self.queue = queue
         self.ready = ready
         self._channel = channel
-        self._held = 0
 
     async def letters(self, most: int) -> AsyncIterator[DeliveredMessage]:
         """Yields at most `most` letters, none that arrived after the queue was opened."""
@@ -52,20 +49,17 @@ class Reading:
                 message = await self._channel.basic_get(self.queue.dead)
             if message.delivery_tag is None:
                 return  # another reader has the rest
-            self._held += 1
             yield message
 
     async def take(self, message: DeliveredMessage) -> None:
         """Removes the letter from the queue; the broker has done so when the context has ended."""
         async with asyncio.timeout(_CALL):
             await self._channel.basic_ack(message.delivery_tag or 0)
-        self._held -= 1
 
     async def give_back(self) -> None:
         """Returns all held letters with basic.nack, which is not a failed delivery: https://www.rabbitmq.com/docs/4.3/nack."""
         async with asyncio.timeout(_CALL):
-            if self._held:
-                await self._channel.basic_nack(0, multiple=True, requeue=True)  # 0 means every unacknowledged one
+            await self._channel.basic_nack(0, multiple=True, requeue=True)  # 0 means every unacknowledged one
             # The broker handles frames in order: its answer to this one follows all acknowledgements.
             await self._channel.close()
 
@@ -91,15 +85,10 @@ async def opened(connection: AbstractConnection, queue: Queue) -> AsyncIterator[
 
 async def send(channel: AbstractChannel, queue: Queue, message: DeliveredMessage) -> None:
     """Sends it to `queue` as if for the first time. Raises aiormq's errors unless the broker has confirmed."""
-    # The headers, which describe the failure, are left out; aiormq adds a message id of its own.
+    # The headers, which describe the failure, are left out.
     properties = Basic.Properties(
         content_type=message.header.properties.content_type,
         content_encoding=message.header.properties.content_encoding,
-        delivery_mode=_PERSISTENT,
-        timestamp=cloudevents.now(),
     )
     async with asyncio.timeout(_CALL):
-        await channel.connection.ready()  # waits while the broker blocks publishers (memory or disk alarm)
-        await channel.basic_publish(
-            message.body, exchange=_DEFAULT_EXCHANGE, routing_key=queue.name, properties=properties, mandatory=True
-        )
+        await publisher.send(channel, DEFAULT_EXCHANGE, queue.name, message.body, properties)

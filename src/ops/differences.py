@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 
 class Kind(StrEnum):
@@ -61,16 +61,6 @@ class Difference:
         """The same difference has the same key at each look."""
         subject = (self.product_id, None) if self.order_id is None else (None, self.order_id)
         return (self.kind, *subject)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind,
-            "orderId": self.order_id,
-            "productId": self.product_id,
-            "found": self.found,
-            "expected": self.expected,
-            "traceId": self.trace_id,
-        }
 
 
 # A pending order may have any outcome, because the answer is still on its way.

@@ -4,7 +4,7 @@ import argparse
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -14,13 +14,13 @@ from pamqp.commands import Basic
 from ops import broker
 from ops.broker import Reading
 from ops.errors import OpsError, first_line
-from ops.output import Answer, printable, table
+from ops.output import Answer, as_json, printable, table
 from shared import tracing
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event
 from shared.messaging.connection import FAILURES
 from shared.messaging.topology import QUEUES, Queue
-from shared.settings import SettingsSchema, load, url
+from shared.settings import AmqpUrl, Settings
 
 # Per queue: every letter that was looked at is held until the end, and the broker has to remember it.
 MOST_SEARCHED = 10_000
@@ -48,18 +48,15 @@ class DeadLetter:
     trace_id: str | None
     time: datetime | None
 
-    def as_json(self) -> dict[str, Any]:
-        renamed = {"event_type": "eventType", "event_id": "eventId", "trace_id": "traceId"}
-        return {renamed.get(name, name): value for name, value in asdict(self).items()}
 
-
-class _Schema(SettingsSchema):
-    amqp_url = url("amqp", "amqps")
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Settings(Settings):
+    amqp_url: AmqpUrl
 
 
 async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
-    amqp_url = load(_Schema(), environ)["amqp_url"]
+    amqp_url = _Settings.load(environ).amqp_url
     queues = [queue for queue in QUEUES if options.queue in (None, queue.name)]
     async with broker.connect(amqp_url) as connection:
         match options.action:
@@ -127,7 +124,7 @@ async def _list(connection: AbstractConnection, queues: Sequence[Queue], limit: 
     text = table(_HEADINGS, map(_row, found)) if found else "no dead letters"
     if total > len(found):
         text += f"\n{len(found)} of {total} shown"
-    return Answer({"deadLetters": [letter.as_json() for letter in found], "ready": ready}, text)
+    return Answer({"deadLetters": [as_json(letter) for letter in found], "ready": ready}, text)
 
 
 async def _show(connection: AbstractConnection, queues: Sequence[Queue], wanted: str) -> Answer:
@@ -136,7 +133,7 @@ async def _show(connection: AbstractConnection, queues: Sequence[Queue], wanted:
             async for message in reading.letters(MOST_SEARCHED):
                 letter = _described(queue, message)
                 if letter.id == wanted:
-                    document = {**letter.as_json(), **content(message.header.properties, message.body)}
+                    document = {**as_json(letter), **content(message.header.properties, message.body)}
                     lines = (f"{name}: {printable(str(value))}" for name, value in document.items())
                     return Answer(document, "\n".join(lines))
     raise OpsError(_unknown([wanted]))

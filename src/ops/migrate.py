@@ -17,8 +17,8 @@ import asyncpg
 
 from ops.errors import OpsError, first_line
 from ops.output import Answer
-from shared.settings import SettingsError, SettingsSchema, load, url
-from shared.tasks import Backoff
+from shared.settings import PostgresUrl, Settings, SettingsError
+from shared.tasks import backoff
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 DATABASES = ("orders", "products")
@@ -79,16 +79,17 @@ def pending(files: Sequence[Migration], applied: Mapping[int, tuple[str, str]]) 
     return files[len(applied) :]
 
 
-class _Schema(SettingsSchema):
-    database_owner_url = url("postgresql", "postgres")
-    database_url = url("postgresql", "postgres")
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Settings(Settings):
+    database_owner_url: PostgresUrl
+    database_url: PostgresUrl
 
 
 async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
-    urls, database = load(_Schema(), environ), options.database
+    urls, database = _Settings.load(environ), options.database
     try:
-        applied = await migrate(urls["database_owner_url"], urls["database_url"], MIGRATIONS / database)
+        applied = await migrate(urls.database_owner_url, urls.database_url, MIGRATIONS / database)
     except asyncpg.ClientConfigurationError as error:
         raise SettingsError([f"DATABASE_OWNER_URL: {error.args[0]}"]) from None
     except TimeoutError as error:
@@ -118,13 +119,13 @@ async def migrate(owner_url: str, service_url: str, folder: Path) -> list[str]:
 
 
 async def _connect(owner_url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    backoff = Backoff()
+    pauses = backoff()
     async with asyncio.timeout(_WAIT_FOR_SERVER):
         while True:
             try:
                 return await asyncpg.connect(owner_url, timeout=5, command_timeout=_STATEMENT_LIMIT)
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(next(pauses))
 
 
 async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> None:

@@ -20,9 +20,9 @@ ORDER BY type
 async def run(environ: Mapping[str, str], _options: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
     urls = DatabaseUrls.load(environ)
-    async with snapshot(urls.products, "products-db") as products:
+    async with snapshot(urls.products_database_url, "products-db") as products:
         found = {"products": await _waiting(products)}
-    async with snapshot(urls.orders, "orders-db") as orders:
+    async with snapshot(urls.orders_database_url, "orders-db") as orders:
         found["orders"] = await _waiting(orders)
     rows = [
         (service, name, counted["rows"], _age(counted["oldestSeconds"]))

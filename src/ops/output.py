@@ -1,7 +1,8 @@
 """The answer of a command: one JSON document for programs, a table for people."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
@@ -31,6 +32,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def as_json(item: Any) -> dict[str, Any]:
+    """The fields of a dataclass under their names in camel case."""
+    return {re.sub("_(.)", lambda found: found[1].upper(), name): value for name, value in asdict(item).items()}
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from ops import checks
 from ops.checks import Ids
 from ops.databases import Snapshot, snapshot
 from ops.differences import Difference, Kind, compare, pairs
-from ops.output import Answer, table
+from ops.output import Answer, as_json, table
 from ops.settings import DatabaseUrls
 
 
@@ -67,7 +67,10 @@ async def reconcile(urls: DatabaseUrls, older_than: float, settle: Callable[[], 
 
 async def _look(urls: DatabaseUrls, older_than: float, product_ids: Ids, order_ids: Ids) -> Findings:
     found = Findings()
-    async with snapshot(urls.orders, "orders-db") as orders, snapshot(urls.products, "products-db") as products:
+    async with (
+        snapshot(urls.orders_database_url, "orders-db") as orders,
+        snapshot(urls.products_database_url, "products-db") as products,
+    ):
         found.products = await checks.count_products(products)
         inside_products, inside_orders = await asyncio.gather(
             _inside_products(products, product_ids, order_ids), checks.history(orders, order_ids)
@@ -92,8 +95,8 @@ async def _inside_products(products: Snapshot, product_ids: Ids, order_ids: Ids)
 
 def _document(found: Findings, limit: int) -> dict[str, Any]:
     return {
-        "differences": [difference.as_json() for difference in found.differences[:limit]],
-        "unfinished": [difference.as_json() for difference in found.unfinished[:limit]],
+        "differences": list(map(as_json, found.differences[:limit])),
+        "unfinished": list(map(as_json, found.unfinished[:limit])),
         "summary": {
             "products": found.products,
             "orders": found.orders,

@@ -1,24 +1,11 @@
 """Where the two databases are, for the commands that look at both."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from shared.settings import SettingsSchema, load, url
-
-
-class _Schema(SettingsSchema):
-    products = url("postgresql", "postgres", data_key="PRODUCTS_DATABASE_URL")
-    orders = url("postgresql", "postgres", data_key="ORDERS_DATABASE_URL")
+from shared.settings import PostgresUrl, Settings
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseUrls:
-    """The URLs hold passwords and are no part of the repr."""
-
-    products: str = field(repr=False)
-    orders: str = field(repr=False)
-
-    @classmethod
-    def load(cls, environ: Mapping[str, str]) -> "DatabaseUrls":
-        """Raises SettingsError with everything that is wrong."""
-        return cls(**load(_Schema(), environ))
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DatabaseUrls(Settings):
+    products_database_url: PostgresUrl
+    orders_database_url: PostgresUrl

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from functools import partial
 
-from aiohttp import web
+from aiohttp import ClientTimeout, web
 
 from orders.events import apply_verdicts, forget_products
 from orders.handlers import ORDERS, ROUTES
@@ -15,17 +15,17 @@ from orders.sweeper import Sweeper
 from orders.watch import Watch
 from shared.cache import open_cache
 from shared.db import PURGE_SECONDS, open_database, purge
-from shared.messaging.bus import open_bus
+from shared.messaging.bus import Bus
 from shared.messaging.topology import ORDERS_PRODUCTS, ORDERS_STOCK
 from shared.tasks import BackgroundTasks, repeat
 from shared.web import health, middleware
-from shared.web.client import ClientTimeouts, ServiceClient, client_session
+from shared.web.client import ServiceClient, client_session
 from shared.web.health import HEALTH, Health
 from shared.web.middleware import request_limits
 from shared.web.server import application
 
 # Shorter than the wait of a client of `POST /orders`, so that time is left for the write.
-_PRODUCT_TIMEOUTS = ClientTimeouts(total=2.0, connect=0.5, read=2.0)
+_PRODUCT_TIMEOUTS = ClientTimeout(total=2.0, connect=0.5, sock_read=2.0)
 
 _POLL_SECONDS = 1.0
 
@@ -34,7 +34,7 @@ WATCH = web.AppKey("watch", Watch)
 
 def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
-    app = application(middleware.trace, middleware.errors, request_limits(settings.most_in_flight))
+    app = application(middleware.trace, middleware.errors, request_limits(settings.max_in_flight))
     app[HEALTH] = Health(tasks)
     app.add_routes([*ROUTES, *health.ROUTES])
 
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> web.Application:
             open_cache(settings.redis_url, tasks) as cache,
             client_session(_PRODUCT_TIMEOUTS) as session,
             tasks,
-            open_bus(settings.amqp_url, "orders", database, tasks) as bus,
+            Bus(settings.amqp_url, "orders", database, tasks) as bus,
         ):
             products = Products(cache, ServiceClient("products", settings.products_url, session))
             watch = app[WATCH] = Watch(database)

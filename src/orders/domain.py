@@ -1,6 +1,6 @@
 """Orders and the decisions about them, without I/O."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -22,11 +22,6 @@ class Order:
     created_at: datetime
     updated_at: datetime
 
-    @property
-    def is_final(self) -> bool:
-        """Whether the product service has decided the order, or a client has cancelled it."""
-        return self.status != OrderStatus.PENDING
-
     def as_placed(self) -> "Order":
         """The order as it was in the answer to the request that placed it."""
         return replace(self, status=OrderStatus.PENDING.value, reason=None, updated_at=self.created_at)
@@ -42,21 +37,6 @@ class Draft:
     trace_id: str
     traceparent: str
     key: Key | None = None
-
-    def placed(self, order_id: int, at: datetime) -> Order:
-        """The order that the stored draft is."""
-        return Order(
-            id=order_id,
-            product_id=self.product_id,
-            quantity=self.quantity,
-            unit_price=self.unit_price,
-            total_price=self.unit_price * self.quantity,
-            status=OrderStatus.PENDING.value,
-            reason=None,
-            trace_id=self.trace_id,
-            created_at=at,
-            updated_at=at,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +60,12 @@ class Verdict:
     trace_id: str | None
 
 
-def first_verdicts(verdicts: Iterable[Verdict]) -> list[Verdict]:
+def first_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The first verdict on each order, sorted by order id, so that two batches lock rows in the same order."""
-    by_order: dict[int, Verdict] = {}
-    for verdict in verdicts:
-        by_order.setdefault(verdict.order_id, verdict)
-    return [by_order[order_id] for order_id in sorted(by_order)]
+    first = {verdict.order_id: verdict for verdict in reversed(verdicts)}
+    return [first[order_id] for order_id in sorted(first)]
 
 
-def is_final(history: Sequence[HistoryEntry]) -> bool:
-    """Whether an order is final, by its history: at least one entry, the oldest first."""
-    return history[-1].status != OrderStatus.PENDING
+def is_final(status: str) -> bool:
+    """Whether the product service has decided the order, or a client has cancelled it."""
+    return status != OrderStatus.PENDING

@@ -10,7 +10,7 @@ from aiohttp import web
 from orders.domain import HistoryEntry
 from orders.service import Orders
 from orders.views import entry_view, order_view
-from shared.contracts.requests import CreateOrder, NoQuery, OrderQuery, OrdersQuery, PageQuery
+from shared.contracts.requests import CreateOrder, OrderQuery, OrdersQuery, PageQuery
 from shared.errors import AppError
 from shared.web import sse
 from shared.web.headers import REPLAYED, read_key, read_last_event_id
@@ -26,13 +26,12 @@ _CREATE = CreateOrder()
 _ORDER_QUERY = OrderQuery()
 _ORDERS_QUERY = OrdersQuery()
 _PAGE = PageQuery()
-_NO_QUERY = NoQuery()
 _HEARTBEAT_SECONDS = 15.0
 
 
 @ROUTES.post("/orders")
 async def create_order(request: web.Request) -> web.Response:
-    read_query(request, _NO_QUERY)
+    read_query(request)
     content = await read_json(request, _CREATE)
     placed = await request.app[ORDERS].place(**content, key=read_key(request, content))
     headers = {"Location": f"/orders/{placed.order.id}", **(REPLAYED if placed.replayed else {})}
@@ -55,14 +54,14 @@ async def get_order(request: web.Request) -> web.Response:
 
 @ROUTES.post("/orders/{id}/cancel")
 async def cancel_order(request: web.Request) -> web.Response:
-    read_query(request, _NO_QUERY)
+    read_query(request)
     order = await request.app[ORDERS].cancel(read_path(request)["id"])
     return answer(request, order_view(order))
 
 
 @ROUTES.get("/orders/{id}/history")
 async def list_history(request: web.Request) -> web.Response:
-    read_query(request, _NO_QUERY)
+    read_query(request)
     entries = await request.app[ORDERS].history(read_path(request)["id"])
     return answer(request, [entry_view(entry) for entry in entries])
 
@@ -70,7 +69,7 @@ async def list_history(request: web.Request) -> web.Response:
 @ROUTES.get("/orders/{id}/events", allow_head=False)
 async def stream_history(request: web.Request) -> web.StreamResponse:
     """Answers 204 if no entry can come any more, so that the client does not reconnect."""
-    read_query(request, _NO_QUERY)
+    read_query(request)
     order_id, seen = read_path(request)["id"], read_last_event_id(request)
     async with aclosing(request.app[ORDERS].follow(order_id, seen, _HEARTBEAT_SECONDS)) as updates:
         first = await anext(updates, None)

@@ -16,7 +16,7 @@ _SELECT = f"SELECT {_COLUMNS} FROM orders"
 # $1 to $7 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
 # An order whose key is taken is not placed. Keys are written in sorted order, so that two batches with common keys
 # never wait for each other in a circle.
-PLACE = """
+PLACE = f"""
 WITH draft AS MATERIALIZED (
     SELECT nextval('orders_id_seq') AS id, d.*
     FROM unnest($1::bigint[], $2::integer[], $3::numeric[], $4::text[], $5::text[], $6::text[], $7::bytea[])
@@ -28,18 +28,18 @@ WITH draft AS MATERIALIZED (
     FROM draft
     ORDER BY idempotency_key NULLS FIRST, position
     ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-    RETURNING id, trace_id
+    RETURNING {_COLUMNS}
 ), noted AS (
     INSERT INTO order_history (order_id, status, trace_id)
     SELECT id, 'pending', trace_id FROM placed
 ), announced AS (
     INSERT INTO outbox (type, payload, traceparent)
     SELECT 'order.created',
-           json_build_object('orderId', id, 'productId', product_id, 'quantity', quantity),
+           json_build_object('orderId', id, 'productId', placed.product_id, 'quantity', placed.quantity),
            traceparent
     FROM placed JOIN draft USING (id)
 )
-SELECT placed.id, now() AS at FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
+SELECT placed.* FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
 """
 
 
@@ -54,7 +54,7 @@ async def place(connection: Connection, drafts: Sequence[Draft]) -> list[Order |
         [draft.key.value if draft.key else None for draft in drafts],
         [draft.key.request_hash if draft.key else None for draft in drafts],
     )
-    return [draft.placed(row["id"], row["at"]) if row["id"] else None for draft, row in zip(drafts, rows, strict=True)]
+    return [Order(**row) if row["id"] else None for row in rows]
 
 
 # A final status stays: a late or repeated verdict changes nothing.

@@ -23,7 +23,6 @@ from shared.errors import AppError, Code, Detail
 from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
 from shared.pagination import MAX_ID, Page
-from shared.tracing import Trace
 
 # In seconds: the limit for a batch of verdicts, and the least time between the starts of two shared writes.
 _APPLY_LIMIT = 10.0
@@ -62,7 +61,7 @@ class Orders:
 
     async def cancel(self, order_id: int) -> Order:
         """Returns the order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT if it is rejected."""
-        trace = _trace()
+        trace = tracing.here()
         product_id = (await self.get(order_id)).product_id
         async with self._cache.dropping([_cache_key(product_id)]), self._database.connection() as connection:
             order = await repository.cancel(connection, order_id, trace.trace_id, trace.traceparent)
@@ -99,7 +98,7 @@ class Orders:
             while True:
                 changed.clear()
                 order = await self.get(order_id)
-                if order.is_final or self._watch.closed:
+                if is_final(order.status) or self._watch.closed:
                     return order
                 try:
                     async with asyncio.timeout_at(deadline):
@@ -127,7 +126,7 @@ class Orders:
             while True:
                 changed.clear()
                 history = await self.history(order_id)
-                final = is_final(history)
+                final = is_final(history[-1].status)
                 if seen < len(history) or not final:
                     yield list(enumerate(history, 1))[seen:]
                 if final or self._watch.closed:
@@ -165,7 +164,7 @@ class Orders:
         if price is None:
             detail = Detail("productId", "There is no such product.")
             raise AppError(Code.NOT_FOUND, f"There is no product {product_id}", details=[detail])
-        trace = _trace()
+        trace = tracing.here()
         order = await self._writes.submit(Draft(product_id, quantity, price, trace.trace_id, trace.traceparent, key))
         if order:
             return Placed(order)
@@ -185,10 +184,6 @@ class Orders:
             stored = await repository.place(connection, drafts)
         self._relay.wake()
         return stored
-
-
-def _trace() -> Trace:
-    return tracing.current.get() or tracing.begin()
 
 
 def _unknown(order_id: int) -> AppError:

@@ -1,34 +1,17 @@
 """Settings of the order service, from its environment."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Annotated
 
-from shared.settings import Listen, ServiceSchema, integer, load, seconds, url
-
-
-class Variables(ServiceSchema):
-    port = integer(3002, 0, 65535)
-    database_url = url("postgresql", "postgres")
-    redis_url = url("redis", "rediss")
-    amqp_url = url("amqp", "amqps")
-    products_url = url("http", "https")
-    stuck_order_seconds = seconds(60.0, 1.0, 86400.0)
-    most_in_flight = integer(1_000, 1, 100_000, data_key="MAX_IN_FLIGHT")
+from shared.settings import AmqpUrl, Port, PostgresUrl, ServiceSettings, integer, seconds, url
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The URLs of servers hold passwords and are no part of the repr."""
-
-    listen: Listen
-    database_url: str = field(repr=False)
-    redis_url: str = field(repr=False)
-    amqp_url: str = field(repr=False)
-    products_url: str
-    stuck_order_seconds: float
-    most_in_flight: int
-
-    @classmethod
-    def load(cls, environ: Mapping[str, str]) -> "Settings":
-        """Raises SettingsError with everything that is wrong."""
-        return cls(**load(Variables(), environ))
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Settings(ServiceSettings):
+    port: Port = 3002
+    database_url: PostgresUrl
+    redis_url: Annotated[str, url("redis", "rediss")]
+    amqp_url: AmqpUrl
+    products_url: Annotated[str, url("http", "https")]
+    stuck_order_seconds: Annotated[float, seconds(1.0, 86400.0)] = 60.0
+    max_in_flight: Annotated[int, integer(1, 100_000)] = 1_000

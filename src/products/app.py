@@ -12,7 +12,7 @@ from products.service import Catalogue, Stock
 from products.settings import Settings
 from shared.cache import open_cache
 from shared.db import PURGE_SECONDS, open_database, purge
-from shared.messaging.bus import open_bus
+from shared.messaging.bus import Bus
 from shared.messaging.topology import PRODUCTS_ORDERS
 from shared.tasks import BackgroundTasks, repeat
 from shared.web import health, middleware
@@ -23,7 +23,7 @@ from shared.web.server import application
 
 def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
-    app = application(middleware.trace, middleware.errors, request_limits(settings.most_in_flight))
+    app = application(middleware.trace, middleware.errors, request_limits(settings.max_in_flight))
     app[HEALTH] = Health(tasks)
     app.add_routes([*ROUTES, *health.ROUTES])
 
@@ -33,7 +33,7 @@ def create_app(settings: Settings) -> web.Application:
             open_database(settings.database_url, "products") as database,
             open_cache(settings.redis_url, tasks) as cache,
             tasks,
-            open_bus(settings.amqp_url, "products", database, tasks) as bus,
+            Bus(settings.amqp_url, "products", database, tasks) as bus,
         ):
             app[CATALOGUE] = Catalogue(database, cache, bus.relay)
             bus.consume(PRODUCTS_ORDERS, partial(settle_orders, Stock(database, cache, bus.relay)))

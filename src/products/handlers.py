@@ -4,7 +4,7 @@ from aiohttp import web
 
 from products.service import Catalogue, Written
 from products.views import movement_view, product_view
-from shared.contracts.requests import AdjustStock, ChangeProduct, CreateProduct, NoQuery, PageQuery
+from shared.contracts.requests import AdjustStock, ChangeProduct, CreateProduct, PageQuery
 from shared.web.headers import REPLAYED, entity_tag, read_if_match, read_key
 from shared.web.requests import read_json, read_path, read_query
 from shared.web.responses import answer
@@ -16,12 +16,11 @@ _CREATE = CreateProduct()
 _CHANGE = ChangeProduct()
 _ADJUST = AdjustStock()
 _PAGE = PageQuery()
-_NO_QUERY = NoQuery()
 
 
 @ROUTES.post("/products")
 async def create_product(request: web.Request) -> web.Response:
-    read_query(request, _NO_QUERY)
+    read_query(request)
     content = await read_json(request, _CREATE)
     created = await request.app[CATALOGUE].create(**content, key=read_key(request, content))
     response = _answer(request, created, status=201)
@@ -37,13 +36,13 @@ async def list_products(request: web.Request) -> web.Response:
 
 @ROUTES.get("/products/{id}")
 async def get_product(request: web.Request) -> web.Response:
-    read_query(request, _NO_QUERY)
+    read_query(request)
     return _answer(request, Written(await request.app[CATALOGUE].get(read_path(request)["id"])))
 
 
 @ROUTES.patch("/products/{id}")
 async def change_product(request: web.Request) -> web.Response:
-    read_query(request, _NO_QUERY)
+    read_query(request)
     content = await read_json(request, _CHANGE)
     product_id, versions = read_path(request)["id"], read_if_match(request)
     return _answer(request, await request.app[CATALOGUE].change(product_id, versions, **content))
@@ -51,7 +50,7 @@ async def change_product(request: web.Request) -> web.Response:
 
 @ROUTES.post("/products/{id}/stock")
 async def adjust_stock(request: web.Request) -> web.Response:
-    read_query(request, _NO_QUERY)
+    read_query(request)
     content = await read_json(request, _ADJUST)
     key = read_key(request, content)
     return _answer(request, await request.app[CATALOGUE].adjust(read_path(request)["id"], **content, key=key))

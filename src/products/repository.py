@@ -33,7 +33,7 @@ SELECT {_COLUMNS} FROM created
 """
 
 
-async def create(connection: Connection, name: str, price: Decimal, qty: int, traceparent: str | None) -> Product:
+async def create(connection: Connection, name: str, price: Decimal, qty: int, traceparent: str) -> Product:
     """Writes the product, its first stock movement and the event `product.created`."""
     [row] = await connection.fetch(CREATE, name, price, qty, traceparent)
     return Product(**row)
@@ -62,7 +62,7 @@ async def change(
     price: Decimal | None,
     *,
     versions: Collection[int] | None,
-    traceparent: str | None,
+    traceparent: str,
 ) -> Product | None:
     """Writes the product and the event `product.updated`; None if it does not exist in one of the versions."""
     allowed = None if versions is None else list(versions)

@@ -44,7 +44,7 @@ class Catalogue:
 
     async def create(self, name: str, price: Decimal, qty: int, key: Key | None = None) -> Written:
         """Raises AppError CONFLICT or IDEMPOTENCY_MISMATCH for the key."""
-        insert = partial(repository.create, name=name, price=price, qty=qty, traceparent=_traceparent())
+        insert = partial(repository.create, name=name, price=price, qty=qty, traceparent=tracing.here().traceparent)
         return await self._write(insert, None, key)
 
     async def change(
@@ -54,7 +54,7 @@ class Catalogue:
 
         async def update(connection: Connection) -> Product:
             product = await repository.change(
-                connection, product_id, name, price, versions=versions, traceparent=_traceparent()
+                connection, product_id, name, price, versions=versions, traceparent=tracing.here().traceparent
             )
             if product is None:
                 now = await _require(connection, product_id)
@@ -185,8 +185,3 @@ def _unknown(product_id: int) -> AppError:
 
 def _json(view: dict[str, Any]) -> bytes:
     return orjson.dumps(view, option=orjson.OPT_UTC_Z)
-
-
-def _traceparent() -> str | None:
-    trace = tracing.current.get()
-    return trace.traceparent if trace else None

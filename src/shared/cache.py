@@ -19,10 +19,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from shared import deadline
+from shared import deadline, metrics
 from shared.batching import Batcher
-from shared.metrics import METRICS
-from shared.tasks import BackgroundTasks, Backoff
+from shared.tasks import BackgroundTasks, backoff
 
 log = structlog.get_logger()
 
@@ -87,12 +86,12 @@ class Cache:
         """The cached JSON, or the result of `load`; None if there is no such thing. Raises what `load` raises."""
         value, lease = (None, None) if self._bypassed else await self._reads.submit(key)
         if value is not None:
-            METRICS.cache.labels("hit").inc()
+            metrics.CACHE.labels("hit").inc()
             return None if value == NONE else value
         if lease is None:
-            METRICS.cache.labels("bypass" if self._bypassed else "down").inc()
+            metrics.CACHE.labels("bypass" if self._bypassed else "down").inc()
             return await load()
-        METRICS.cache.labels("miss").inc()
+        metrics.CACHE.labels("miss").inc()
         return await asyncio.shield(self._load_once(key, lease, load))
 
     async def drop(self, keys: Collection[str]) -> None:
@@ -122,13 +121,13 @@ class Cache:
 
     async def flush_after_failed_drops(self) -> NoReturn:
         """Repeats a FLUSHDB until it succeeds, each time that a drop has failed; runs as long as the process."""
-        backoff = Backoff(first=0.05, most=2.0)
+        pauses = backoff(first=0.05, most=2.0)
         while True:
             await self._flush_needed.wait()
             if await self._flush():
-                backoff.reset()
+                pauses = backoff(first=0.05, most=2.0)
             else:
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(next(pauses))
 
     def _load_once(self, key: str, lease: bytes, load: Load) -> "asyncio.Task[bytes | None]":
         # Shared only by readers who saw the same lease: no write came between their reads.

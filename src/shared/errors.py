@@ -56,7 +56,7 @@ class Detail:
 
 
 class AppError(Exception):
-    """A failure with a code; its message is shown to the client unless the status is 5xx.
+    """A failure with a code; its message, by default the code's meaning, is shown to the client except for a 500.
 
     `retry_after` is in seconds; UNAVAILABLE always carries it. `headers` are added to the answer.
     """
@@ -64,15 +64,15 @@ class AppError(Exception):
     def __init__(
         self,
         code: Code,
-        message: str,
+        message: str = "",
         *,
         details: Sequence[Detail] = (),
         retry_after: int | None = None,
         headers: Mapping[str, str] = _NO_HEADERS,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message or code.meaning)
         self.code = code
-        self.message = message
+        self.message = message or code.meaning
         self.details = tuple(details)
         self.retry_after = 1 if retry_after is None and code is Code.UNAVAILABLE else retry_after
         self.headers = headers
@@ -84,4 +84,4 @@ class AppError(Exception):
 
 def invalid_field(field: str, message: str) -> AppError:
     """An error that refuses a single field."""
-    return AppError(Code.VALIDATION_ERROR, Code.VALIDATION_ERROR.meaning, details=[Detail(field, message)])
+    return AppError(Code.VALIDATION_ERROR, details=[Detail(field, message)])

@@ -25,7 +25,7 @@ class Key:
     def check(self, request_hash: bytes) -> None:
         """Raises AppError IDEMPOTENCY_MISMATCH if the key was used before for a request with another hash."""
         if request_hash != self.request_hash:
-            raise AppError(Code.IDEMPOTENCY_MISMATCH, "The Idempotency-Key was used for another request")
+            raise AppError(Code.IDEMPOTENCY_MISMATCH)
 
 
 def key_of(value: str | None, operation: str, content: Mapping[str, Any]) -> Key | None:

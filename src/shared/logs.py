@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from shared import tracing
 
@@ -18,7 +18,7 @@ def configure(service: str, level: str) -> None:
     """Sends structlog and the standard library's logging to stdout, from `level` up."""
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[_Stamp(service), structlog.processors.format_exc_info, _render],
+        processors=[_stamp(service), structlog.processors.format_exc_info, _render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.BytesLoggerFactory(file=sys.stdout.buffer),
         cache_logger_on_first_use=True,
@@ -27,17 +27,14 @@ def configure(service: str, level: str) -> None:
     logging.basicConfig(handlers=[_Forward()], level=max(number, logging.WARNING), force=True)
 
 
-class _Stamp:
+def _stamp(service: str) -> Processor:
     """Puts the fields that every line has first, so that they are easy to find."""
 
-    def __init__(self, service: str) -> None:
-        self._service = service
-
-    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    def stamp(_logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         line: dict[str, Any] = {
             "timestamp": datetime.now(UTC),
             "level": method,
-            "service": self._service,
+            "service": service,
             "event": event.pop("event"),
         }
         trace = tracing.current.get()
@@ -47,6 +44,8 @@ class _Stamp:
             line["request_id"] = trace.request_id
         line.update(event)
         return line
+
+    return stamp
 
 
 def _render(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:

@@ -1,13 +1,12 @@
-"""Settings come from environment variables: one marshmallow schema per program, all mistakes reported at once."""
+"""Settings come from environment variables: one frozen dataclass per program, all mistakes reported at once."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, Self, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from marshmallow import EXCLUDE, Schema, ValidationError, fields, post_load, validate
-
-Value = TypeVar("Value")
+Number = TypeVar("Number", int, float)
 
 
 class SettingsError(Exception):
@@ -18,27 +17,59 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """The address on which a process listens, and the level from which it logs."""
+def url(*schemes: str) -> Callable[[str], str]:
+    """One URL with a host."""
 
-    host: str
-    port: int
-    log_level: str
+    def parse(text: str) -> str:
+        if not _is_url(text, schemes):
+            raise ValueError(f"must be a URL that starts with {_alternatives(schemes)}")
+        return text
+
+    return parse
 
 
-class Parsed(fields.Field[Value]):
-    """A variable that `parse` reads. Its ValueError lists the problems, one a line, and shows no value."""
+def urls(*schemes: str) -> Callable[[str], tuple[str, ...]]:
+    """One or more URLs with commas between them."""
 
-    def __init__(self, parse: Callable[[str], Value], **options: Any) -> None:
-        super().__init__(**options)
-        self._parse = parse
+    def parse(text: str) -> tuple[str, ...]:
+        found = tuple(filter(None, map(str.strip, text.split(","))))
+        if not found or not all(_is_url(entry, schemes) for entry in found):
+            raise ValueError(f"must be URLs that start with {_alternatives(schemes)}")
+        return found
 
-    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Value:
-        try:
-            return self._parse(value)
-        except ValueError as error:
-            raise ValidationError(str(error).splitlines()) from None
+    return parse
+
+
+def integer(low: int, high: int) -> Callable[[str], int]:
+    return _within(int, low, high, f"must be an integer from {low} to {high}")
+
+
+def seconds(low: float, high: float) -> Callable[[str], float]:
+    return _within(float, low, high, f"must be a number of seconds from {low:g} to {high:g}")
+
+
+def choice(*texts: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in texts:
+            raise ValueError(f"must be one of {', '.join(texts)}")
+        return text
+
+    return parse
+
+
+def flag(text: str) -> bool:
+    return choice("true", "false")(text) == "true"
+
+
+def _within(read: Callable[[str], Number], low: float, high: float, problem: str) -> Callable[[str], Number]:
+    def parse(text: str) -> Number:
+        with suppress(ValueError):
+            number = read(text)
+            if low <= number <= high:
+                return number
+        raise ValueError(problem)
+
+    return parse
 
 
 def _alternatives(schemes: tuple[str, ...]) -> str:
@@ -53,86 +84,50 @@ def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
         return False
 
 
-def _within(low: float, high: float, problem: str) -> dict[str, Any]:
-    messages = dict.fromkeys(("invalid", "special", "too_large"), problem)
-    return {"validate": validate.Range(low, high, error=problem), "error_messages": messages}
+PostgresUrl = Annotated[str, url("postgresql", "postgres")]
+AmqpUrl = Annotated[str, url("amqp", "amqps")]
+Port = Annotated[int, integer(0, 65535)]
 
 
-def url(*schemes: str, **options: Any) -> Parsed[str]:
-    """One URL with a host; the variable must be set."""
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Settings:
+    """Each field is read from the variable of its name in upper case, by the function beside its type.
 
-    def parse(text: str) -> str:
-        if not _is_url(text, schemes):
-            raise ValueError(f"must be a URL that starts with {_alternatives(schemes)}")
-        return text
+    Such a function raises ValueError with the problems, one a line, which do not show the value; nor does the repr. A
+    field without a default must be set.
+    """
 
-    return Parsed(parse, required=True, **options)
+    @classmethod
+    def load(cls, environ: Mapping[str, str]) -> Self:
+        """An empty variable counts as unset. Raises SettingsError with everything that is wrong."""
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        types = get_type_hints(cls, include_extras=True)
+        for each in fields(cls):
+            name = each.name.upper()
+            text = environ.get(name, "").strip()
+            if not text and each.default is MISSING:
+                problems.append(f"{name} is not set")
+                continue
+            try:
+                values[each.name] = types[each.name].__metadata__[0](text) if text else each.default
+            except ValueError as error:
+                problems += [f"{name} {problem}" for problem in str(error).splitlines()]
+        problems += cls.contradictions(values)
+        if problems:
+            raise SettingsError(problems)
+        return cls(**values)
 
-
-def urls(*schemes: str, **options: Any) -> Parsed[tuple[str, ...]]:
-    """One or more URLs with commas between them; the variable must be set."""
-
-    def parse(text: str) -> tuple[str, ...]:
-        found = tuple(filter(None, map(str.strip, text.split(","))))
-        if not found or not all(_is_url(entry, schemes) for entry in found):
-            raise ValueError(f"must be URLs that start with {_alternatives(schemes)}")
-        return found
-
-    return Parsed(parse, required=True, **options)
-
-
-def integer(default: int, low: int, high: int, **options: Any) -> fields.Integer:
-    problem = f"must be an integer from {low} to {high}"
-    return fields.Integer(load_default=default, **_within(low, high, problem), **options)
-
-
-def seconds(default: float, low: float, high: float, **options: Any) -> fields.Float:
-    problem = f"must be a number of seconds from {low:g} to {high:g}"
-    return fields.Float(load_default=default, **_within(low, high, problem), **options)
-
-
-def flag(**options: Any) -> fields.Boolean:
-    """`true` or `false`; unset means false."""
-    return fields.Boolean(
-        load_default=False,
-        truthy={"true"},
-        falsy={"false"},
-        error_messages={"invalid": "must be one of true, false"},
-        **options,
-    )
+    @classmethod
+    def contradictions(cls, _values: Mapping[str, Any]) -> list[str]:
+        """What is wrong between the values; those that could not be read are missing."""
+        return []
 
 
-class SettingsSchema(Schema):
-    """Each field reads the variable that has its name in upper case, or the one that its `data_key` names."""
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ServiceSettings(Settings):
+    """The address on which a process listens, and the level from which it logs."""
 
-    def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:
-        field_obj.data_key = field_obj.data_key or field_name.upper()
-        field_obj.error_messages["required"] = "is not set"
-
-
-class ServiceSchema(SettingsSchema):
-    """The variables of every service; they load as `listen`. A subclass replaces `port` to set its default."""
-
-    host = fields.String(load_default="127.0.0.1")
-    port = integer(0, 0, 65535)
-    log_level = fields.String(
-        load_default="info",
-        validate=validate.OneOf(("debug", "info", "warning", "error"), error="must be one of {choices}"),
-    )
-
-    @post_load
-    def _listen(self, values: dict[str, Any], **_: Any) -> dict[str, Any]:
-        listen = Listen(values.pop("host"), values.pop("port"), values.pop("log_level"))
-        return {"listen": listen, **values}
-
-
-def load(schema: SettingsSchema, environ: Mapping[str, str]) -> dict[str, Any]:
-    """The values by field name; an empty variable counts as unset. Raises SettingsError."""
-    given = {name: text for name, value in environ.items() if (text := value.strip())}
-    try:
-        values: dict[str, Any] = schema.load(given, unknown=EXCLUDE)
-    except ValidationError as error:
-        problems = error.messages_dict.items()
-        # The cause is left out: it holds all values, and a traceback would show them.
-        raise SettingsError([f"{name} {problem}" for name, lines in problems for problem in lines]) from None
-    return values
+    host: Annotated[str, str] = "127.0.0.1"
+    port: Port
+    log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"

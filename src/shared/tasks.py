@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, NoReturn, Self
 
 import structlog
@@ -60,21 +60,11 @@ async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]
         await asyncio.sleep(seconds)
 
 
-class Backoff:
-    """Draws the seconds before the next try, between `first / 2` and a ceiling that doubles up to `most`."""
-
-    def __init__(
-        self, first: float = 0.1, most: float = 5.0, *, draw: Callable[[float, float], float] = random.uniform
-    ) -> None:
-        self._first = first
-        self._most = most
-        self._draw = draw
-        self._tries = 0
-
-    def next(self) -> float:
-        ceiling = min(self._most, self._first * 2 ** min(self._tries, 32))
-        self._tries += 1
-        return self._draw(self._first / 2, ceiling)
-
-    def reset(self) -> None:
-        self._tries = 0
+def backoff(
+    first: float = 0.1, most: float = 5.0, *, draw: Callable[[float, float], float] = random.uniform
+) -> Iterator[float]:
+    """Draws the seconds before each next try, between `first / 2` and a ceiling that doubles up to `most`."""
+    ceiling = first
+    while True:
+        yield draw(first / 2, ceiling)
+        ceiling = min(most, 2 * ceiling)

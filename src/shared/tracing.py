@@ -30,6 +30,11 @@ class Trace:
 current: ContextVar[Trace | None] = ContextVar("trace", default=None)
 
 
+def here() -> Trace:
+    """The trace of the current work; a new one for work that no request began."""
+    return current.get() or begin()
+
+
 def begin(traceparent: str | None = None, request_id: str | None = None) -> Trace:
     """Continues a valid traceparent with a new span; replaces an invalid one, and an invalid request id."""
     parent = parse(traceparent)

@@ -13,12 +13,12 @@ import aiohttp
 import orjson
 
 from shared import tracing
-from shared.web.client import ClientTimeouts, client_session, once
+from shared.web.client import client_session, once
 from tools.faults.plan import Operation
 from tools.faults.record import Attempt, Outcome, Record
 
 # The gateway answers within 5 s whatever is broken behind it.
-_LIMITS = ClientTimeouts(total=8.0, connect=8.0, read=8.0)
+_LIMITS = aiohttp.ClientTimeout(total=8.0, connect=8.0, sock_read=8.0)
 # Seconds after the end of the round in which requests without a certain answer are still repeated.
 PATIENCE = 30.0
 _MOST_IN_FLIGHT = 200

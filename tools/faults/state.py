@@ -77,7 +77,10 @@ async def read(system: System) -> State:
     orders = await _all(f"{first_orders}/orders")
     ids = [product["id"] for product in products]
     movements = {id_: (await _all(f"{first_products}/products/{id_}/movements"))[::-1] for id_ in ids}
-    urls = DatabaseUrls(products=system.databases["products-db"].url, orders=system.databases["orders-db"].url)
+    urls = DatabaseUrls(
+        products_database_url=system.databases["products-db"].url,
+        orders_database_url=system.databases["orders-db"].url,
+    )
     found = await reconcile(urls, _ANY_AGE, lambda: asyncio.sleep(_SETTLE_SECONDS))
     dead_letters = await letters.run(
         {"AMQP_URL": system.rabbitmq.url}, Namespace(action="list", queue=None, limit=_LETTERS)

@@ -1,5 +1,6 @@
 """The three services as processes: their environments, when they are ready, and the migrations of their schemas."""
 
+import dataclasses
 import importlib
 import os
 import sys
@@ -102,7 +103,7 @@ def variables(name: str) -> set[str]:
     """The environment variables that a service reads."""
     # Imported here, because `python -m tools.ops` runs without src on its path.
     settings = importlib.import_module(f"{name}.settings")
-    return {field.data_key for field in settings.Variables().fields.values()}
+    return {field.name.upper() for field in dataclasses.fields(settings.Settings)}
 
 
 def _python() -> dict[str, str]:

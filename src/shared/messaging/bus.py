@@ -1,12 +1,10 @@
 """The messaging of one service: its publisher, its relay and its consumers, opened and closed in order."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from typing import Self
 
 from shared.db import Database
 from shared.messaging.consumer import Consumer, Handle
-from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import Queue
@@ -17,14 +15,16 @@ _WATCH = 1.0
 
 
 class Bus:
-    """`relay` publishes the events that the service emits; `consume` subscribes it to a queue."""
+    """`relay` publishes the events that the service emits; `consume` subscribes it to a queue.
+
+    `tasks` must end after this context, because the last flush needs them.
+    """
 
     def __init__(self, url: str, service: str, database: Database, tasks: BackgroundTasks) -> None:
         self._url = url
         self._service = service
         self._tasks = tasks
         self._publisher = Publisher(url, service)
-        self._dead_letters = DeadLetters(self._publisher)
         self._consumers: list[Consumer] = []
         self.relay = Relay(database, self._publisher, f"/{service}")
         tasks.start("publisher", self._publisher.run())
@@ -32,7 +32,7 @@ class Bus:
         tasks.start("outbox watch", repeat("outbox watch", _WATCH, self.relay.measure))
 
     def consume(self, queue: Queue, handle: Handle) -> None:
-        consumer = Consumer(self._url, self._service, queue, handle, self._dead_letters)
+        consumer = Consumer(self._url, self._service, queue, handle, self._publisher)
         self._consumers.append(consumer)
         self._tasks.start(f"consumer of {queue.name}", consumer.run())
 
@@ -43,17 +43,10 @@ class Bus:
         """False while a consumer holds a batch because a server is down."""
         return not any(consumer.stalled for consumer in self._consumers)
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
         """Stops the consumers, then publishes what the last batches and requests left in the outbox."""
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
         await self.relay.flush(_FLUSH)
-
-
-@asynccontextmanager
-async def open_bus(url: str, service: str, database: Database, tasks: BackgroundTasks) -> AsyncIterator[Bus]:
-    """`tasks` must end after this context, because the last flush needs them."""
-    bus = Bus(url, service, database, tasks)
-    try:
-        yield bus
-    finally:
-        await bus.close()

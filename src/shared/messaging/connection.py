@@ -11,7 +11,7 @@ from aiormq.abc import AbstractConnection
 from yarl import URL
 
 from shared.messaging import topology
-from shared.tasks import Backoff
+from shared.tasks import backoff
 
 log = structlog.get_logger()
 
@@ -37,15 +37,15 @@ class SupervisedConnection:
         self._url = URL(url).update_query({"heartbeat": str(_HEARTBEAT), **URL(url).query, "name": name})
         self._name = name
         self._session = session
+        self._pauses = backoff()
         self.connected = False
 
     async def run(self) -> NoReturn:
         """Runs until it is cancelled; the pause between tries grows to 5 s."""
-        backoff = Backoff()
         while True:
             try:
                 with silence_as_error():
-                    await self._connect_and_hold(backoff)
+                    await self._connect_and_hold()
                 log.warning("broker session ended", connection=self._name)
             except FAILURES as error:
                 log.warning("broker not connected", connection=self._name, error=repr(error))
@@ -55,9 +55,9 @@ class SupervisedConnection:
             if _is_cancelled():
                 # aiormq swallows a cancellation that arrives while it cleans up after a failed connect.
                 raise asyncio.CancelledError
-            await asyncio.sleep(backoff.next())
+            await asyncio.sleep(next(self._pauses))
 
-    async def _connect_and_hold(self, backoff: Backoff) -> None:
+    async def _connect_and_hold(self) -> None:
         async with asyncio.timeout(_CONNECT):
             connection = await aiormq.connect(self._url)
         try:
@@ -65,7 +65,7 @@ class SupervisedConnection:
                 await topology.declare(connection)
             async with self._session(connection) as lost:
                 self.connected = True
-                backoff.reset()
+                self._pauses = backoff()
                 log.info("broker connected", connection=self._name)
                 await asyncio.wait({connection.closing, lost}, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -1,10 +1,10 @@
-"""Consumes events in batches: one transaction and one acknowledgement for all that has arrived, no wait for more."""
+"""Consumes events in batches: one transaction for all that has arrived, no wait for more."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import aiormq
@@ -12,16 +12,15 @@ import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from marshmallow import ValidationError
 
-from shared import tracing
+from shared import metrics, tracing
 from shared.contracts.events import DATA
 from shared.errors import AppError, Code
-from shared.messaging import cloudevents
+from shared.messaging import cloudevents, dead_letters
 from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.connection import SupervisedConnection
-from shared.messaging.dead_letters import DeadLetters
+from shared.messaging.publisher import Publisher
 from shared.messaging.topology import Queue
-from shared.metrics import METRICS
-from shared.tasks import Backoff
+from shared.tasks import backoff
 
 log = structlog.get_logger()
 
@@ -44,31 +43,17 @@ _PREFETCH = 512
 _STOP = 4.0
 
 
-@dataclass(slots=True)
-class Acknowledgements:
-    """Keeps the settled delivery tags, so that a `multiple` ack never covers a delivery that is still open."""
-
-    acked: int = 0
-    _settled: set[int] = field(default_factory=set)
-
-    def settle(self, tags: Iterable[int]) -> int | None:
-        """Returns the tag up to which to acknowledge, or None while an earlier delivery is open."""
-        self._settled.update(tags)
-        before = self.acked
-        while self.acked + 1 in self._settled:
-            self.acked += 1
-            self._settled.discard(self.acked)
-        return self.acked if self.acked > before else None
-
-
 class Consumer(SupervisedConnection):
-    """Consumes one queue, one batch at a time; `stalled` is true while a batch is held because a server is down."""
+    """Consumes one queue, one batch at a time; `stalled` is true while a batch is held because a server is down.
 
-    def __init__(self, url: str, name: str, queue: Queue, handle: Handle, dead_letters: DeadLetters) -> None:
+    `publisher` moves events that cannot be read or applied to the dead letters.
+    """
+
+    def __init__(self, url: str, name: str, queue: Queue, handle: Handle, publisher: Publisher) -> None:
         super().__init__(url, f"{name} consumer of {queue.name}", self._consuming_channel)
         self._queue = queue
         self._handle = handle
-        self._dead_letters = dead_letters
+        self._publisher = publisher
         self._stopping = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -107,7 +92,6 @@ class Consumer(SupervisedConnection):
                 log.error("consumer failed", queue=self._queue.name, exc_info=error)
 
     async def _work(self, channel: AbstractChannel, inbox: "asyncio.Queue[DeliveredMessage]") -> object:
-        acknowledgements = Acknowledgements()
         while True:
             messages, elements = await _next_batch(inbox)
             if self._stopping.is_set():
@@ -115,10 +99,9 @@ class Consumer(SupervisedConnection):
             self._idle.clear()
             try:
                 await self._process(elements)
-                # Every delivery has a tag, although the type of aiormq allows None.
-                tag = acknowledgements.settle(message.delivery_tag or 0 for message in messages)
-                if tag is not None:
-                    await channel.basic_ack(tag, multiple=True, wait=False)
+                for message in messages:
+                    # Every delivery has a tag, although the type of aiormq allows None.
+                    await channel.basic_ack(message.delivery_tag or 0, wait=False)
             except aiormq.exceptions.ChannelInvalidStateError:
                 return None  # closed meanwhile: a redelivered batch changes nothing
             finally:
@@ -128,7 +111,7 @@ class Consumer(SupervisedConnection):
         events = []
         for element in map(_check, elements):
             if isinstance(element, Unreadable):
-                await self._dead_letters.bury_unreadable(self._queue, element)
+                await dead_letters.bury_unreadable(self._publisher, self._queue, element)
             else:
                 events.append(element)
         if events:
@@ -136,7 +119,7 @@ class Consumer(SupervisedConnection):
 
     async def _apply(self, events: Sequence[Received]) -> None:
         """Applies or buries each event; halves a failing batch, so that only the events at fault are buried."""
-        backoff = Backoff()
+        pauses = backoff()
         while True:
             started = time.perf_counter()
             try:
@@ -152,23 +135,23 @@ class Consumer(SupervisedConnection):
                     error=str(error),
                     trace_ids=_traces(events),
                 )
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(next(pauses))
             else:
                 self.stalled = False
                 return self._report(events, fields, time.perf_counter() - started)
 
     async def _isolate(self, events: Sequence[Received], error: Exception) -> None:
         if len(events) == 1:
-            await self._dead_letters.bury(self._queue, events[0].event, error)
+            await dead_letters.bury(self._publisher, self._queue, events[0].event, error)
             return
         middle = len(events) // 2
         await self._apply(events[:middle])
         await self._apply(events[middle:])
 
     def _report(self, events: Sequence[Received], fields: Mapping[str, Any], seconds: float) -> None:
-        METRICS.events.labels(self._queue.name, "applied").inc(len(events))
-        METRICS.batch_events.labels(self._queue.name).observe(len(events))
-        METRICS.batch_seconds.labels(self._queue.name).observe(seconds)
+        metrics.EVENTS.labels(self._queue.name, "applied").inc(len(events))
+        metrics.BATCH_EVENTS.labels(self._queue.name).observe(len(events))
+        metrics.BATCH_SECONDS.labels(self._queue.name).observe(seconds)
         log.info(
             "batch handled",
             queue=self._queue.name,

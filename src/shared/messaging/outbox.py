@@ -15,13 +15,13 @@ import asyncpg
 import orjson
 import structlog
 
+from shared import metrics
 from shared.db import Database
 from shared.errors import AppError
 from shared.messaging import cloudevents, topology
 from shared.messaging.cloudevents import Event
 from shared.messaging.publisher import Publisher, PublishError
-from shared.metrics import METRICS
-from shared.tasks import Backoff
+from shared.tasks import backoff
 
 log = structlog.get_logger()
 
@@ -66,7 +66,7 @@ class Relay:
         self._woken.set()
 
     async def run(self) -> NoReturn:
-        backoff = Backoff(first=0.1, most=2.0)
+        pauses = backoff(most=2.0)
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_POLL):
@@ -74,10 +74,10 @@ class Relay:
             self._woken.clear()
             started = time.monotonic()
             if await self._drain():
-                backoff.reset()
+                pauses = backoff(most=2.0)
                 await asyncio.sleep(max(0.0, started + _SPACING - time.monotonic()))
             else:
-                await asyncio.sleep(backoff.next())
+                await asyncio.sleep(next(pauses))
 
     async def measure(self) -> None:
         """Updates `full` and the gauges; to be called every second or so."""
@@ -86,8 +86,8 @@ class Relay:
             if rows > MOST_ROWS:
                 rows = await connection.fetchval(_COUNT)
         self.full = rows > MOST_ROWS
-        METRICS.outbox.set(rows)
-        METRICS.outbox_age.set(age)
+        metrics.OUTBOX.set(rows)
+        metrics.OUTBOX_AGE.set(age)
 
     async def flush(self, limit: float) -> None:
         """Publishes what is left, for at most `limit` seconds; the next start publishes the rest."""
@@ -117,7 +117,7 @@ class Relay:
         async with self._database.transaction(limit=_TRANSACTION) as connection:
             rows = await connection.fetch(_CLAIM, _CLAIM_ROWS)
             await self._publish(sorted(rows, key=lambda row: int(row["id"])))
-        METRICS.published.inc(len(rows))
+        metrics.PUBLISHED.inc(len(rows))
         return len(rows)
 
     async def _publish(self, rows: Sequence[asyncpg.Record]) -> None:

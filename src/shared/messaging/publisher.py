@@ -25,7 +25,6 @@ class Publisher(SupervisedConnection):
 
     def __init__(self, url: str, name: str) -> None:
         super().__init__(url, f"{name} publisher", self._confirming_channel)
-        self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._in_flight = asyncio.Semaphore(_IN_FLIGHT)
 
@@ -33,31 +32,36 @@ class Publisher(SupervisedConnection):
         self, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None = None
     ) -> None:
         """Raises PublishError within 5 s unless the broker confirmed; it may have taken the message all the same."""
-        channel, connection = self._channel, self._connection
-        if channel is None or connection is None:
+        channel = self._channel
+        if channel is None:
             raise PublishError("not connected")
-        # Without a message_id: aiormq makes a unique one per attempt, by which it recognises a returned message.
-        properties = Basic.Properties(
-            content_type=cloudevents.CONTENT_TYPE,
-            delivery_mode=_PERSISTENT,
-            timestamp=cloudevents.now(),
-            headers=dict(headers or {}),
-        )
+        properties = Basic.Properties(content_type=cloudevents.CONTENT_TYPE, headers=dict(headers or {}))
         try:
             with silence_as_error():
                 async with asyncio.timeout(_CONFIRM), self._in_flight:
-                    await connection.ready()  # waits while the broker blocks publishers (memory or disk alarm)
-                    await channel.basic_publish(
-                        body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True
-                    )
+                    await send(channel, exchange, routing_key, body, properties)
         except FAILURES as error:
             raise PublishError(repr(error)) from error
 
     @asynccontextmanager
     async def _confirming_channel(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
         self._channel = await connection.channel(publisher_confirms=True)
-        self._connection = connection
         try:
             yield self._channel.closing
         finally:
-            self._channel = self._connection = None
+            self._channel = None
+
+
+async def send(
+    channel: AbstractChannel, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties
+) -> None:
+    """Returns when the broker has the message on disk, or raises aiormq's errors. Completes the properties.
+
+    They need no message_id: aiormq makes a unique one per attempt, by which it recognises a returned message.
+    """
+    properties.delivery_mode = _PERSISTENT
+    properties.timestamp = cloudevents.now()
+    await channel.connection.ready()  # waits while the broker blocks publishers (memory or disk alarm)
+    await channel.basic_publish(
+        body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True
+    )

@@ -13,6 +13,7 @@ from shared.contracts.events import EventType
 log = structlog.get_logger()
 
 EXCHANGE = "shop.events"
+DEFAULT_EXCHANGE = ""  # routes by queue name, AMQP 0-9-1 §3.1.3.1
 
 # A delivery that returns to the queue because its consumer died counts. The limit (20 by default since RabbitMQ 4.0)
 # is far above the restarts of a healthy consumer, so only an event that always kills its consumer is buried.

@@ -16,7 +16,6 @@ from shared.errors import AppError, Code
 
 # Shorter than `ServerLimits.idle`, so that the client never sends into a closing connection.
 KEEPALIVE = 30.0
-_CONNECTIONS = 512
 _RETRIED_BY_AIOHTTP = frozenset({"GET", "HEAD"})
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 
@@ -30,32 +29,24 @@ class Reply:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ClientTimeouts:
-    """Seconds: for the whole call, for a connection (the wait for a free one included), between two reads."""
-
-    total: float = 5.0
-    connect: float = 1.0
-    read: float = 5.0
-
-
-@asynccontextmanager
-async def client_session(
-    limits: ClientTimeouts,
+def client_session(
+    limits: aiohttp.ClientTimeout,
     *,
-    connections: int = _CONNECTIONS,
+    connections: int = 512,
     middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """A session for calls between services: no cookies, no redirects, bodies passed on as they come."""
-    async with aiohttp.ClientSession(
+) -> aiohttp.ClientSession:
+    """A session for calls between services: no cookies, no redirects, bodies passed on as they come.
+
+    `limits` has seconds for the whole call, for a connection (the wait for a free one included), between two reads.
+    """
+    return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE),
-        timeout=aiohttp.ClientTimeout(total=limits.total, connect=limits.connect, sock_read=limits.read),
+        timeout=limits,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
         middlewares=middlewares,
-    ) as session:
-        yield session
+    )
 
 
 async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
@@ -92,47 +83,44 @@ class ServiceClient:
         Raises AppError: UNAVAILABLE if no connection could be made, UPSTREAM_TIMEOUT past a limit,
         UPSTREAM_ERROR if the answer broke off or was not HTTP.
         """
-        timeout = _limits(self._session.timeout, extra_seconds)
-        try:
-            async with self._send(method, target, headers, body, timeout) as response:
-                return Reply(response.status, response.headers, await response.read())
-        except _FAILURES as error:
-            raise self._failure(error) from error
+        limits = _limits(self._session.timeout, extra_seconds)
+        async with self._call(method, target, headers, body, limits) as response:
+            return Reply(response.status, response.headers, await response.read())
 
-    @asynccontextmanager
-    async def stream(
+    def stream(
         self, method: str, target: str, *, headers: Mapping[str, str] | None = None, quiet: float
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """An answer without an end, with at most `quiet` seconds between its pieces. Raises what `request` raises."""
-        timeout = aiohttp.ClientTimeout(total=None, connect=self._session.timeout.connect, sock_read=quiet)
-        try:
-            async with self._send(method, target, headers, None, timeout) as response:
-                yield response
-        except _FAILURES as error:
-            raise self._failure(error) from error
+        limits = aiohttp.ClientTimeout(total=None, connect=self._session.timeout.connect, sock_read=quiet)
+        return self._call(method, target, headers, None, limits)
 
     async def is_ready(self) -> bool:
         reply = await self.request("GET", "/health/ready")
         return reply.status == HTTPStatus.OK
 
-    def _send(
+    @asynccontextmanager
+    async def _call(
         self,
         method: str,
         target: str,
         headers: Mapping[str, str] | None,
         body: bytes | None,
-        timeout: aiohttp.ClientTimeout,
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        return self._session.request(
-            method,
-            _url(self._base + target),
-            headers=_with_context(headers),
-            data=body,
-            allow_redirects=False,
-            timeout=timeout,
-            # A middleware costs some microseconds, and only aiohttp's retries need one.
-            middlewares=None if method in _RETRIED_BY_AIOHTTP else (),
-        )
+        limits: aiohttp.ClientTimeout,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        try:
+            async with self._session.request(
+                method,
+                _url(self._base + target),
+                headers=_with_context(headers),
+                data=body,
+                allow_redirects=False,
+                timeout=limits,
+                # A middleware costs some microseconds, and only aiohttp's retries need one.
+                middlewares=None if method in _RETRIED_BY_AIOHTTP else (),
+            ) as response:
+                yield response
+        except _FAILURES as error:
+            raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> AppError:
         if isinstance(error, (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError)):

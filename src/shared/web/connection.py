@@ -4,6 +4,8 @@ import asyncio
 import math
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any, cast
 
 import structlog
@@ -11,11 +13,10 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadStatusLine, ContentEncodingError, HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 
-from shared import tracing
+from shared import metrics, tracing
 from shared.errors import AppError, Code
-from shared.metrics import METRICS
 from shared.web.requests import holds_back
-from shared.web.responses import LAST, error_of, refusal, send_unrouted
+from shared.web.responses import error_of, on_prepare, refusal
 
 log = structlog.get_logger()
 
@@ -153,7 +154,7 @@ class Connection(web.RequestHandler):
         if self._closing:
             resp.force_close()  # and says so to the client: RFC 9112 §9.6
         if self._refusal is not None and isinstance(resp, web.Response):
-            await send_unrouted(request, resp)
+            await _send_unrouted(request, resp)
             finished: tuple[web.StreamResponse, bool] = resp, False
         else:
             finished = await super().finish_response(request, resp, start_time)
@@ -177,7 +178,7 @@ class Connection(web.RequestHandler):
         log.error("request crashed", method=request.method, path=request.path, exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("The answer has begun")
-        return _refuse(request, AppError(Code.INTERNAL_ERROR, "unexpected error"), request.method, request.path)
+        return _refuse(request, AppError(Code.INTERNAL_ERROR), request.method, request.path)
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Leaves out errors of a body that no handler reads."""
@@ -199,9 +200,9 @@ class Connection(web.RequestHandler):
         elif now < self._deadline:
             pass
         elif body is not None:
-            self._break_off(body, AppError(Code.REQUEST_TIMEOUT, "The body did not arrive in time", headers=LAST))
+            self._break_off(body, AppError(Code.REQUEST_TIMEOUT, "The body did not arrive in time"))
         elif self._start:
-            self._refuse_head(AppError(Code.REQUEST_TIMEOUT, "The request did not arrive in time"))
+            self._refuse_head(AppError(Code.REQUEST_TIMEOUT))
         else:
             self.force_close()
 
@@ -239,11 +240,24 @@ def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -
     """The last answer of its connection, to a request that reached no middleware."""
     here = tracing.begin()
     tracing.current.set(here)
-    METRICS.observe_request("(any)", "(none)", error.status, 0.0)
+    metrics.observe_request("(any)", "(none)", error.status, 0.0)
     log.info("request refused", method=method, path=path, status=error.status, code=error.code)
-    response = refusal(request, error, {**LAST, "X-Request-ID": here.request_id}, path=path)
+    response = refusal(request, error, path)
+    response.headers["X-Request-ID"] = here.request_id
     response.force_close()
     return response
+
+
+async def _send_unrouted(request: web.BaseRequest, response: web.Response) -> None:
+    """Sends an answer that reached no application: `web.Response` itself would name the server software."""
+    await on_prepare(request, response)
+    body = response.body if isinstance(response.body, bytes) else b""
+    response.headers["Connection"] = "close"  # RFC 9112 §9.6
+    response.headers["Content-Length"] = str(len(body))
+    response.headers["Date"] = format_datetime(datetime.now(UTC), usegmt=True)
+    major, minor = request.version
+    await request.writer.write_headers(f"HTTP/{major}.{minor} {response.status} {response.reason}", response.headers)
+    await request.writer.write_eof(b"" if request.method == "HEAD" else body)
 
 
 def excerpt(start: bytes) -> tuple[str, str]:
@@ -255,11 +269,11 @@ def excerpt(start: bytes) -> tuple[str, str]:
 def error_from(error: HttpProcessingError, limits: ServerLimits) -> AppError:
     """Maps an error of the parser to the one that the client sees: RFC 9110 §15, RFC 6585 §5."""
     if isinstance(error, LineTooLong) and error.args[1] == limits.line_bytes:
-        return AppError(Code.URI_TOO_LONG, "The request target is too long")
+        return AppError(Code.URI_TOO_LONG)
     if isinstance(error, LineTooLong) or "Too many headers" in error.message:
         return AppError(Code.HEADERS_TOO_LARGE, "The headers are too many or too long")
     if isinstance(error, ContentEncodingError):
         return AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The content coding is not supported")
     if "Pause on PRI" in error.message or (isinstance(error, BadStatusLine) and "HTTP version" in error.message):
-        return AppError(Code.HTTP_VERSION_NOT_SUPPORTED, "The server speaks HTTP/1.1")
+        return AppError(Code.HTTP_VERSION_NOT_SUPPORTED)
     return AppError(Code.VALIDATION_ERROR, "The request is not valid HTTP/1.1")

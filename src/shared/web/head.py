@@ -31,7 +31,7 @@ def problem(
 ) -> AppError | None:
     """Returns the refusal of a request whose body must not be read, or None if the request may be handled."""
     if version not in (_HTTP_1_1, _HTTP_1_0):
-        return AppError(Code.HTTP_VERSION_NOT_SUPPORTED, "The server speaks HTTP/1.1")
+        return AppError(Code.HTTP_VERSION_NOT_SUPPORTED)
     if method in _TUNNELS or target == "*":
         return AppError(Code.METHOD_NOT_ALLOWED, "The method is not served", headers={"Allow": _ALLOW})
     host = headers.get(_HOST)

@@ -6,7 +6,7 @@ from contextvars import Context
 
 from aiohttp import web
 
-from shared.metrics import METRICS
+from shared import metrics
 from shared.tasks import BackgroundTasks
 from shared.web.responses import answer
 
@@ -76,12 +76,12 @@ async def ready(request: web.Request) -> web.Response:
     return answer(request, shown, status=200 if is_ready else 503)
 
 
-async def metrics(_request: web.Request) -> web.Response:
-    return web.Response(body=METRICS.exposition(), content_type="text/plain", charset="utf-8")
+async def show_metrics(_request: web.Request) -> web.Response:
+    return web.Response(body=metrics.exposition(), content_type="text/plain", charset="utf-8")
 
 
 ROUTES = (
     web.get("/health/live", live),
     web.get("/health/ready", ready),
-    web.get("/metrics", metrics),
+    web.get("/metrics", show_metrics),
 )

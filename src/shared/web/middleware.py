@@ -10,9 +10,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from multidict import istr
 
-from shared import deadline, tracing
+from shared import deadline, metrics, tracing
 from shared.errors import AppError, Code
-from shared.metrics import METRICS
 from shared.web.connection import Connection
 from shared.web.head import problem
 from shared.web.health import ROUTES
@@ -75,7 +74,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         if isinstance(error, OSError) and request.transport is None:  # the client left while it sent the body
             return web.Response(status=_CLIENT_GONE)
         log.exception("request crashed", method=request.method, path=request.path)
-        return refusal(request, AppError(Code.INTERNAL_ERROR, "unexpected error"))
+        return refusal(request, AppError(Code.INTERNAL_ERROR))
 
 
 def request_limits(most_in_flight: int) -> Middleware:
@@ -106,6 +105,6 @@ def _record(request: web.Request, status: int, seconds: float) -> None:
     """Counts the request and writes its access line; without a known route its method and path are no labels."""
     resource = request.match_info.route.resource
     method, route = (request.method, resource.canonical) if resource else ("(any)", "(none)")
-    METRICS.observe_request(method, route, status, seconds)
+    metrics.observe_request(method, route, status, seconds)
     write = log.debug if route in _OPERATIONAL else log.info
     write("request", method=request.method, path=request.path, status=status, duration_ms=round(seconds * 1e3, 2))

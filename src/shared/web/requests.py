@@ -9,11 +9,12 @@ from aiohttp import HttpVersion11, web
 from marshmallow import Schema, ValidationError
 from multidict import istr
 
-from shared.contracts.requests import ResourcePath
+from shared.contracts.requests import NoQuery, ResourcePath
 from shared.errors import AppError, Code, Detail
 
 MAX_BODY = 64 * 1024
 _PATH = ResourcePath()
+_NO_QUERY = NoQuery()
 _EXPECT = istr("Expect")
 
 
@@ -46,17 +47,17 @@ def decode(body: bytes) -> Any:
     try:
         return _DECODER.decode(body.decode())
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise AppError(Code.INVALID_JSON, "The body is not valid JSON") from error
+        raise AppError(Code.INVALID_JSON) from error
 
 
-def read_query(request: web.Request, schema: Schema) -> dict[str, Any]:
-    """The checked query. Raises AppError for wrong parameters and for one that is given twice."""
+def read_query(request: web.Request, schema: Schema = _NO_QUERY) -> dict[str, Any]:
+    """The checked query. Raises AppError for wrong parameters, by default for any, and for one that is given twice."""
     if "?" not in request.raw_path and not schema.fields:
         return {}
     query = request.query
     repeated = [Detail(name, "Given more than once.") for name in set(query) if len(query.getall(name)) > 1]
     if repeated:
-        raise AppError(Code.VALIDATION_ERROR, "The request is not valid", details=repeated)
+        raise AppError(Code.VALIDATION_ERROR, details=repeated)
     return load(schema, dict(query))
 
 
@@ -71,7 +72,7 @@ def load(schema: Schema, content: Any) -> dict[str, Any]:
         loaded: dict[str, Any] = schema.load(content)
     except ValidationError as error:
         details = list(_details(error.messages))
-        raise AppError(Code.VALIDATION_ERROR, "The request is not valid", details=details) from error
+        raise AppError(Code.VALIDATION_ERROR, details=details) from error
     return loaded
 
 

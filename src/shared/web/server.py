@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar, cast
 
 import structlog
 import uvloop
@@ -17,7 +17,7 @@ from aiohttp import http_parser, web
 from aiohttp.typedefs import Middleware
 
 from shared import logs
-from shared.settings import Listen, SettingsError
+from shared.settings import ServiceSettings, SettingsError
 from shared.web import health, responses
 from shared.web.connection import Connection, ServerLimits
 from shared.web.requests import MAX_BODY
@@ -25,16 +25,10 @@ from shared.web.requests import MAX_BODY
 log = structlog.get_logger()
 
 _WRONG_SETTINGS = 2
-_LIMITS = ServerLimits()
 _BACKLOG = 1_024
 _FINISH_REQUESTS = 6.0
 # Left free for databases, the broker, upstreams and what else the process opens.
 _OTHER_FILES = 1_024
-
-
-class ServiceSettings(Protocol):
-    @property
-    def listen(self) -> Listen: ...
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -49,10 +43,10 @@ def run(
     except SettingsError as error:
         sys.stderr.write(f"{name}: the settings are wrong\n" + "".join(f"  {line}\n" for line in error.problems))
         return _WRONG_SETTINGS
-    logs.configure(name, settings.listen.log_level)
+    logs.configure(name, settings.log_level)
     require_c_parsers()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(create_app(settings), settings.listen))
+        return runner.run(serve(create_app(settings), settings))
 
 
 def require_c_parsers() -> None:
@@ -62,21 +56,21 @@ def require_c_parsers() -> None:
     import hiredis  # noqa: F401, PLC0415  # raises if it is missing: redis would go on without it, slowly
 
 
-async def serve(app: web.Application, listen: Listen, limits: ServerLimits = _LIMITS) -> int:
+async def serve(app: web.Application, settings: ServiceSettings) -> int:
     """On SIGTERM: not ready → stop accepting → finish requests → close what the application opened, last first."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    limits = replace(limits, connections=raise_open_files(limits.connections))
-    async with serving(app, limits) as connections:
+    limits = ServerLimits()
+    async with serving(app, replace(limits, connections=raise_open_files(limits.connections))) as connections:
         try:
-            port = await connections.listen(listen.host, listen.port)
+            port = await connections.listen(settings.host, settings.port)
         except OSError as error:
-            log.critical("cannot listen", host=listen.host, port=listen.port, error=os.strerror(error.errno or 0))
+            log.critical("cannot listen", host=settings.host, port=settings.port, error=os.strerror(error.errno or 0))
             return 1
         _spare_the_collector()
-        log.info("listening", host=listen.host, port=port)
+        log.info("listening", host=settings.host, port=port)
         await stop.wait()
         log.info("stopping")
         app[health.HEALTH].draining = True

@@ -16,8 +16,5 @@ def frame(event_id: int, event: str, data: bytes) -> bytes:
 
 def stream() -> web.StreamResponse:
     """An answer to be written piece by piece: it is sent before the middleware can add the request id."""
-    response = web.StreamResponse(headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
-    trace = tracing.current.get()
-    if trace is not None:
-        response.headers["X-Request-ID"] = trace.request_id
-    return response
+    headers = {"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store", "X-Request-ID": tracing.here().request_id}
+    return web.StreamResponse(headers=headers)

@@ -7,9 +7,8 @@ import pytest
 from pamqp.commands import Basic
 
 from ops.errors import OpsError
-from shared.messaging import cloudevents
+from shared.messaging import cloudevents, dead_letters
 from shared.messaging.cloudevents import Event, Unreadable
-from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import ORDERS_STOCK, PRODUCTS_ORDERS
 from tests.broker import Vhost, headers
@@ -22,22 +21,17 @@ TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 UNKNOWN = "0123456789abcdef"
 
 
-@pytest.fixture
-async def dead_letters(publisher: Publisher, broker: Vhost) -> DeadLetters:
-    """Buries in `broker`."""
-    return DeadLetters(publisher)
-
-
 def order_created(event_id: int) -> Event:
     data = {"orderId": event_id, "productId": 7, "quantity": 1}
     return Event(str(event_id), "/orders", "order.created", "2026-01-01T00:00:00Z", TRACEPARENT, data)
 
 
-async def bury(dead_letters: DeadLetters, *event_ids: int) -> None:
+async def bury(publisher: Publisher, *event_ids: int) -> None:
     """Buries these events in one queue, and bytes that are no text in another."""
     for event_id in event_ids:
-        await dead_letters.bury(PRODUCTS_ORDERS, order_created(event_id), ValueError("the order cannot be applied"))
-    await dead_letters.bury_unreadable(ORDERS_STOCK, Unreadable(b"\xff\x00[]", "not JSON"))
+        error = ValueError("the order cannot be applied")
+        await dead_letters.bury(publisher, PRODUCTS_ORDERS, order_created(event_id), error)
+    await dead_letters.bury_unreadable(publisher, ORDERS_STOCK, Unreadable(b"\xff\x00[]", "not JSON"))
 
 
 async def ids(ops: Ops, broker: Vhost, count: int) -> dict[str, str]:
@@ -70,9 +64,9 @@ async def test_an_unused_broker_is_one_clear_line(ops: Ops, vhost: Vhost, ops_en
         await ops("dead-letters", "list")
 
 
-async def test_the_list_says_where_each_comes_from_and_why(ops: Ops, dead_letters: DeadLetters) -> None:
+async def test_the_list_says_where_each_comes_from_and_why(ops: Ops, publisher: Publisher) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
-    await bury(dead_letters, 13, 14)
+    await bury(publisher, 13, 14)
 
     answer = await ops("dead-letters", "list")
     cut = await ops("dead-letters", "list", "--limit", "2")
@@ -98,8 +92,8 @@ async def test_the_list_says_where_each_comes_from_and_why(ops: Ops, dead_letter
     assert of_one_queue.document["deadLetters"] == [unreadable]
 
 
-async def test_a_letter_is_shown_whole_however_often(ops: Ops, dead_letters: DeadLetters, broker: Vhost) -> None:
-    await bury(dead_letters, 1, 2, 3)
+async def test_a_letter_is_shown_whole_however_often(ops: Ops, publisher: Publisher, broker: Vhost) -> None:
+    await bury(publisher, 1, 2, 3)
     first = await ids(ops, broker, 3)
     for _ in range(30):
         assert await ids(ops, broker, 3) == first
@@ -112,8 +106,8 @@ async def test_a_letter_is_shown_whole_however_often(ops: Ops, dead_letters: Dea
         await ops("dead-letters", "show", "no such\n")
 
 
-async def test_bytes_that_are_no_text_come_back_unchanged(ops: Ops, dead_letters: DeadLetters, broker: Vhost) -> None:
-    await bury(dead_letters)
+async def test_bytes_that_are_no_text_come_back_unchanged(ops: Ops, publisher: Publisher, broker: Vhost) -> None:
+    await bury(publisher)
     [letter] = (await ops("dead-letters", "list")).document["deadLetters"]
 
     shown = await ops("dead-letters", "show", letter["id"])
@@ -138,7 +132,7 @@ async def test_bytes_that_are_no_text_come_back_unchanged(ops: Ops, dead_letters
 )
 async def test_the_letters_that_are_named_are_replayed_or_dropped_and_no_others(
     ops: Ops,
-    dead_letters: DeadLetters,
+    publisher: Publisher,
     broker: Vhost,
     *,
     action: str,
@@ -148,7 +142,7 @@ async def test_the_letters_that_are_named_are_replayed_or_dropped_and_no_others(
     left: list[str],
     others_left: int,
 ) -> None:
-    await bury(dead_letters, 1, 2, 3)
+    await bury(publisher, 1, 2, 3)
     by_event = await ids(ops, broker, 3)
 
     answer = await ops("dead-letters", action, *(by_event.get(each, each) for each in chosen))

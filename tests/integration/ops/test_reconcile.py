@@ -262,7 +262,9 @@ async def test_only_what_differs_twice_is_a_difference(shop: Shop, products_url:
         await shop.orders.execute("DELETE FROM order_history WHERE order_id = 12")
         await shop.products.execute("UPDATE products SET qty = 5 WHERE id = 21")
 
-    found = await reconcile(DatabaseUrls(products_url, orders_url), 60, settle)
+    found = await reconcile(
+        DatabaseUrls(products_database_url=products_url, orders_database_url=orders_url), 60, settle
+    )
 
     assert [(each.kind, each.order_id, each.product_id) for each in found.differences] == [
         (Kind.ORDER_WITHOUT_RESERVATION, 12, PRODUCT),

@@ -3,6 +3,7 @@ from decimal import Decimal
 
 import asyncpg
 import pytest
+from aiohttp import ClientTimeout
 
 from orders import repository
 from orders.domain import Draft
@@ -13,7 +14,7 @@ from shared.errors import AppError, Code
 from shared.idempotency import Key
 from shared.messaging import outbox
 from shared.tasks import BackgroundTasks
-from shared.web.client import ClientTimeouts, ServiceClient, client_session
+from shared.web.client import ServiceClient, client_session
 from tests.api import Api
 from tests.broker import Vhost, event
 from tests.databases import fetch
@@ -88,7 +89,7 @@ async def test_a_product_cannot_be_checked_while_the_product_service_gives_no_an
     cache: Cache, tasks: BackgroundTasks, product_service: FakeService, respond: Respond
 ) -> None:
     product_service.respond = respond
-    async with client_session(ClientTimeouts(total=0.5, connect=0.5, read=0.5)) as session:
+    async with client_session(ClientTimeout(total=0.5, connect=0.5, sock_read=0.5)) as session:
         products = Products(cache, ServiceClient("products", product_service.url, session))
 
         with pytest.raises(AppError) as refusal:

@@ -9,7 +9,6 @@ import pytest
 from shared.db import Database
 from shared.errors import AppError, Code
 from shared.messaging.consumer import Consumer, Received
-from shared.messaging.dead_letters import DeadLetters
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import PRODUCTS_ORDERS
@@ -44,7 +43,7 @@ class Handler:
 
 @asynccontextmanager
 async def consuming(url: str, handler: Handler, publisher: Publisher) -> AsyncIterator[Consumer]:
-    consumer = Consumer(url, "test", PRODUCTS_ORDERS, handler.handle, DeadLetters(publisher))
+    consumer = Consumer(url, "test", PRODUCTS_ORDERS, handler.handle, publisher)
     running = asyncio.create_task(consumer.run())
     try:
         await eventually(lambda: consumer.connected)

@@ -1,10 +1,10 @@
 import asyncio
 from datetime import UTC, datetime
 
+from shared import metrics
 from shared.db import Database
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
-from shared.metrics import METRICS
 from shared.tasks import BackgroundTasks, repeat
 from tests.broker import Vhost
 from tests.integration.line import Line
@@ -170,6 +170,6 @@ async def test_a_long_span_of_ids_is_no_full_outbox(
 
     tasks.start("watch", repeat("watch", 0.1, relay.measure))
 
-    await eventually(lambda: b"outbox_rows 2.0\n" in METRICS.exposition())
-    assert b"outbox_oldest_seconds 0.0\n" not in METRICS.exposition()
+    await eventually(lambda: b"outbox_rows 2.0\n" in metrics.exposition())
+    assert b"outbox_oldest_seconds 0.0\n" not in metrics.exposition()
     assert not relay.full

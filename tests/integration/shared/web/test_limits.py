@@ -62,9 +62,9 @@ async def service(
     """A service that handles twelve requests at once, more than it has connections; and its database's URL."""
     product_service.respond = OF_ORDER
     if request.param == "products":
-        url, app = products_settings.database_url, create_products(replace(products_settings, most_in_flight=12))
+        url, app = products_settings.database_url, create_products(replace(products_settings, max_in_flight=12))
     else:
-        url, app = orders_settings.database_url, create_orders(replace(orders_settings, most_in_flight=12))
+        url, app = orders_settings.database_url, create_orders(replace(orders_settings, max_in_flight=12))
     async with running(app) as api:
         yield request.param, api, url
 

@@ -1,10 +1,10 @@
 import json
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import orjson
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from marshmallow import Schema, fields
@@ -13,9 +13,7 @@ from shared.contracts.requests import CreateOrder, CreateProduct
 from shared.errors import AppError, Code, Detail
 from shared.web import responses
 from shared.web.requests import decode, load
-from shared.web.responses import Origin
 
-ORIGIN = Origin("4bf92f3577b34da6a3ce929d0e0e4736", "/orders", datetime(2024, 2, 29, tzinfo=UTC))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -65,19 +63,25 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
         assert error.code is Code.INVALID_JSON  # noqa: PT017  # most of what Hypothesis makes is refused
 
 
+def answer(error: AppError) -> bytes:
+    body = responses.refusal(make_mocked_request("GET", "/"), error).body
+    assert isinstance(body, bytes)
+    return body
+
+
 @settings(max_examples=50)
 @given(JSON)
 def test_the_refusal_of_any_json_can_be_answered(content: Any) -> None:
-    with pytest.raises(AppError) as refusal:
+    with pytest.raises(AppError) as refused:
         load(CreateProduct(), decode(json.dumps(content).encode()))
-    answered = orjson.loads(responses.failure(refusal.value, ORIGIN))
-    assert (answered["statusCode"], answered["error"]["code"]) == (400, refusal.value.code)
+    answered = orjson.loads(answer(refused.value))
+    assert (answered["statusCode"], answered["error"]["code"]) == (400, refused.value.code)
 
 
 def test_a_lone_surrogate_is_answered_too() -> None:
-    with pytest.raises(AppError) as refusal:
+    with pytest.raises(AppError) as refused:
         load(CreateOrder(), decode(rb'{"productId": 1, "quantity": 2, "\ud800": 3}'))
-    assert orjson.loads(responses.failure(refusal.value, ORIGIN))["statusCode"] == 400
+    assert orjson.loads(answer(refused.value))["statusCode"] == 400
 
 
 def test_a_checked_body_has_the_names_of_its_schema_and_every_wrong_field_is_named() -> None:

@@ -1,4 +1,5 @@
-from datetime import UTC, datetime
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -6,17 +7,13 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
+from shared import tracing
 from shared.errors import AppError, Code, Detail
 from shared.pagination import Page
 from shared.web import responses
-from shared.web.responses import Origin, answer, refusal
+from shared.web.responses import answer, refusal
 
-ORIGIN = Origin("4bf92f3577b34da6a3ce929d0e0e4736", "/orders", datetime(2024, 2, 29, 12, 30, 1, 500_000, UTC))
-FROM_ORIGIN = {
-    "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
-    "timestamp": "2024-02-29T12:30:01.500000Z",
-    "path": "/orders",
-}
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 # The phrases of RFC 9110 §15, and of RFC 6585 §4 and §5 for 429 and 431.
 PROMISED = {
     "invalid_json": "400 Bad Request",
@@ -42,27 +39,45 @@ PROMISED = {
 }
 
 
+@pytest.fixture(autouse=True)
+def trace() -> Iterator[None]:
+    token = tracing.current.set(tracing.begin(f"00-{TRACE_ID}-b7ad6b7169203331-01"))
+    yield
+    tracing.current.reset(token)
+
+
+def content(response: web.Response) -> Any:
+    """The envelope without what every answer to GET /orders?limit=2 says of itself."""
+    assert isinstance(response.body, bytes)
+    whole = orjson.loads(response.body)
+    assert (whole.pop("traceId"), whole.pop("path")) == (TRACE_ID, "/orders")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?Z", whole.pop("timestamp"))
+    return whole
+
+
 def failure(error: AppError) -> Any:
-    return orjson.loads(responses.failure(error, ORIGIN))
+    return content(refusal(make_mocked_request("GET", "/orders?limit=2"), error))
 
 
 def test_a_success_holds_the_data_and_where_it_comes_from() -> None:
-    expected = {"statusCode": 201, "data": {"id": 1}, **FROM_ORIGIN}
-    assert orjson.loads(responses.success(201, {"id": 1}, ORIGIN)) == expected
-    assert b'"data":{"price": 1.10},' in responses.success(200, orjson.Fragment(b'{"price": 1.10}'), ORIGIN)
+    request = make_mocked_request("GET", "/orders?limit=2")
+    assert content(answer(request, {"id": 1}, status=201)) == {"statusCode": 201, "data": {"id": 1}}
+    response = answer(request, orjson.Fragment(b'{"price": 1.10}'))
+    assert isinstance(response.body, bytes)
+    assert b'"data":{"price": 1.10},' in response.body
 
 
 @pytest.mark.parametrize("cursor", ["a-cursor", None])
 def test_a_list_says_where_it_goes_on(cursor: str | None) -> None:
-    expected = {"statusCode": 200, "data": [], "page": {"limit": 50, "next": cursor}, **FROM_ORIGIN}
-    assert orjson.loads(responses.success(200, [], ORIGIN, Page(50, cursor))) == expected
+    expected = {"statusCode": 200, "data": [], "page": {"limit": 50, "next": cursor}}
+    assert content(answer(make_mocked_request("GET", "/orders"), [], page=Page(50, cursor))) == expected
 
 
 def test_a_failure_holds_the_code_the_message_and_each_wrong_field() -> None:
     error = AppError(Code.VALIDATION_ERROR, "Not valid", details=[Detail("quantity", "Too many."), Detail("x", "No.")])
     details = [{"field": "quantity", "message": "Too many."}, {"field": "x", "message": "No."}]
     shown = {"code": "validation_error", "message": "Not valid", "details": details}
-    assert failure(error) == {"statusCode": 400, "data": None, "error": shown, **FROM_ORIGIN}
+    assert failure(error) == {"statusCode": 400, "data": None, "error": shown}
 
 
 @pytest.mark.parametrize("code", Code)
@@ -80,8 +95,10 @@ def test_every_code_has_the_status_that_the_api_promises_and_its_phrase_on_any_v
 def test_an_answer_of_the_services_is_recognised_as_an_envelope_of_its_status() -> None:
     whole = {"statusCode": 200, "data": {}, "traceId": "t"}
     lacking = [{key: value for key, value in whole.items() if key != name} for name in whole]
-    assert responses.is_envelope(200, orjson.loads(responses.success(200, None, ORIGIN)))
-    assert responses.is_envelope(404, failure(AppError(Code.NOT_FOUND, "None")))
+    request = make_mocked_request("GET", "/orders")
+    for written in (answer(request, None), refusal(request, AppError(Code.NOT_FOUND, "None"))):
+        assert isinstance(written.body, bytes)
+        assert responses.is_envelope(written.status, orjson.loads(written.body))
     others: list[object] = [None, [], "text", {}, whole | {"statusCode": 201}, whole | {"traceId": 1}, *lacking]
     for content in others:
         assert not responses.is_envelope(200, content)
@@ -110,11 +127,11 @@ def test_an_answer_has_the_headers_of_its_handler_and_no_link_without_a_page() -
     assert orjson.loads(response.body)["data"] == {"id": 1}
 
 
-def test_a_refusal_has_the_headers_of_its_error_and_of_the_caller() -> None:
+def test_a_refusal_has_the_headers_of_its_error() -> None:
     error = AppError(Code.RATE_LIMITED, "Too many requests", retry_after=7, headers={"RateLimit": '"default";r=0;t=7'})
-    response = refusal(make_mocked_request("GET", "/orders"), error, {"Allow": "GET"})
-    shown = {name: response.headers.get(name) for name in ("RateLimit", "Allow", "Retry-After")}
-    assert (response.status, shown) == (429, {"RateLimit": '"default";r=0;t=7', "Allow": "GET", "Retry-After": "7"})
+    response = refusal(make_mocked_request("GET", "/orders"), error)
+    shown = {name: response.headers.get(name) for name in ("RateLimit", "Retry-After")}
+    assert (response.status, shown) == (429, {"RateLimit": '"default";r=0;t=7', "Retry-After": "7"})
 
 
 async def test_the_security_headers_give_way_to_the_handlers_and_no_server_is_named() -> None:

@@ -64,6 +64,7 @@ async def test_an_unused_broker_is_one_clear_line(ops: Ops, vhost: Vhost, ops_en
         await ops("dead-letters", "list")
 
 
+@pytest.mark.usefixtures("broker")
 async def test_the_list_says_where_each_comes_from_and_why(ops: Ops, publisher: Publisher) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     await bury(publisher, 13, 14)

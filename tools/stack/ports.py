@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import secrets
 import socket
 from collections.abc import Callable, Container, Iterable, Mapping
@@ -28,6 +29,8 @@ LISTENER = {"rabbitmq-ui": "rabbitmq", "erlang-distribution": "rabbitmq"}
 # Below the kernel's range for outgoing connections (from 32768): a client that keeps dialling a server that
 # is down is else given that very port as its own one day, and the server cannot come back.
 FREE_RANGE = range(20_000, 32_768)
+# A port is free until its server starts. Processes side by side choose from different ports, so that they need not agree.
+PROCESSES = 64
 ATTEMPTS = 1_000
 CONNECT_SECONDS = 2.0
 
@@ -56,7 +59,8 @@ async def listens(port: int) -> bool:
 
 def choose(*preferred: int, taken: Container[int] = ()) -> int:
     """The first preferred port that is free and not in `taken`, else a free one at random."""
-    for port in (*preferred, *(secrets.choice(FREE_RANGE) for _ in range(ATTEMPTS))):
+    own = FREE_RANGE[os.getpid() % PROCESSES :: PROCESSES]
+    for port in (*preferred, *(secrets.choice(own) for _ in range(ATTEMPTS))):
         if port not in taken and is_free(port):
             return port
     raise OSError(f"no free port between {FREE_RANGE.start} and {FREE_RANGE.stop}")

@@ -29,7 +29,7 @@ LISTENER = {"rabbitmq-ui": "rabbitmq", "erlang-distribution": "rabbitmq"}
 # Below the kernel's range for outgoing connections (from 32768): a client that keeps dialling a server that
 # is down is else given that very port as its own one day, and the server cannot come back.
 FREE_RANGE = range(20_000, 32_768)
-# A port is free until its server starts. Processes side by side choose from different ports, so that they need not agree.
+# A chosen port is free until its server starts, so processes side by side choose from different ones.
 PROCESSES = 64
 ATTEMPTS = 1_000
 CONNECT_SECONDS = 2.0

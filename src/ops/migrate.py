@@ -1,4 +1,4 @@
-"""Applies the numbered SQL files of one database: forward only, each in one transaction, each once.
+"""Brings the schema of one database up to date, forward only, while the services go on working on it.
 
 The owner's URL names the role that owns the schema. The service's own role is created if it is missing; it may read
 and write rows, nothing else.
@@ -6,27 +6,45 @@ and write rows, nothing else.
 
 import argparse
 import asyncio
+import base64
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
+import hmac
+import os
+import stringprep
+import sys
+import time
+import unicodedata
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
 from ops.errors import OpsError, first_line
 from ops.output import Answer
+from ops.sql_files import Migration, MigrationError, Mode, Statement, pending, read
 from shared.settings import PostgresUrl, Settings, SettingsError
 from shared.tasks import backoff
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 DATABASES = ("orders", "products")
 
-_FILE = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Note = Callable[[str], None]
+
 _LOCK = 0x6D696772  # any constant, as long as every run takes the same
+# Seconds.
 _WAIT_FOR_SERVER = 30.0
-_STATEMENT_LIMIT = 600.0
+_SIGN_IN = 5.0
+_STATEMENT_LIMIT = 3600.0
+_PATIENCE = 600.0
+# Whoever waits for a lock holds up everybody who comes later. A request of the services may wait 1.5 s.
+_LOCK_MILLISECONDS = 500
+# RFC 7677 §4 asks for at least as many, and PostgreSQL takes as many itself.
+_SCRAM_ITERATIONS = 4096
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -36,47 +54,16 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    version: int
-    name: str
-    sql: str
-
-    @property
-    def checksum(self) -> str:
-        return hashlib.sha256(self.sql.encode()).hexdigest()
-
-
-class MigrationError(Exception):
-    """Names the file that is missing, changed or out of sequence, or the role that cannot be used."""
-
-
+_LOCK_TAKEN = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 _FAILURES = (MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
-def read(folder: Path) -> list[Migration]:
-    """The files in order. Raises MigrationError for a name of another form or a gap in the numbers."""
-    migrations = []
-    for number, path in enumerate(sorted(folder.glob("*.sql")), 1):
-        match = _FILE.fullmatch(path.name)
-        if match is None or int(match[1]) != number:
-            raise MigrationError(f"{path.name}: expected {number:04}_name.sql")
-        migrations.append(Migration(number, path.name, path.read_text()))
-    if not migrations:
-        raise MigrationError(f"{folder}: no migrations")
-    return migrations
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """The names of the files that were applied, and of those that a newer release has applied before."""
 
-
-def pending(files: Sequence[Migration], applied: Mapping[int, tuple[str, str]]) -> Sequence[Migration]:
-    """The files that are left to apply; `applied` maps version to name and checksum. Raises MigrationError."""
-    for version, (name, checksum) in sorted(applied.items()):
-        if version > len(files) or files[version - 1].name != name:
-            raise MigrationError(f"{name}: was applied, but the file is missing")
-        if files[version - 1].checksum != checksum:
-            raise MigrationError(f"{name}: was changed after it was applied")
-    return files[len(applied) :]
+    applied: list[str]
+    newer: list[str]
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -89,71 +76,148 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
     """Raises SettingsError or OpsError."""
     urls, database = _Settings.load(environ), options.database
     try:
-        applied = await migrate(urls.database_owner_url, urls.database_url, MIGRATIONS / database)
+        done = await migrate(urls.database_owner_url, urls.database_url, MIGRATIONS / database, note=_to_stderr)
     except asyncpg.ClientConfigurationError as error:
         raise SettingsError([f"DATABASE_OWNER_URL: {error.args[0]}"]) from None
     except TimeoutError as error:
         raise OpsError(f"{database}: the server does not answer") from error
     except _FAILURES as error:
         raise OpsError(f"{database}: {first_line(error)}") from error
-    return Answer(
-        {"database": database, "applied": applied}, f"migrate {database}: {', '.join(applied) or 'nothing to do'}"
-    )
+    text = f"migrate {database}: {', '.join(done.applied) or 'nothing to do'}"
+    if done.newer:
+        text += f"\nwarning: the schema is newer than this release, which does not know {', '.join(done.newer)}"
+    return Answer({"database": database, "applied": done.applied, "newer": done.newer}, text)
 
 
-async def migrate(owner_url: str, service_url: str, folder: Path) -> list[str]:
-    """Returns the names of the files that this run applied; concurrent runs wait for each other."""
+async def migrate(owner_url: str, service_url: str, folder: Path, note: Note = lambda _: None) -> Migrated:
+    """Applies what is missing; concurrent runs wait for each other. `note` receives lines about the progress."""
     files = read(folder)
     connection = await _connect(owner_url)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await connection.execute(_LEDGER)
-        rows = await connection.fetch("SELECT version, name, checksum FROM schema_migrations")
+        rows = await connection.fetch("SELECT version, name, checksum FROM schema_migrations ORDER BY version")
         todo = pending(files, {row["version"]: (row["name"], row["checksum"]) for row in rows})
         for migration in todo:
-            await _apply(connection, migration)
-        await _grant(connection, service_url)
+            await _apply(connection, migration, note)
+        await _prepare_role(connection, service_url)
     finally:
         await connection.close()
-    return [migration.name for migration in todo]
+    return Migrated([migration.name for migration in todo], [row["name"] for row in rows[len(files) :]])
 
 
-async def _connect(owner_url: str) -> "asyncpg.Connection[asyncpg.Record]":
+async def _connect(owner_url: str) -> Connection:
     pauses = backoff()
     async with asyncio.timeout(_WAIT_FOR_SERVER):
         while True:
             try:
-                return await asyncpg.connect(owner_url, timeout=5, command_timeout=_STATEMENT_LIMIT)
+                return await asyncpg.connect(owner_url, timeout=_SIGN_IN, command_timeout=_STATEMENT_LIMIT)
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
                 await asyncio.sleep(next(pauses))
 
 
-async def _apply(connection: "asyncpg.Connection[asyncpg.Record]", migration: Migration) -> None:
+async def _apply(connection: Connection, migration: Migration, note: Note) -> None:
+    if migration.mode is Mode.TRANSACTION:
+        await _until_unlocked(partial(_in_transaction, connection, migration), migration.name, note)
+        return
+    for statement in migration.statements():
+        total = 0
+        while True:
+            rows = await _until_unlocked(partial(_execute, connection, migration, statement), migration.name, note)
+            if not rows or migration.mode is not Mode.BATCHES:
+                break
+            total += rows
+            note(f"{migration.name}: {total} rows")
+    await _record(connection, migration)
+
+
+async def _until_unlocked(step: Callable[[], Awaitable[int]], name: str, note: Note) -> int:
+    """Repeats a step that did not get its locks within half a second, which let those who came later go on."""
+    pauses = backoff(first=1.0, most=10.0)
+    give_up = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return await step()
+        except _LOCK_TAKEN as error:
+            if time.monotonic() > give_up:
+                raise MigrationError(f"{name}: {first_line(error)}; pg_stat_activity shows who holds it") from error
+            note(f"{name}: another transaction holds a lock; tries again")
+            await asyncio.sleep(next(pauses))
+
+
+async def _in_transaction(connection: Connection, migration: Migration) -> int:
     async with connection.transaction():
-        await connection.execute(migration.sql)
-        await connection.execute(
-            "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
-            migration.version,
-            migration.name,
-            migration.checksum,
-        )
+        for statement in migration.statements():
+            await _execute(connection, migration, statement)
+        await _record(connection, migration)
+    return 0
 
 
-async def _grant(connection: "asyncpg.Connection[asyncpg.Record]", service_url: str) -> None:
-    parts = urlsplit(service_url)
-    role, password = unquote(parts.username or ""), unquote(parts.password or "")
+async def _execute(connection: Connection, migration: Migration, statement: Statement) -> int:
+    """The number of rows that it changed. Raises MigrationError with file and line, or one of _LOCK_TAKEN."""
+    # A CONCURRENTLY waits for older transactions without holding anybody up.
+    limit = 0 if "CONCURRENTLY" in statement.sql.upper() else _LOCK_MILLISECONDS
+    await connection.execute(f"SET lock_timeout = {limit}")
+    try:
+        status = await connection.execute(statement.sql)
+    except _LOCK_TAKEN:
+        raise
+    except asyncpg.PostgresError as error:
+        line = statement.line_at(error.position)
+        raise MigrationError(f"{migration.name}:{line}: {first_line(error)}") from error
+    count = status.split()[-1]  # "UPDATE 500", but "CREATE TABLE"
+    return int(count) if count.isdigit() else 0
+
+
+async def _record(connection: Connection, migration: Migration) -> None:
+    await connection.execute(
+        "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
+        migration.version,
+        migration.name,
+        migration.checksum,
+    )
+
+
+async def _prepare_role(connection: Connection, service_url: str) -> None:
+    role = unquote(urlsplit(service_url).username or "")
     if role == await connection.fetchval("SELECT current_user"):
         raise MigrationError("DATABASE_URL names the owner of the schema; the service needs a role of its own")
-    quoted_role = '"' + role.replace('"', '""') + '"'
-    quoted_password = await connection.fetchval("SELECT quote_literal($1::text)", password)
-    exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
-    verb = "ALTER" if exists else "CREATE"
-    await connection.execute(f"{verb} ROLE {quoted_role} LOGIN PASSWORD {quoted_password}")
+    quoted = '"' + role.replace('"', '""') + '"'
+    if not await _can_sign_in(service_url):
+        exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
+        verifier = scram_verifier(unquote(urlsplit(service_url).password or ""), os.urandom(16))
+        await connection.execute(f"{'ALTER' if exists else 'CREATE'} ROLE {quoted} LOGIN PASSWORD '{verifier}'")
     await connection.execute(
         f"""
-        GRANT USAGE ON SCHEMA public TO {quoted_role};
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {quoted_role};
-        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted_role};
-        REVOKE ALL ON schema_migrations FROM {quoted_role};
+        GRANT USAGE ON SCHEMA public TO {quoted};
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {quoted};
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted};
+        REVOKE INSERT, UPDATE, DELETE ON schema_migrations FROM {quoted};
         """
     )
+
+
+async def _can_sign_in(service_url: str) -> bool:
+    """Whether the role is there and has the password; a role that an operator has made is then left as it is."""
+    try:
+        connection = await asyncpg.connect(service_url, timeout=_SIGN_IN)
+    except (asyncpg.InvalidAuthorizationSpecificationError, OSError, TimeoutError):
+        return False
+    await connection.close()
+    return True
+
+
+def scram_verifier(password: str, salt: bytes) -> str:
+    """What PostgreSQL stores of a password (RFC 5803), so that the password itself is in no statement and no log."""
+    # SASLprep (RFC 4013) as far as it maps; a password that it forbids is taken as it is by PostgreSQL too.
+    letters = (" " if stringprep.in_table_c12(c) else c for c in password if not stringprep.in_table_b1(c))
+    prepared = unicodedata.normalize("NFKC", "".join(letters)).encode()
+    salted = hashlib.pbkdf2_hmac("sha256", prepared, salt, _SCRAM_ITERATIONS)
+    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    text = [base64.b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256${_SCRAM_ITERATIONS}:{text[0]}${text[1]}:{text[2]}"
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")

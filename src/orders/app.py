@@ -8,7 +8,7 @@ from aiohttp import ClientTimeout, web
 from orders.events import apply_verdicts, forget_products
 from orders.handlers import ORDERS, ROUTES
 from orders.products import Products
-from orders.repository import FORGET_KEYS
+from orders.repository import FORGET_KEYS, SCHEMA
 from orders.service import Orders
 from orders.settings import Settings
 from orders.sweeper import Sweeper
@@ -57,6 +57,7 @@ def create_app(settings: Settings) -> web.Application:
             tasks.start("order watch", repeat("order watch", _POLL_SECONDS, watch.poll))
             tasks.start("purge of keys", repeat("purge of keys", PURGE_SECONDS, partial(purge, database, FORGET_KEYS)))
             app[HEALTH].add("database", database.is_up, required=True)
+            app[HEALTH].add("schema", partial(database.has_schema, SCHEMA), required=True)
             app[HEALTH].add("broker", bus.is_up, required=False)
             app[HEALTH].add("consumers", bus.consumes, required=True)
             app[HEALTH].add("cache", cache.is_up, required=False)

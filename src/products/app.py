@@ -7,7 +7,7 @@ from aiohttp import web
 
 from products.events import settle_orders
 from products.handlers import CATALOGUE, ROUTES
-from products.repository import FORGET_KEYS
+from products.repository import FORGET_KEYS, SCHEMA
 from products.service import Catalogue, Stock
 from products.settings import Settings
 from shared.cache import open_cache
@@ -39,6 +39,7 @@ def create_app(settings: Settings) -> web.Application:
             bus.consume(PRODUCTS_ORDERS, partial(settle_orders, Stock(database, cache, bus.relay)))
             tasks.start("purge of keys", repeat("purge of keys", PURGE_SECONDS, partial(purge, database, FORGET_KEYS)))
             app[HEALTH].add("database", database.is_up, required=True)
+            app[HEALTH].add("schema", partial(database.has_schema, SCHEMA), required=True)
             app[HEALTH].add("broker", bus.is_up, required=False)
             app[HEALTH].add("consumers", bus.consumes, required=True)
             app[HEALTH].add("cache", cache.is_up, required=False)

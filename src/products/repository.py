@@ -14,6 +14,9 @@ from shared.contracts.fields import MAX_STOCK
 from shared.db import Connection, columns
 from shared.idempotency import Key
 
+# The number of the newest file in migrations/products.
+SCHEMA = 3
+
 _COLUMNS = "id, name, price, qty, version, created_at, updated_at"
 
 CREATE = f"""

@@ -81,6 +81,14 @@ class Database:
             await connection.fetchval("SELECT 1")
         return True
 
+    async def has_schema(self, version: int) -> bool:
+        """True if every migration up to `version` is applied. Raises AppError UNAVAILABLE, which says what is not."""
+        async with self.connection() as connection:
+            found = await connection.fetchval("SELECT max(version) FROM schema_migrations")
+        if (found or 0) < version:
+            raise AppError(Code.UNAVAILABLE, f"The schema has version {found}, and this release needs {version}")
+        return True
+
 
 def columns(rows: Collection[object], *names: str) -> list[list[Any]]:
     """The attributes of these names, one list for each: the arrays that a statement takes apart with `unnest`."""

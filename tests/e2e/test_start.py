@@ -67,7 +67,7 @@ async def test_a_service_starts_without_its_servers_and_says_what_is_down(name: 
 
     down = {name for name, outcome in ready.data["checks"].items() if outcome == "down"}
     assert (live.status, ready.status) == (200, 200 if name == "gateway" else 503)
-    assert down == ({"products", "orders"} if name == "gateway" else {"database", "broker", "cache"})
+    assert down == ({"products", "orders"} if name == "gateway" else {"database", "schema", "broker", "cache"})
     assert (ended.status, ended.stderr) == (0, "")
     assert "secret" not in ended.stdout
 

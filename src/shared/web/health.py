@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context
 
+import structlog
 from aiohttp import web
 
 from shared import metrics
 from shared.tasks import BackgroundTasks
 from shared.web.responses import answer
+
+log = structlog.get_logger()
 
 Check = Callable[[], Awaitable[bool]]
 Report = tuple[bool, Mapping[str, object]]
@@ -27,6 +30,7 @@ class Health:
         self.draining = False
         self._tasks = tasks
         self._checks: dict[str, tuple[Check, bool]] = {}
+        self._problems: dict[str, str] = {}
         self._under_way: asyncio.Task[Report] | None = None
 
     def add(self, name: str, check: Check, *, required: bool) -> None:
@@ -40,25 +44,34 @@ class Health:
         return await asyncio.shield(self._under_way)
 
     async def _ask(self) -> Report:
-        passed = await asyncio.gather(*(_passes(check) for check, _ in self._checks.values()))
-        checks = dict(zip(self._checks, passed, strict=True))
-        required = all(checks[name] for name, (_, needed) in self._checks.items() if needed)
+        found = await asyncio.gather(*(_problem(check) for check, _ in self._checks.values()))
+        problems = {name: problem for name, problem in zip(self._checks, found, strict=True) if problem}
+        self._log_changes(problems)
+        required = not any(needed and name in problems for name, (_, needed) in self._checks.items())
         ready = required and not self.draining and not self._tasks.failed
         report: dict[str, object] = {
             "status": "ready" if ready else "draining" if self.draining else "not_ready",
-            "checks": {name: "ok" if ok else "down" for name, ok in checks.items()},
+            "checks": {name: "down" if name in problems else "ok" for name in self._checks},
         }
         if self._tasks.failed:
             report["failedTasks"] = sorted(self._tasks.failed)
         return ready, report
 
+    def _log_changes(self, problems: dict[str, str]) -> None:
+        for name in problems.keys() - self._problems.keys():
+            log.warning("check failed", check=name, error=problems[name])
+        for name in self._problems.keys() - problems.keys():
+            log.info("check passed again", check=name)
+        self._problems = problems
 
-async def _passes(check: Check) -> bool:
+
+async def _problem(check: Check) -> str:
+    """Empty if the check passes."""
     try:
         async with asyncio.timeout(_LIMIT):
-            return await check()
-    except Exception:  # noqa: BLE001  # for whatever reason, the part does not answer
-        return False
+            return "" if await check() else "it is down"
+    except Exception as error:  # noqa: BLE001  # for whatever reason, the part does not answer
+        return repr(error.__cause__ or error)
 
 
 HEALTH = web.AppKey("health", Health)

@@ -1,13 +1,27 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ops.__main__ import parse, run
-from ops.migrate import DATABASES, MIGRATIONS, Migration, MigrationError, pending, read
+from ops.migrate import DATABASES, MIGRATIONS
+from ops.sql_files import Migration, MigrationError, Mode, pending, read
+from orders import repository as orders
+from products import repository as products
 from shared.settings import SettingsError
 
-FIRST = Migration(1, "0001_orders.sql", "CREATE TABLE orders ()")
-SECOND = Migration(2, "0002_outbox.sql", "CREATE TABLE outbox ()")
+FIRST = Migration(1, "0001_orders.sql", "CREATE TABLE orders ()", Mode.TRANSACTION)
+SECOND = Migration(2, "0002_outbox.sql", "CREATE TABLE outbox ()", Mode.TRANSACTION)
+NEWER = Migration(3, "0003_newer.sql", "CREATE TABLE newer ()", Mode.TRANSACTION)
+# Three statements, with semicolons that end none.
+SQL = """-- A comment; with a semicolon.
+/* another; */ CREATE TABLE "a;b" (c text DEFAULT 'it''s; text');
+
+CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $body$ BEGIN PERFORM 1; END $body$;;
+-- before the last
+SELECT E'\\';',
+       $$;$$
+"""
 
 
 def applied(*migrations: Migration) -> dict[int, tuple[str, str]]:
@@ -21,20 +35,48 @@ def write(folder: Path, *names: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("before", "expected"), [([], [FIRST, SECOND]), ([FIRST], [SECOND]), ([FIRST, SECOND], [])], ids=["0", "1", "2"]
+    ("before", "expected"),
+    [([], [FIRST, SECOND]), ([FIRST], [SECOND]), ([FIRST, SECOND], []), ([FIRST, SECOND, NEWER], [])],
+    ids=["0", "1", "2", "by a newer release"],
 )
 def test_what_was_not_applied_is_pending(before: list[Migration], expected: list[Migration]) -> None:
     assert pending([FIRST, SECOND], applied(*before)) == expected
 
 
+def test_a_file_is_taken_apart_into_its_statements_and_an_error_is_found_in_its_line() -> None:
+    statements = replace(FIRST, sql=SQL).statements()
+
+    assert [(statement.line, statement.sql.split()[0]) for statement in statements] == [
+        (2, "CREATE"),
+        (4, "CREATE"),
+        (6, "SELECT"),
+    ]
+    assert [statements[2].line_at(position) for position in (None, "1", "14", "20")] == [6, 6, 6, 7]
+    assert replace(FIRST, sql="-- nothing\n").statements() == []
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_the_first_line_of_a_file_says_how_it_is_applied(tmp_path: Path, mode: Mode) -> None:
+    (tmp_path / "0001_orders.sql").write_text(f"-- migrate: {mode}\nSELECT 1;")
+    (tmp_path / "0002_outbox.sql").write_text(f"SELECT 1;\n-- migrate: {mode}")
+
+    assert [file.mode for file in read(tmp_path)] == [mode, Mode.TRANSACTION]
+
+
+def test_an_unknown_way_to_apply_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "0001_orders.sql").write_text("-- migrate: somehow\nSELECT 1;")
+
+    with pytest.raises(MigrationError, match=r"0001_orders\.sql:1: 'somehow' is none of in one transaction, "):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("files", "refused"),
     [
-        ([Migration(1, FIRST.name, FIRST.sql + " -- changed"), SECOND], r"0001_orders\.sql: was changed"),
-        ([FIRST], r"0002_outbox\.sql: .* missing"),
-        ([FIRST, Migration(2, "0002_events.sql", SECOND.sql)], r"0002_outbox\.sql: .* missing"),
+        ([replace(FIRST, sql=FIRST.sql + " -- changed"), SECOND], r"0001_orders\.sql: was changed"),
+        ([FIRST, replace(SECOND, name="0002_events.sql")], r"0002_outbox\.sql: .* missing"),
     ],
-    ids=["changed", "missing", "renamed"],
+    ids=["changed", "renamed"],
 )
 def test_a_file_that_is_not_as_it_was_applied_is_refused_by_name(files: list[Migration], refused: str) -> None:
     with pytest.raises(MigrationError, match=refused):
@@ -44,7 +86,7 @@ def test_a_file_that_is_not_as_it_was_applied_is_refused_by_name(files: list[Mig
 def test_files_are_read_in_order(tmp_path: Path) -> None:
     folder = write(tmp_path, "0002_outbox.sql", "0001_orders.sql", "0003_more_2.sql")
     expected = [
-        Migration(number, name, f"-- {name}")
+        Migration(number, name, f"-- {name}", Mode.TRANSACTION)
         for number, name in enumerate(["0001_orders.sql", "0002_outbox.sql", "0003_more_2.sql"], 1)
     ]
     assert expected == read(folder)
@@ -69,7 +111,8 @@ def test_a_folder_out_of_sequence_is_refused(tmp_path: Path, names: list[str], r
 
 def test_every_database_of_the_project_has_its_migrations() -> None:
     assert sorted(DATABASES) == sorted(path.name for path in MIGRATIONS.iterdir())
-    assert all(read(MIGRATIONS / name) for name in DATABASES)
+    newest = {name: read(MIGRATIONS / name)[-1].version for name in DATABASES}
+    assert newest == {"orders": orders.SCHEMA, "products": products.SCHEMA}
 
 
 async def test_a_wrong_option_inside_the_url_is_a_wrong_setting() -> None:

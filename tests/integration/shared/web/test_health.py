@@ -1,12 +1,18 @@
 """Which of its servers a service needs in order to be ready; the rules of a report are in the unit tests."""
 
+from urllib.parse import urlsplit
+
+import pytest
+
+from orders.repository import SCHEMA
 from tests.api import Api
+from tests.databases import fetch
 from tests.integration.line import Line
 from tests.integration.outages import stopped
 from tests.waiting import reaches
 from tools.stack.servers import Servers
 
-UP = {"database": "ok", "broker": "ok", "consumers": "ok", "cache": "ok"}
+UP = {"database": "ok", "schema": "ok", "broker": "ok", "consumers": "ok", "cache": "ok"}
 
 
 async def readiness(api: Api) -> tuple[int, str, dict[str, str]]:
@@ -31,8 +37,22 @@ async def test_without_its_database_a_service_is_alive_but_not_ready(orders_api:
         not_ready = await readiness(orders_api)
         live = await orders_api.get("/health/live")
 
-    assert not_ready == (503, "not_ready", {**UP, "database": "down"})
+    assert not_ready == (503, "not_ready", {**UP, "database": "down", "schema": "down"})
     assert (live.status, live.data) == (200, {"status": "live"})
+
+
+async def test_a_service_whose_schema_is_too_old_is_not_ready_and_says_so(
+    orders_api: Api, orders_database_url: str, servers: Servers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert await readiness(orders_api) == (200, "ready", UP)
+    database = urlsplit(orders_database_url).path
+    admin_url = urlsplit(servers.postgres.admin_url)._replace(path=database).geturl()
+    await fetch(admin_url, f"DELETE FROM schema_migrations WHERE version = {SCHEMA}")
+
+    assert await readiness(orders_api) == (503, "not_ready", {**UP, "schema": "down"})
+    assert f"The schema has version {SCHEMA - 1}, and this release needs {SCHEMA}" in capsys.readouterr().out
+    await fetch(admin_url, "DROP TABLE schema_migrations")
+    assert await readiness(orders_api) == (503, "not_ready", {**UP, "schema": "down"})
 
 
 async def test_metrics_count_requests_by_route_and_not_by_path(products_api: Api) -> None:

@@ -1,9 +1,10 @@
 """The three services as processes, on databases of their own."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import asyncpg
@@ -12,18 +13,29 @@ from tests.databases import PASSWORD, Databases, fetch
 from tools.stack import ports
 from tools.stack.jobs import together
 from tools.stack.servers import Servers
-from tools.stack.services import NAMES, Service, environments
+from tools.stack.services import NAMES, ROOT, Service, environments
 
 _WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 class System:
-    """Uses the default virtual host and the databases `products` and `orders`."""
+    """Uses the default virtual host and the databases `products` and `orders`, unless `changes` name others.
 
-    def __init__(self, servers: Servers, folder: Path) -> None:
+    `changes` are environment variables of each service; `root` is the checkout that the services run from.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        folder: Path,
+        changes: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        root: Path = ROOT,
+    ) -> None:
         port = ports.choose_each(NAMES)
         self.environments = environments(servers, dict.fromkeys(("products", "orders"), PASSWORD), port)
-        self.services = {name: Service(name, self.environments[name], folder) for name in NAMES}
+        for name, own in changes.items():
+            self.environments[name] |= own
+        self.services = {name: Service(name, self.environments[name], folder, root=root) for name in NAMES}
         self.url = self.services["gateway"].url
 
     async def prepare(self, databases: Databases) -> None:

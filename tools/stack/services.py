@@ -33,16 +33,18 @@ class Service(Server):
         folder: Path,
         *,
         program: str | None = None,
+        root: Path = ROOT,
         tied: bool = False,
     ) -> None:
         """`environment` has at least PORT; all that it prints goes to `folder`/log/`name`.log.
 
-        `program` is one of NAMES, for a replica that has another name.
+        `program` is one of NAMES, for a replica that has another name; `root` is the checkout that it runs from.
         """
         super().__init__(name, folder, tied=tied)
         self.url = f"http://{environment.get('HOST', LOOPBACK)}:{environment['PORT']}"
         self._environment = environment
         self._program = program or name
+        self._root = root
 
     async def answers(self) -> bool:
         """Whether every check is ok: one that serves without its broker or cache is not up."""
@@ -68,12 +70,12 @@ class Service(Server):
         return f"not ready: {', '.join(failed)}" if failed else state
 
     def command(self) -> Command:
-        return Command((sys.executable, "-m", self._program), {**_python(), **self._environment}, ROOT)
+        return Command((sys.executable, "-m", self._program), {**python(self._root), **self._environment}, self._root)
 
 
 async def migrate(name: str, owner_url: str, service_url: str) -> None:
     """Brings a schema up to date by the project's own program; StackError with what that printed if it fails."""
-    environment = {**_python(), "DATABASE_OWNER_URL": owner_url, "DATABASE_URL": service_url}
+    environment = {**python(), "DATABASE_OWNER_URL": owner_url, "DATABASE_URL": service_url}
     command = (sys.executable, "-m", "ops", "migrate", name)
     await jobs.finish(f"the migration of {name}", command, MIGRATION_SECONDS, folder=ROOT, environment=environment)
 
@@ -106,5 +108,6 @@ def variables(name: str) -> set[str]:
     return {field.name.upper() for field in dataclasses.fields(settings.Settings)}
 
 
-def _python() -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "PYTHONPATH": str(SOURCE)}
+def python(root: Path = ROOT) -> dict[str, str]:
+    """The environment in which the programs of a checkout are found."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "PYTHONPATH": str(root / "src")}

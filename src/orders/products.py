@@ -5,11 +5,14 @@ from decimal import Decimal
 from functools import partial
 
 import orjson
+from marshmallow import ValidationError
 
 from shared.cache import Cache
+from shared.contracts.fields import Price
 from shared.errors import AppError, Code
 from shared.web.client import Reply, ServiceClient
 
+_PRICE = Price(required=True)
 _OK = 200
 _NOT_FOUND = 404
 
@@ -23,8 +26,9 @@ class Products:
 
     async def price(self, product_id: int) -> Decimal | None:
         """None if there is no such product. Raises AppError UNAVAILABLE if neither cache nor service answers."""
-        content = await self._cache.get(_cache_key(product_id), partial(self._fetch, product_id))
-        return Decimal(orjson.loads(content)["price"]) if content else None
+        return await self._cache.get(
+            _cache_key(product_id), partial(self._fetch, product_id), partial(_price, product_id)
+        )
 
     async def forget(self, product_ids: Collection[int]) -> None:
         await self._cache.drop([_cache_key(product_id) for product_id in product_ids])
@@ -32,21 +36,31 @@ class Products:
     async def _fetch(self, product_id: int) -> bytes | None:
         try:
             return _cacheable(await self._upstream.request("GET", f"/products/{product_id}"))
-        except (AppError, ValueError, KeyError, TypeError, ArithmeticError) as error:
+        except (AppError, ValidationError, ValueError, KeyError, TypeError) as error:
             raise AppError(Code.UNAVAILABLE, "The product cannot be checked at the moment") from error
 
 
 def _cacheable(reply: Reply) -> bytes | None:
-    """Raises ValueError, KeyError, TypeError or ArithmeticError if the reply is no answer of the product service."""
+    """Raises ValidationError, ValueError, KeyError or TypeError if the reply is no answer of the product service."""
     content = orjson.loads(reply.body)
     if reply.status == _NOT_FOUND and content["error"]["code"] == Code.NOT_FOUND:
         return None
     if reply.status != _OK:
         raise ValueError(f"status {reply.status}")
     product = content["data"]
-    Decimal(product["price"])
     # The stock is left out: it would soon be stale, and the product service alone decides by it.
-    return orjson.dumps({"id": product["id"], "name": product["name"], "price": product["price"]})
+    kept = orjson.dumps({"id": product["id"], "name": product["name"], "price": product["price"]})
+    _price(product["id"], kept)
+    return kept
+
+
+def _price(product_id: int, content: bytes) -> Decimal:
+    """Raises ValidationError, ValueError, KeyError or TypeError for JSON that is not of this product."""
+    product = orjson.loads(content)
+    if product["id"] != product_id:
+        raise ValueError("another product")
+    price: Decimal = _PRICE.deserialize(product["price"])
+    return price
 
 
 def _cache_key(product_id: int) -> str:

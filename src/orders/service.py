@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -11,12 +12,12 @@ import orjson
 from orders import repository
 from orders.domain import Draft, HistoryEntry, Order, Verdict, first_verdicts, is_final
 from orders.products import Products
-from orders.views import order_view
+from orders.views import is_order_view, order_view
 from orders.watch import Watch
 from shared import pagination, tracing
 from shared.batching import Batcher
 from shared.cache import Cache
-from shared.contracts.fields import DEFAULT_PAGE
+from shared.contracts.fields import DEFAULT_PAGE, has_shape
 from shared.contracts.requests import OrderStatus
 from shared.db import Database
 from shared.errors import AppError, Code, Detail
@@ -27,6 +28,8 @@ from shared.pagination import MAX_ID, Page
 # In seconds: the limit for a batch of verdicts, and the least time between the starts of two shared writes.
 _APPLY_LIMIT = 10.0
 _WRITE_SPACING = 0.01
+# Of a cached page of orders.
+_PAGE_TYPES = {"next": (str, NoneType), "orders": (list,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +157,13 @@ class Orders:
             content = {"next": page.next, "orders": [order_view(order) for order in orders]}
             return orjson.dumps(content, option=orjson.OPT_UTC_Z)
 
-        content = orjson.loads(await self._cache.get(_cache_key(product_id), load) or b"{}")
-        return content["orders"], Page(limit, content["next"])
+        def parse(content: bytes) -> tuple[list[dict[str, Any]], Page]:
+            page = orjson.loads(content)
+            if not has_shape(page, _PAGE_TYPES) or not all(map(is_order_view, page["orders"])):
+                raise ValueError("not a page of orders")
+            return page["orders"], Page(limit, page["next"])
+
+        return await self._cache.get(_cache_key(product_id), load, parse) or ([], Page(limit, None))
 
     async def _place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
         if self._relay.full:

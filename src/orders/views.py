@@ -1,8 +1,23 @@
 """Orders as the API shows them. orjson writes their times as RFC 3339 UTC."""
 
+from types import NoneType
 from typing import Any
 
 from orders.domain import HistoryEntry, Order
+from shared.contracts.fields import has_shape
+
+_ORDER_TYPES = {
+    "id": (int,),
+    "productId": (int,),
+    "quantity": (int,),
+    "unitPrice": (str,),
+    "totalPrice": (str,),
+    "status": (str,),
+    "reason": (str, NoneType),
+    "traceId": (str,),
+    "createdAt": (str,),
+    "updatedAt": (str,),
+}
 
 
 def order_view(order: Order) -> dict[str, Any]:
@@ -18,6 +33,11 @@ def order_view(order: Order) -> dict[str, Any]:
         "createdAt": order.created_at,
         "updatedAt": order.updated_at,
     }
+
+
+def is_order_view(view: Any) -> bool:
+    """Whether parsed JSON is what `order_view` made."""
+    return has_shape(view, _ORDER_TYPES)
 
 
 def entry_view(entry: HistoryEntry) -> dict[str, Any]:

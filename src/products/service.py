@@ -12,7 +12,7 @@ import orjson
 from products import repository
 from products.domain import Movement, Product
 from products.settlement import Claim, Release, Settlement, settle
-from products.views import product_view
+from products.views import parse_product_view, product_view
 from shared import pagination, tracing
 from shared.cache import Cache
 from shared.db import Connection, Database
@@ -85,10 +85,9 @@ class Catalogue:
                 product = await repository.get(connection, product_id)
             return _json(product_view(product)) if product else None
 
-        content = await self._cache.get(_cache_key(product_id), load)
-        if content is None:
+        product = await self._cache.get(_cache_key(product_id), load, partial(parse_product_view, product_id))
+        if product is None:
             raise _unknown(product_id)
-        product: dict[str, Any] = orjson.loads(content)
         return product
 
     async def page(self, limit: int, cursor: int) -> tuple[Sequence[Product], Page]:

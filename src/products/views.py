@@ -2,7 +2,28 @@
 
 from typing import Any
 
+import orjson
+
 from products.domain import Movement, Product
+from shared.contracts.fields import has_shape
+
+_PRODUCT_TYPES = {
+    "id": (int,),
+    "name": (str,),
+    "price": (str,),
+    "qty": (int,),
+    "version": (int,),
+    "createdAt": (str,),
+    "updatedAt": (str,),
+}
+
+
+def parse_product_view(product_id: int, content: bytes) -> dict[str, Any]:
+    """Raises ValueError for JSON that is not a view of this product."""
+    view = orjson.loads(content)
+    if not has_shape(view, _PRODUCT_TYPES) or view["id"] != product_id:
+        raise ValueError("not a view of the product")
+    return dict(view)
 
 
 def product_view(product: Product) -> dict[str, Any]:

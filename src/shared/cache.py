@@ -10,7 +10,7 @@ import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -25,6 +25,7 @@ from shared.tasks import BackgroundTasks, backoff
 
 log = structlog.get_logger()
 
+Value = TypeVar("Value")
 Load = Callable[[], Awaitable[bytes | None]]
 
 NONE = b"null"
@@ -38,14 +39,17 @@ _LEASE = 10.0
 _FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 
 # KEYS: n values, then their n leases. ARGV: a fresh token, its milliseconds. Returns value or false, lease or false.
+# A value that is no string comes as an empty one, which no JSON is; a lease that is no string is replaced.
 _READ = """
 local n, answer = #KEYS / 2, {}
 for i = 1, n do
-    local value = redis.call('GET', KEYS[i])
+    local value = redis.pcall('GET', KEYS[i])
     local lease = false
-    if not value then
-        lease = redis.call('GET', KEYS[n + i])
-        if not lease then
+    if type(value) == 'table' then
+        value = ''
+    elseif not value then
+        lease = redis.pcall('GET', KEYS[n + i])
+        if type(lease) ~= 'string' then
             lease = ARGV[1]
             redis.call('SET', KEYS[n + i], lease, 'PX', ARGV[2])
         end
@@ -82,17 +86,27 @@ class Cache:
         # Set while a drop has failed since the last FLUSHDB began.
         self._flush_needed = asyncio.Event()
 
-    async def get(self, key: str, load: Load) -> bytes | None:
-        """The cached JSON, or the result of `load`; None if there is no such thing. Raises what `load` raises."""
+    async def get(self, key: str, load: Load, parse: Callable[[bytes], Value]) -> Value | None:
+        """Parses the cached JSON, or the result of `load`; None if there is no such thing. Raises what `load` raises.
+
+        `parse` raises anything for JSON that cannot be of this key: it is dropped, and the source answers instead.
+        """
         value, lease = (None, None) if self._bypassed else await self._reads.submit(key)
         if value is not None:
+            try:
+                found = _parsed(value, parse)
+            except Exception as error:  # noqa: BLE001  # whatever lies there is not what this program has written
+                metrics.CACHE.labels("unreadable").inc()
+                log.warning("cache entry unreadable", key=key, error=repr(error))
+                await self.drop([key])
+                return _parsed(await load(), parse)
             metrics.CACHE.labels("hit").inc()
-            return None if value == NONE else value
+            return found
         if lease is None:
             metrics.CACHE.labels("bypass" if self._bypassed else "down").inc()
-            return await load()
+            return _parsed(await load(), parse)
         metrics.CACHE.labels("miss").inc()
-        return await asyncio.shield(self._load_once(key, lease, load))
+        return _parsed(await asyncio.shield(self._load_once(key, lease, load)), parse)
 
     async def drop(self, keys: Collection[str]) -> None:
         """Call after the commit and before the answer: no later `get` returns what was true before the write."""
@@ -200,6 +214,10 @@ class Cache:
             self._bypassed = False
             log.info("cache flushed")
         return True
+
+
+def _parsed(value: bytes | None, parse: Callable[[bytes], Value]) -> Value | None:
+    return None if value is None or value == NONE else parse(value)
 
 
 def _lease_of(key: str) -> str:

@@ -1,7 +1,7 @@
 """Field types with the limits of the API."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -85,3 +85,8 @@ class Cursor(fields.Field[int]):
             return pagination.decode_cursor(value)
         except ValueError as error:
             raise self.make_error("invalid") from error
+
+
+def has_shape(value: Any, types: Mapping[str, Collection[type]]) -> bool:
+    """Whether parsed JSON is an object with these fields, each of one of its types; a newer release may add fields."""
+    return isinstance(value, dict) and all(type(value.get(name, ...)) in allowed for name, allowed in types.items())

@@ -103,7 +103,7 @@ async def test_a_write_that_fails_drops_its_keys_too_since_it_may_be_committed(c
     rows = {"old row": b"1", "new row": b"null"}
 
     async def read() -> list[bytes | None]:
-        return [await cache.get(key, partial(load, key)) for key in rows]
+        return [await cache.get(key, partial(load, key), bytes) for key in rows]
 
     async def load(key: str) -> bytes:
         return rows[key]
@@ -124,3 +124,44 @@ async def test_a_write_that_fails_drops_its_keys_too_since_it_may_be_committed(c
         await write()
 
     assert await read() == [b"2", b"2"]
+
+
+# What may lie under a key that is not what the service has written there.
+SPOILED = {
+    "no JSON": b"{",
+    "no UTF-8": b"\xff",
+    "a list": b"[]",
+    "a number": b"1",
+    "no field": b"{}",
+    "a field of another type": b'{"id": 7, "name": "Lamp", "price": true, "next": null, "orders": [{"id": "1"}]}',
+    "a price below zero": b'{"id": 7, "name": "Lamp", "price": "-1.00", "next": null, "orders": [1]}',
+    "another product": b'{"id": 8, "name": "Lamp", "price": "0.01", "next": 5, "orders": []}',
+    "a key of another type": None,
+}
+
+
+@pytest.mark.parametrize("content", SPOILED.values(), ids=SPOILED)
+async def test_an_order_and_a_list_do_not_believe_a_spoiled_cache(
+    orders_api: Api, orders_redis: Redis, content: bytes | None
+) -> None:
+    await orders_api.post("/orders", ORDER)
+    for key in ("product:7", "orders:product:7"):
+        await orders_redis.delete(key)
+        await (orders_redis.sadd(key, "x") if content is None else orders_redis.set(key, content))
+
+    listed = await orders_api.get(LIST)
+    placed = await orders_api.post("/orders", ORDER)
+
+    assert (listed.status, len(listed.data)) == (200, 1)
+    assert (placed.status, placed.data["unitPrice"]) == (201, "19.90")
+
+
+@pytest.mark.parametrize("content", SPOILED.values(), ids=SPOILED)
+async def test_a_product_does_not_come_from_a_spoiled_cache(
+    products_api: Api, redis: Redis, content: bytes | None
+) -> None:
+    lamp = (await products_api.post("/products", LAMP)).data
+    await redis.delete("product:1")
+    await (redis.sadd("product:1", "x") if content is None else redis.set("product:1", content))
+
+    assert (await products_api.get("/products/1")).data == lamp

@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 import uvloop
 from redis.asyncio import Redis
@@ -48,7 +49,7 @@ class Source:
 
 async def reader_between_load_and_store(cache: Cache, source: Source) -> "asyncio.Future[bytes | None]":
     source.may_answer.clear()
-    reader = asyncio.ensure_future(cache.get(KEY, source.load))
+    reader = asyncio.ensure_future(cache.get(KEY, source.load, bytes))
     await source.has_read.wait()
     return reader
 
@@ -61,7 +62,7 @@ async def test_a_value_is_loaded_once_and_lies_in_redis_as_plain_json_for_its_ti
 ) -> None:
     source = Source(value)
 
-    values = [await cache.get(KEY, source.load) for _ in range(3)]
+    values = [await cache.get(KEY, source.load, bytes) for _ in range(3)]
 
     assert (values, source.loads) == ([value] * 3, 1)
     assert await redis.get(KEY) == stored
@@ -73,7 +74,7 @@ async def test_a_value_is_loaded_once_and_lies_in_redis_as_plain_json_for_its_ti
 async def test_readers_of_a_missing_key_share_one_load_even_if_one_of_them_gives_up(cache: Cache) -> None:
     source = Source(b"1")
     first = await reader_between_load_and_store(cache, source)
-    others = [asyncio.ensure_future(cache.get(KEY, source.load)) for _ in range(50)]
+    others = [asyncio.ensure_future(cache.get(KEY, source.load, bytes)) for _ in range(50)]
     await asyncio.sleep(0)
 
     first.cancel()
@@ -87,10 +88,10 @@ async def test_a_failed_load_reaches_all_its_readers_and_is_not_remembered(cache
     async def fail() -> bytes | None:
         raise LookupError
 
-    outcomes = await asyncio.gather(*(cache.get(KEY, fail) for _ in range(3)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(cache.get(KEY, fail, bytes) for _ in range(3)), return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes] == [LookupError] * 3
-    assert await cache.get(KEY, Source(b"1").load) == b"1"
+    assert await cache.get(KEY, Source(b"1").load, bytes) == b"1"
 
 
 @pytest.mark.parametrize("process", ["this", "another"])
@@ -106,7 +107,7 @@ async def test_a_value_that_was_read_before_a_write_is_not_stored_after_it(
     source.may_answer.set()
 
     assert await slow_reader == OLD
-    assert await cache.get(KEY, source.load) == NEW
+    assert await cache.get(KEY, source.load, bytes) == NEW
 
 
 async def test_a_reader_after_a_write_does_not_join_the_load_from_before_it(cache: Cache) -> None:
@@ -115,7 +116,7 @@ async def test_a_reader_after_a_write_does_not_join_the_load_from_before_it(cach
 
     source.value = NEW
     await cache.drop([KEY])
-    late_reader = asyncio.ensure_future(cache.get(KEY, source.load))
+    late_reader = asyncio.ensure_future(cache.get(KEY, source.load, bytes))
     await eventually(lambda: source.loads == 2)
     source.may_answer.set()
 
@@ -127,11 +128,11 @@ async def test_without_redis_each_reader_goes_to_the_source(
     cache: Cache, servers: Servers, outage: Callable[[Any], Any], busy_machine: pytest.MonkeyPatch
 ) -> None:
     source = Source(b"1")
-    await cache.get(OTHER, source.load)  # so that there is a connection that breaks or hangs
+    await cache.get(OTHER, source.load, bytes)  # so that there is a connection that breaks or hangs
     busy_machine.undo()
 
     async with outage(servers.products_redis), asyncio.timeout(1.4):  # each has 50 ms
-        values = [await cache.get(KEY, source.load) for _ in range(3)]
+        values = [await cache.get(KEY, source.load, bytes) for _ in range(3)]
 
     assert (values, source.loads) == ([b"1"] * 3, 4)
 
@@ -142,21 +143,21 @@ async def test_after_a_drop_that_redis_did_not_take_every_key_is_read_from_its_s
     async with Redis.from_url(f"redis://127.0.0.1:{redis_line.port}/0") as client:
         cache = Cache(client)
         dropped, other = Source(OLD), Source(b'"other"')
-        await cache.get(KEY, dropped.load)
-        await cache.get(OTHER, other.load)
+        await cache.get(KEY, dropped.load, bytes)
+        await cache.get(OTHER, other.load, bytes)
 
         redis_line.cut()
         await cache.drop([KEY])
         redis_line.restore()
         dropped.value = NEW
-        values = await cache.get(KEY, dropped.load), await cache.get(OTHER, other.load)
+        values = await cache.get(KEY, dropped.load, bytes), await cache.get(OTHER, other.load, bytes)
         assert await redis.get(KEY) == OLD
         assert values == (NEW, b'"other"')
         assert (dropped.loads, other.loads) == (2, 2)
 
         async def is_hit() -> bool:
             loads = dropped.loads
-            assert await cache.get(KEY, dropped.load) == NEW
+            assert await cache.get(KEY, dropped.load, bytes) == NEW
             return dropped.loads == loads
 
         tasks.start("cache flush", cache.flush_after_failed_drops())
@@ -192,14 +193,14 @@ async def test_a_drop_that_fails_during_a_flush_leads_to_another(
         await eventually(lambda: client.flushes == 2)
         await reaches(redis.dbsize, 0)
 
-        values = [await cache.get(KEY, Source(value).load) for value in (NEW, b'"not read"')]
+        values = [await cache.get(KEY, Source(value).load, bytes) for value in (NEW, b'"not read"')]
         assert not flusher.done()
 
     assert values == [NEW] * 2
 
 
 async def test_a_drop_whose_writer_gave_up_waiting_has_failed(cache: Cache, redis: Redis, redis_line: Line) -> None:
-    await cache.get(KEY, Source(OLD).load)
+    await cache.get(KEY, Source(OLD).load, bytes)
     redis_line.hold_answers()
     before = asyncio.create_task(cache.drop([OTHER]))
     await asyncio.sleep(0)
@@ -218,7 +219,7 @@ async def test_a_load_that_others_share_is_not_bound_to_its_first_readers_deadli
         return b"%d" % deadline.left()
 
     with deadline.until(0.5):
-        assert int(await cache.get(KEY, load) or b"") > 1
+        assert int(await cache.get(KEY, load, bytes) or b"") > 1
 
 
 def test_a_reset_connection_only_costs_the_cached_value(servers: Servers) -> None:
@@ -233,7 +234,7 @@ def test_a_reset_connection_only_costs_the_cached_value(servers: Servers) -> Non
             async with tasks, open_cache(f"redis://127.0.0.1:{link.port}/0", tasks) as cache:
                 for number in range(100):
                     keys = [f"reset:{number}:{reader}" for reader in range(4)]
-                    readers = [asyncio.create_task(cache.get(key, Source(OLD).load)) for key in keys]
+                    readers = [asyncio.create_task(cache.get(key, Source(OLD).load, bytes)) for key in keys]
                     await asyncio.sleep(0)
                     link.reset()
                     found += await asyncio.gather(*readers)
@@ -244,3 +245,26 @@ def test_a_reset_connection_only_costs_the_cached_value(servers: Servers) -> Non
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(read_over_connections_that_are_reset()) == [OLD] * 400
+
+
+@pytest.mark.parametrize("entry", [b"not JSON", b"", b"\xff", b"[1]", "a list"])
+async def test_an_entry_that_cannot_be_read_is_dropped_and_the_source_answers(
+    cache: Cache, redis: Redis, entry: bytes | str
+) -> None:
+    def parse(content: bytes) -> int:
+        return int(orjson.loads(content)["id"])
+
+    await (redis.rpush(KEY, "1") if entry == "a list" else redis.set(KEY, entry))
+    source = Source(b'{"id":1}')
+
+    values = [await cache.get(KEY, source.load, parse) for _ in range(3)]
+
+    assert (values, source.loads) == ([1, 1, 1], 2)  # the second reader stores what it has loaded
+    assert await redis.get(KEY) == b'{"id":1}'
+
+
+async def test_a_lease_that_is_no_string_is_replaced(cache: Cache, redis: Redis) -> None:
+    await redis.rpush(f"{KEY}:lease", "1")
+
+    assert await cache.get(KEY, Source(b"1").load, bytes) == b"1"
+    assert await redis.get(KEY) == b"1"

@@ -24,22 +24,10 @@ _MAX_CONNECTIONS = 8
 # Rows that one statement deletes, so that their locks are short.
 _PURGED_AT_ONCE = 500
 
-# The server's state, not the statement's fault (SQLSTATE classes 08, 25006, 28, 40, 53, 57): another try may succeed.
-_OUTAGES = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # raised for a connection that the server has ended with answers still unread
-    asyncpg.PostgresConnectionError,
-    asyncpg.ReadOnlySQLTransactionError,
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.TransactionRollbackError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.OperatorInterventionError,
-    # The schema is missing, or a migration changed it under a statement: the request is not at fault.
-    asyncpg.InvalidCachedStatementError,
-    asyncpg.SyntaxOrAccessError,
-)
+# Only an error of data (SQLSTATE classes 22 and 23) may blame a request or an event. Any other may go away while these
+# stay as they are: it comes from the server's state, its settings, the schema or a pooler between.
+_FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 class Database:
@@ -53,15 +41,17 @@ class Database:
         """A connection for at most `limit` seconds. Raises AppError UNAVAILABLE for an outage."""
         try:
             connection = await self._pool.acquire(timeout=min(_ACQUIRE, limit))
-        except _OUTAGES as error:
+        except _FAILURES as error:
             raise AppError(Code.UNAVAILABLE, "The database cannot be reached, or all connections are taken") from error
         try:
             async with asyncio.timeout(limit):
                 yield connection
-        except _OUTAGES as error:
+        except _FAULTS:
+            raise
+        except _FAILURES as error:
             raise AppError(Code.UNAVAILABLE, "The database did not answer") from error
         finally:
-            with suppress(*_OUTAGES):  # the pool has terminated the connection by then
+            with suppress(*_FAILURES):  # the pool has terminated the connection by then
                 await self._pool.release(connection, timeout=_RELEASE)
 
     @asynccontextmanager
@@ -133,6 +123,6 @@ async def _roll_back(connection: Connection) -> None:
     try:
         async with asyncio.timeout(_RELEASE):
             await connection.execute("ROLLBACK")
-    except _OUTAGES:
+    except _FAILURES:
         with suppress(asyncpg.InterfaceError):  # the connection is closed already
             connection.terminate()  # the server rolls back when it notices

@@ -133,6 +133,7 @@ class Consumer(SupervisedConnection):
                     queue=self._queue.name,
                     events=len(events),
                     error=str(error),
+                    cause=repr(error.__cause__),
                     trace_ids=_traces(events),
                 )
                 await asyncio.sleep(next(pauses))

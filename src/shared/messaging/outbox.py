@@ -106,7 +106,7 @@ class Relay:
                 while await self._relay() == _CLAIM_ROWS:
                     pass
         except (PublishError, AppError) as error:
-            log.warning("outbox waits", error=str(error))
+            log.warning("outbox waits", error=str(error), cause=repr(error.__cause__))
             return False
         except Exception:
             log.exception("outbox waits")  # a fault in the program or the schema: the rows stay for an operator

@@ -65,10 +65,34 @@ async def test_a_transaction_cancelled_at_any_step_leaves_its_connection_clean(
     assert [record.message for record in caplog.records] == []
 
 
-async def test_a_statement_at_fault_is_no_outage(products_database: Database) -> None:
-    with pytest.raises(asyncpg.CheckViolationError):
+# One error of each SQLSTATE class: https://www.postgresql.org/docs/current/errcodes-appendix.html
+OF_DATA = ("22003", "23514")
+OF_THE_SERVER = (
+    *("08006", "0A000", "21000", "25006", "26000", "28P01", "2B000", "34000", "38000", "39000", "3D000", "40001"),
+    *("42501", "42P01", "44000", "53100", "54000", "55000", "55P03", "57014", "58030", "72000", "F0000", "P0001"),
+    *("XX000", "ZZ123"),
+)
+
+
+def raising(state: str) -> str:
+    return f"DO $$ BEGIN RAISE EXCEPTION 'of class {state[:2]}' USING ERRCODE = '{state}'; END $$"
+
+
+@pytest.mark.parametrize("state", OF_DATA)
+async def test_an_error_of_data_blames_its_statement(products_database: Database, state: str) -> None:
+    with pytest.raises((asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)):
         async with products_database.connection() as connection:
-            await connection.execute("INSERT INTO products (name, price, qty) VALUES ('lamp', 1, -1)")
+            await connection.execute(raising(state))
+
+
+@pytest.mark.parametrize("state", OF_THE_SERVER)
+async def test_every_other_error_is_an_outage_known_or_not(products_database: Database, state: str) -> None:
+    async def fail() -> None:
+        async with products_database.transaction() as connection:
+            await connection.execute(raising(state))
+
+    assert await refusal(fail) == OUTAGE
+    assert await count(products_database) == 0  # the connection goes on working
 
 
 @pytest.mark.parametrize("outage", [stopped, hung])

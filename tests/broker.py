@@ -76,14 +76,19 @@ class Vhosts:
     @asynccontextmanager
     async def fresh(self) -> AsyncIterator[Vhost]:
         name = f"test-{next(self._numbers)}"
-        await self._call("PUT", name)
+        await self._call("PUT", f"vhosts/{name}")
         yield Vhost(self._rabbitmq, name)
-        await self._call("DELETE", name)
+        await self._call("DELETE", f"vhosts/{name}")
 
-    async def _call(self, method: str, name: str) -> None:
+    async def limit(self, vhost: Vhost, queue: str, messages: int) -> None:
+        """Lets the queue refuse to hold more, as its `x-overflow` says."""
+        policy = {"pattern": f"^{queue}$", "definition": {"max-length": messages}, "apply-to": "queues"}
+        await self._call("PUT", f"policies/{vhost.name}/limit", policy)
+
+    async def _call(self, method: str, path: str, content: object = None) -> None:
         async with (
             aiohttp.ClientSession(self._rabbitmq.ui_url, headers=_HEADERS, timeout=_LIMIT) as session,
-            session.request(method, f"/api/vhosts/{name}") as response,
+            session.request(method, f"/api/{path}", json=content) as response,
         ):
             response.raise_for_status()
 

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeAlias
 
 import structlog
 
@@ -17,6 +18,8 @@ from ops.errors import OpsError
 from ops.output import Answer
 from shared.messaging.topology import QUEUES
 from shared.settings import SettingsError
+
+_Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 _MOST_LISTED = 10_000
 _LONGEST_SECONDS = 86_400.0
@@ -53,37 +56,46 @@ async def run(options: argparse.Namespace, environ: Mapping[str, str]) -> Answer
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """`command`, `json` and the command's own options; `action` for dead-letters. Wrong usage exits with status 2."""
+    """`command`, `json` and the command's own options, among them `action`. Wrong usage exits with status 2."""
     parser = argparse.ArgumentParser(prog="python -m ops", description="Look at what went wrong, and repair it.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_dead_letters(commands)
     _add_reconcile(commands)
-    _add(commands, "outbox", "events that the broker has not confirmed yet, of both services")
+    _add_outbox(commands)
     migration = _add(commands, "migrate", "bring the schema of a database up to date")
     migration.add_argument("database", choices=migrate.DATABASES, help="whose files are applied")
     options = parser.parse_args(arguments)
     if "ids" in options and "all" in options and bool(options.ids) is options.all:
-        parser.error(f"dead-letters {options.action}: give IDs, or --all")
+        parser.error(f"{options.command} {options.action}: give IDs, or --all")
     return options
 
 
-def _add_dead_letters(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_dead_letters(commands: _Parsers) -> None:
     command = commands.add_parser("dead-letters", help="events that could not be read or applied")
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action in _add_actions(actions, "replay", "send them to the queue that they came from"):
+        action.add_argument("--queue", choices=[queue.name for queue in QUEUES], help="only those of this queue")
+
+
+def _add_outbox(commands: _Parsers) -> None:
+    command = _add(commands, "outbox", "events that the broker has not confirmed yet, of both services")
+    actions = command.add_subparsers(dest="action", metavar="ACTION", help="look at those that are parked")
+    _add_actions(actions, "retry", "put them back into the outbox")
+
+
+def _add_actions(actions: _Parsers, again: str, about: str) -> list[argparse.ArgumentParser]:
     listed = _add(actions, "list", "show which there are, and why")
     listed.add_argument("--limit", type=whole(1, _MOST_LISTED), default=100, help="list at most so many (%(default)s)")
     shown = _add(actions, "show", "show everything about one")
     shown.add_argument("ids", metavar="ID", nargs=1, help="as list names it")
-    replayed = _add(actions, "replay", "send them to the queue that they came from")
-    dropped = _add(actions, "drop", "delete them")
-    for action in (replayed, dropped):
+    repeated, dropped = _add(actions, again, about), _add(actions, "drop", "delete them")
+    for action in (repeated, dropped):
         action.add_argument("ids", metavar="ID", nargs="*", help="as list names it")
         action.add_argument("--all", action="store_true", help="every one that is there now")
-    for action in (listed, shown, replayed, dropped):
-        action.add_argument("--queue", choices=[queue.name for queue in QUEUES], help="only those of this queue")
+    return [listed, shown, repeated, dropped]
 
 
-def _add_reconcile(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_reconcile(commands: _Parsers) -> None:
     command = _add(commands, "reconcile", "compare stock, movements, reservations, orders and their history")
     command.add_argument(
         "--older-than",
@@ -102,9 +114,7 @@ def _add_reconcile(commands: "argparse._SubParsersAction[argparse.ArgumentParser
     command.add_argument("--limit", type=whole(1, _MOST_LISTED), default=100, help="print so many (%(default)s)")
 
 
-def _add(
-    parsers: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, description: str
-) -> argparse.ArgumentParser:
+def _add(parsers: _Parsers, name: str, description: str) -> argparse.ArgumentParser:
     parser = parsers.add_parser(name, help=description, description=description)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser

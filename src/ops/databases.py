@@ -1,4 +1,4 @@
-"""Read-only snapshots of the databases."""
+"""The databases of the services: read-only snapshots, and transactions that write."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -37,9 +37,7 @@ class Snapshot:
 async def snapshot(url: str, name: str) -> AsyncIterator[Snapshot]:
     """Raises OpsError for every failure of the database, in the context too."""
     with _named(name):
-        connection = await asyncpg.connect(
-            url, timeout=_CONNECT, command_timeout=_STATEMENT, server_settings={"application_name": "ops"}
-        )
+        connection = await _connect(url)
     try:
         transaction = connection.transaction(isolation="repeatable_read", readonly=True)
         with _named(name):
@@ -50,6 +48,24 @@ async def snapshot(url: str, name: str) -> AsyncIterator[Snapshot]:
         # There is nothing to commit; the transaction ends with the connection.
         with suppress(*_FAILURES):
             await connection.close(timeout=_CLOSE)
+
+
+@asynccontextmanager
+async def transaction(url: str, name: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    """Writes, at the end of the context. Raises OpsError for every failure of the database, in the context too."""
+    with _named(name):
+        connection = await _connect(url)
+        try:
+            async with connection.transaction():
+                yield connection
+        finally:
+            await connection.close(timeout=_CLOSE)
+
+
+async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    return await asyncpg.connect(
+        url, timeout=_CONNECT, command_timeout=_STATEMENT, server_settings={"application_name": "ops"}
+    )
 
 
 @contextmanager

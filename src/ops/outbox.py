@@ -1,12 +1,14 @@
-"""Counts the events that wait for the broker, in both services."""
+"""The outboxes of both services: counts the events that wait for the broker, and settles those that are parked."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ops.databases import Snapshot, snapshot
-from ops.output import Answer, table
+from ops.databases import Snapshot, snapshot, transaction
+from ops.errors import OpsError
+from ops.output import Answer, printable, table
 from ops.settings import DatabaseUrls
+from shared import tracing
 
 # An event's time is the start of its transaction, which may be later than the start of this one: hence `greatest`.
 _WAITING = """
@@ -15,21 +17,52 @@ FROM outbox
 GROUP BY type
 ORDER BY type
 """
+# $1 holds ids, NULL for all.
+_PARKED = """
+SELECT id, type, payload, traceparent, created_at, attempts, last_error, parked_at
+FROM parked_events WHERE $1::bigint[] IS NULL OR id = ANY ($1) ORDER BY id LIMIT $2
+"""
+_RETRY = """
+WITH taken AS (DELETE FROM parked_events WHERE $1::bigint[] IS NULL OR id = ANY ($1) RETURNING *)
+INSERT INTO outbox (id, type, payload, traceparent, created_at, attempts) OVERRIDING SYSTEM VALUE
+SELECT id, type, payload, traceparent, created_at, attempts FROM taken ORDER BY id
+RETURNING id
+"""
+_DROP = "DELETE FROM parked_events WHERE $1::bigint[] IS NULL OR id = ANY ($1) RETURNING id"
+_HEADINGS = ("ID", "TYPE", "ATTEMPTS", "ERROR", "TRACE", "PARKED")
 
 
-async def run(environ: Mapping[str, str], _options: argparse.Namespace) -> Answer:
+async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
     urls = DatabaseUrls.load(environ)
-    async with snapshot(urls.products_database_url, "products-db") as products:
-        found = {"products": await _waiting(products)}
-    async with snapshot(urls.orders_database_url, "orders-db") as orders:
-        found["orders"] = await _waiting(orders)
+    databases = {"products": urls.products_database_url, "orders": urls.orders_database_url}
+    match options.action:
+        case "list":
+            return await _list(databases, options.limit)
+        case "show":
+            return await _show(databases, options.ids[0])
+        case "retry":
+            return await _settle(databases, options.ids, _RETRY, "retried")
+        case "drop":
+            return await _settle(databases, options.ids, _DROP, "dropped")
+        case _:
+            return await _count(databases)
+
+
+async def _count(databases: Mapping[str, str]) -> Answer:
+    found = {}
+    for service, url in databases.items():
+        async with snapshot(url, f"{service}-db") as database:
+            found[service] = await _waiting(database)
     rows = [
         (service, name, counted["rows"], _age(counted["oldestSeconds"]))
         for service, waiting in found.items()
         for name, counted in [("all", waiting), *waiting["types"].items()]
     ]
-    return Answer(found, table(("SERVICE", "TYPE", "ROWS", "OLDEST"), rows))
+    text = table(("SERVICE", "TYPE", "ROWS", "OLDEST"), rows)
+    if parked := sum(waiting["parked"] for waiting in found.values()):
+        text += f"\n{parked} more are parked: outbox list"
+    return Answer(found, text)
 
 
 async def _waiting(database: Snapshot) -> dict[str, Any]:
@@ -37,11 +70,69 @@ async def _waiting(database: Snapshot) -> dict[str, Any]:
         row["type"]: {"rows": row["rows"], "oldestSeconds": round(row["oldest_seconds"], 3)}
         for row in await database.fetch(_WAITING)
     }
+    [(parked,)] = await database.fetch("SELECT count(*) FROM parked_events")
     return {
         "rows": sum(counted["rows"] for counted in types.values()),
         "oldestSeconds": max((counted["oldestSeconds"] for counted in types.values()), default=None),
         "types": types,
+        "parked": parked,
     }
+
+
+async def _list(databases: Mapping[str, str], limit: int) -> Answer:
+    found: list[dict[str, Any]] = []
+    for service, url in databases.items():
+        found += await _parked(service, url, None, limit - len(found))
+    rows = [
+        (event["id"], event["type"], event["attempts"], event["lastError"], event["traceId"], event["parkedAt"])
+        for event in found
+    ]
+    return Answer({"parked": found}, table(_HEADINGS, rows) if rows else "no parked events")
+
+
+async def _show(databases: Mapping[str, str], wanted: str) -> Answer:
+    for service, number in _by_service([wanted], databases).items():
+        for event in await _parked(service, databases[service], number, 1):
+            return Answer(event, "\n".join(f"{name}: {printable(str(value))}" for name, value in event.items()))
+    raise OpsError(f"there is no parked event {wanted}")
+
+
+async def _settle(databases: Mapping[str, str], wanted: Sequence[str], statement: str, done: str) -> Answer:
+    """Settles all if none are named."""
+    settled: list[str] = []
+    for service, numbers in _by_service(wanted, databases).items() if wanted else dict.fromkeys(databases).items():
+        async with transaction(databases[service], f"{service}-db") as connection:
+            settled += [f"{service}/{row['id']}" for row in await connection.fetch(statement, numbers)]
+    unknown = sorted(set(wanted) - set(settled))
+    text = f"{len(settled)} {done}" + "".join(f"\nthere is no parked event {each}" for each in unknown)
+    return Answer({done: settled, "unknown": unknown}, text, ok=not unknown)
+
+
+def _by_service(ids: Sequence[str], databases: Mapping[str, str]) -> dict[str, list[int]]:
+    """The numbers of IDs such as `orders/17`; those of another form are of no event."""
+    numbers: dict[str, list[int]] = {}
+    for service, _, number in (each.partition("/") for each in ids):
+        if service in databases and number.isascii() and number.isdigit():
+            numbers.setdefault(service, []).append(min(int(number), 2**63 - 1))
+    return numbers
+
+
+async def _parked(service: str, url: str, ids: list[int] | None, limit: int) -> list[dict[str, Any]]:
+    async with snapshot(url, f"{service}-db") as database:
+        rows = await database.fetch(_PARKED, ids, limit)
+    return [
+        {
+            "id": f"{service}/{row['id']}",
+            "type": row["type"],
+            "attempts": row["attempts"],
+            "lastError": row["last_error"],
+            "traceId": tracing.trace_id_of(row["traceparent"]),
+            "createdAt": row["created_at"],
+            "parkedAt": row["parked_at"],
+            "payload": row["payload"],
+        }
+        for row in rows
+    ]
 
 
 def _age(seconds: float | None) -> str | None:

@@ -11,7 +11,7 @@ from shared.db import Connection, columns
 from shared.idempotency import Key
 
 # The number of the newest file in migrations/orders.
-SCHEMA = 4
+SCHEMA = 5
 
 _COLUMNS = "id, product_id, quantity, unit_price, total_price, status, reason, trace_id, created_at, updated_at"
 _SELECT = f"SELECT {_COLUMNS} FROM orders"

@@ -15,7 +15,7 @@ from shared.db import Connection, columns
 from shared.idempotency import Key
 
 # The number of the newest file in migrations/products.
-SCHEMA = 3
+SCHEMA = 4
 
 _COLUMNS = "id, name, price, qty, version, created_at, updated_at"
 

@@ -15,6 +15,7 @@ BATCH_EVENTS = Histogram("event_batch_events", "Events applied together", ("queu
 BATCH_SECONDS = Histogram("event_batch_duration_seconds", "Time to apply a batch", ("queue",), buckets=_SECONDS)
 PUBLISHED = Counter("events_published_total", "Events that the broker confirmed")
 OUTBOX = Gauge("outbox_rows", "Events that wait to be published, at most")
+PARKED = Gauge("outbox_parked_rows", "Events that could not be published and wait for an operator")
 OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the event that waits longest")
 CACHE = Counter("cache_reads_total", "Cache reads by outcome", ("outcome",))
 

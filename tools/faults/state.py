@@ -115,7 +115,7 @@ async def _outboxes(system: System) -> dict[str, int]:
     environment = {
         f"{name}_DATABASE_URL": system.databases[f"{name.lower()}-db"].url for name in ("PRODUCTS", "ORDERS")
     }
-    found = await outbox.run(environment, Namespace())
+    found = await outbox.run(environment, Namespace(action=None))
     return {service: waiting["rows"] for service, waiting in found.document.items()}
 
 

@@ -6,21 +6,22 @@ that rolls back and leaves the rows for the next try, so an event may be publish
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import groupby
-from typing import NoReturn
+from operator import itemgetter
+from typing import Any, NoReturn
 
 import asyncpg
 import orjson
 import structlog
 
-from shared import metrics
+from shared import metrics, tracing
 from shared.db import Database
 from shared.errors import AppError
 from shared.messaging import cloudevents, topology
 from shared.messaging.cloudevents import Event
-from shared.messaging.publisher import Publisher, PublishError
+from shared.messaging.publisher import Publisher, PublishError, UnroutableError
 from shared.tasks import backoff
 
 log = structlog.get_logger()
@@ -38,13 +39,25 @@ _TRANSACTION = 8.0
 _CLAIM = """
 DELETE FROM outbox
 WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
-RETURNING id, type, payload, traceparent, created_at
+RETURNING id, type, payload, traceparent, created_at, attempts
+"""
+# $1 to $6 hold one element for each row, in the order of _CLAIM.
+_PUT_BACK = """
+INSERT INTO outbox (id, type, payload, traceparent, created_at, attempts) OVERRIDING SYSTEM VALUE
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::json[], $4::text[], $5::timestamptz[], $6::integer[])
+"""
+_PARK = """
+INSERT INTO parked_events (id, type, payload, traceparent, created_at, attempts, last_error)
+SELECT id, type, payload, traceparent, created_at, attempts + 1, $7::text
+FROM unnest($1::bigint[], $2::text[], $3::json[], $4::text[], $5::timestamptz[], $6::integer[])
+    AS row (id, type, payload, traceparent, created_at, attempts)
 """
 
 # The span of ids is at least the number of rows and costs a few index look-ups; rows are counted only if it is long.
 _SPAN = """
 SELECT coalesce(max(id) - min(id) + 1, 0) AS rows,
-       coalesce(extract(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1))::float8, 0) AS age
+       coalesce(extract(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1))::float8, 0) AS age,
+       (SELECT count(*) FROM parked_events) AS parked
 FROM outbox
 """
 _COUNT = "SELECT count(*) FROM outbox"
@@ -82,12 +95,13 @@ class Relay:
     async def measure(self) -> None:
         """Updates `full` and the gauges; to be called every second or so."""
         async with self._database.connection() as connection:
-            rows, age = await connection.fetchrow(_SPAN) or (0, 0)
+            rows, age, parked = await connection.fetchrow(_SPAN) or (0, 0, 0)
             if rows > MOST_ROWS:
                 rows = await connection.fetchval(_COUNT)
         self.full = rows > MOST_ROWS
         metrics.OUTBOX.set(rows)
         metrics.OUTBOX_AGE.set(age)
+        metrics.PARKED.set(parked)
 
     async def flush(self, limit: float) -> None:
         """Publishes what is left, for at most `limit` seconds; the next start publishes the rest."""
@@ -114,21 +128,41 @@ class Relay:
         return True
 
     async def _relay(self) -> int:
+        """Returns how many rows were claimed. Each message settles alone: it is sent, put back or parked."""
         async with self._database.transaction(limit=_TRANSACTION) as connection:
             rows = await connection.fetch(_CLAIM, _CLAIM_ROWS)
-            await self._publish(sorted(rows, key=lambda row: int(row["id"])))
-        metrics.PUBLISHED.inc(len(rows))
+            messages = _messages(sorted(rows, key=lambda row: int(row["id"])))
+            errors = await asyncio.gather(*map(self._send, messages))
+            waits = [
+                error for error in errors if isinstance(error, PublishError) and not isinstance(error, UnroutableError)
+            ]
+            if waits and len(waits) == len(messages):
+                raise waits[0]
+            for message, error in zip(messages, errors, strict=True):
+                if error in waits:
+                    await connection.execute(_PUT_BACK, *_columns(message))
+                elif error is not None:
+                    await connection.execute(_PARK, *_columns(message), f"{type(error).__name__}: {error}")
+                    log.error(
+                        "events parked",
+                        type=message[0]["type"],
+                        events=len(message),
+                        error=repr(error),
+                        trace_ids=[tracing.trace_id_of(row["traceparent"]) for row in message],
+                    )
+        metrics.PUBLISHED.inc(sum(len(message) for message, error in zip(messages, errors, strict=True) if not error))
+        if waits:
+            raise waits[0]
         return len(rows)
 
-    async def _publish(self, rows: Sequence[asyncpg.Record]) -> None:
-        messages = [
-            self._publisher.publish(topology.EXCHANGE, event_type, cloudevents.encode(events))
-            for event_type, same in groupby(rows, key=lambda row: str(row["type"]))
-            for events in _messages([self._event(row) for row in same])
-        ]
-        for outcome in await asyncio.gather(*messages, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+    async def _send(self, message: Sequence[asyncpg.Record]) -> Exception | None:
+        """Publishes events of one type; returns what prevented it."""
+        try:
+            body = cloudevents.encode([self._event(row) for row in message])
+            await self._publisher.publish(topology.EXCHANGE, message[0]["type"], body)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is about these rows
+            return error
+        return None
 
     def _event(self, row: asyncpg.Record) -> Event:
         return Event(
@@ -141,6 +175,14 @@ class Relay:
         )
 
 
-def _messages(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
-    for start in range(0, len(events), _MESSAGE_EVENTS):
-        yield events[start : start + _MESSAGE_EVENTS]
+def _messages(rows: Sequence[asyncpg.Record]) -> list[Sequence[asyncpg.Record]]:
+    """Rows that follow each other and are of one type go together."""
+    return [
+        same[start : start + _MESSAGE_EVENTS]
+        for same in (list(group) for _, group in groupby(rows, key=itemgetter("type")))
+        for start in range(0, len(same), _MESSAGE_EVENTS)
+    ]
+
+
+def _columns(rows: Sequence[asyncpg.Record]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,14 +1,15 @@
 """Publishes with confirms: a call returns when the broker has the message on disk, or raises."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
-from shared.messaging import cloudevents
+from shared.messaging import cloudevents, topology
 from shared.messaging.connection import FAILURES, SupervisedConnection, silence_as_error
 
 _CONFIRM = 5.0
@@ -17,7 +18,11 @@ _PERSISTENT = 2
 
 
 class PublishError(Exception):
-    """The broker did not confirm the message: not connected, blocked, returned, refused or silent."""
+    """The broker did not confirm the message: not connected, blocked, refused or silent."""
+
+
+class UnroutableError(PublishError):
+    """No queue is bound for the routing key, so the broker has returned the message."""
 
 
 class Publisher(SupervisedConnection):
@@ -31,17 +36,29 @@ class Publisher(SupervisedConnection):
     async def publish(
         self, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None = None
     ) -> None:
-        """Raises PublishError within 5 s unless the broker confirmed; it may have taken the message all the same."""
-        channel = self._channel
-        if channel is None:
-            raise PublishError("not connected")
-        properties = Basic.Properties(content_type=cloudevents.CONTENT_TYPE, headers=dict(headers or {}))
+        """Raises PublishError unless the broker confirmed within 5 s; it may have taken the message all the same.
+
+        A message that no queue takes is sent once more after the topology was declared again, since a queue or a
+        binding may have been deleted; then it is an UnroutableError.
+        """
         try:
-            with silence_as_error():
-                async with asyncio.timeout(_CONFIRM), self._in_flight:
-                    await send(channel, exchange, routing_key, body, properties)
-        except FAILURES as error:
-            raise PublishError(repr(error)) from error
+            await self._publish(exchange, routing_key, body, headers)
+        except UnroutableError:
+            with _failures_as_publish_error():
+                async with asyncio.timeout(_CONFIRM):
+                    await topology.declare(self._connected().connection)
+            await self._publish(exchange, routing_key, body, headers)
+
+    async def _publish(self, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None) -> None:
+        properties = Basic.Properties(content_type=cloudevents.CONTENT_TYPE, headers=dict(headers or {}))
+        with _failures_as_publish_error():
+            async with asyncio.timeout(_CONFIRM), self._in_flight:
+                await send(self._connected(), exchange, routing_key, body, properties)
+
+    def _connected(self) -> AbstractChannel:
+        if self._channel is None:
+            raise PublishError("not connected")
+        return self._channel
 
     @asynccontextmanager
     async def _confirming_channel(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
@@ -50,6 +67,17 @@ class Publisher(SupervisedConnection):
             yield self._channel.closing
         finally:
             self._channel = None
+
+
+@contextmanager
+def _failures_as_publish_error() -> Iterator[None]:
+    try:
+        with silence_as_error():
+            yield
+    except aiormq.exceptions.PublishError as error:
+        raise UnroutableError("no queue takes it") from error
+    except FAILURES as error:
+        raise PublishError(repr(error)) from error
 
 
 async def send(

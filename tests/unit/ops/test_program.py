@@ -10,6 +10,7 @@ NEEDED = {
     "dead-letters list": ["AMQP_URL"],
     "reconcile": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "outbox": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
+    "outbox drop --all": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "migrate orders": ["DATABASE_OWNER_URL", "DATABASE_URL"],
 }
 
@@ -23,6 +24,9 @@ NEEDED = {
         (f"dead-letters show {ID}", {"ids": [ID]}),
         (f"dead-letters replay {ID} {ID}", {"ids": [ID, ID], "all": False}),
         ("dead-letters drop --all", {"ids": [], "all": True}),
+        ("outbox --json", {"action": None, "json": True}),
+        ("outbox list --limit 1 --json", {"action": "list", "limit": 1, "json": True}),
+        ("outbox retry orders/1 products/2", {"action": "retry", "ids": ["orders/1", "products/2"], "all": False}),
         ("reconcile", {"older_than": 60.0, "settle": 5.0, "limit": 100}),
         ("reconcile --older-than 0 --settle 86400", {"older_than": 0.0, "settle": 86_400.0}),
         ("migrate products", {"database": "products"}),
@@ -44,6 +48,9 @@ def test_a_command_line_is_read(command: str, expected: dict[str, object]) -> No
         "dead-letters list --limit 0",
         "dead-letters list --limit 10001",
         "dead-letters list --limit 1.5",
+        "outbox retry",
+        "outbox drop --all orders/1",
+        "outbox replay orders/1",
         "migrate",
         "migrate lamps",
         "migrate orders products",

@@ -115,3 +115,14 @@ async def test_the_log_line_of_a_dead_letter_is_found_by_the_trace_of_its_order(
         await eventually(lambda: "event buried" in [line["event"] for line in lines])
 
     assert [line["trace_ids"] for line in lines if line["event"] == "event buried"] == [[TRACE_ID]]
+
+
+async def test_a_dead_letter_queue_that_was_deleted_is_declared_again(
+    consumer: Consumer, handler: Handler, vhost: Vhost
+) -> None:
+    async with vhost.channel() as channel:
+        await channel.queue_delete(DEAD)
+    await vhost.publish("order.created", orjson.dumps([17, *orders_created(7, [1])]))
+
+    await eventually(lambda: handler.applied == [1])
+    assert [element_of(message) for message in await vhost.take(DEAD)] == [17]

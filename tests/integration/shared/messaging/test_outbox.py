@@ -1,17 +1,22 @@
 import asyncio
 from datetime import UTC, datetime
 
+import aiormq
+import pytest
+
 from shared import metrics
 from shared.db import Database
+from shared.messaging import topology
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from shared.tasks import BackgroundTasks, repeat
-from tests.broker import Vhost
+from tests.broker import Vhost, Vhosts
 from tests.integration.line import Line
 from tests.waiting import eventually, reaches
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 QUEUE = "products.orders"
+ERRORS = {"nobody.listens": "UnroutableError: no queue takes it", "too.long" * 40: "ValueError: "}
 
 
 async def write(database: Database, rows: int, event_type: str = "order.created") -> None:
@@ -126,12 +131,67 @@ async def test_a_flush_waits_for_the_round_that_is_under_way(
     assert await left(products_database) == 0
 
 
-async def test_an_unroutable_row_stays(products_database: Database, relay: Relay) -> None:
-    await write(products_database, rows=1, event_type="nobody.listens")
+async def parked(database: Database) -> list[tuple[int, int, str]]:
+    """Id, attempts and the last error of each parked event."""
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT id, attempts, last_error FROM parked_events ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("event_type", ERRORS, ids=["unroutable", "impossible to send"])
+async def test_rows_that_cannot_be_published_are_parked_and_stop_no_other(
+    products_database: Database, relay: Relay, vhost: Vhost, tasks: BackgroundTasks, event_type: str
+) -> None:
+    """However many: one claim holds 1,024 rows."""
+    await write(products_database, rows=1_500, event_type=event_type)
+    await write(products_database, rows=1)
+    tasks.start("watch", repeat("watch", 0.1, relay.measure))
+
+    await relay.flush(limit=20)
+
+    assert [event["id"] for event in await vhost.take_events(QUEUE)] == ["1501"]
+    assert await left(products_database) == 0
+    found = await parked(products_database)
+    assert [(row_id, attempts) for row_id, attempts, _ in found] == [(number, 1) for number in range(1, 1_501)]
+    assert all(last_error.startswith(ERRORS[event_type]) for _, _, last_error in found)
+    await eventually(lambda: b"outbox_parked_rows 1500.0\n" in metrics.exposition())
+
+
+async def test_a_binding_that_was_deleted_is_declared_again(
+    products_database: Database, relay: Relay, vhost: Vhost
+) -> None:
+    async with vhost.channel() as channel:
+        await channel.queue_unbind(QUEUE, topology.EXCHANGE, "order.created")
+    await write(products_database, rows=3)
 
     await relay.flush(limit=5)
 
-    assert await left(products_database) == 1
+    assert len(await vhost.take_events(QUEUE)) == 3
+    assert (await left(products_database), await parked(products_database)) == (0, [])
+
+
+async def test_what_is_confirmed_beside_a_refused_message_is_sent_once(
+    products_database: Database, relay: Relay, vhost: Vhost, vhosts: Vhosts
+) -> None:
+    await vhosts.limit(vhost, QUEUE, messages=1)
+    await reaches(lambda: refuses(vhost), True)
+    await write(products_database, rows=1)
+    await write(products_database, rows=1, event_type="order.updated")
+
+    for _ in range(2):
+        await relay.flush(limit=5)
+
+    assert [event["id"] for event in await vhost.take_events("orders.stock")] == ["2"]
+    assert (await left(products_database), await parked(products_database)) == (1, [])
+
+
+async def refuses(vhost: Vhost) -> bool:
+    """Whether the queue is full."""
+    try:
+        await vhost.publish("order.created", b"[]")
+    except aiormq.exceptions.DeliveryError:
+        return True
+    return False
 
 
 async def test_events_are_published_in_order_256_in_a_message(

@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> web.Application:
             app[HEALTH].add("database", database.is_up, required=True)
             app[HEALTH].add("schema", partial(database.has_schema, SCHEMA), required=True)
             app[HEALTH].add("broker", bus.is_up, required=False)
-            app[HEALTH].add("consumers", bus.consumes, required=True)
+            app[HEALTH].add("consumers", bus.consumes, required=False)
             app[HEALTH].add("cache", cache.is_up, required=False)
             yield
 

@@ -22,8 +22,8 @@ _LIMIT = 1.0
 class Health:
     """Ready = not draining, every background task alive, every required check passed.
 
-    The other checks are only shown: without its cache a process answers more slowly, without the broker orders stay
-    pending.
+    The other checks are only shown: without its cache a process answers more slowly, without the broker or while a
+    consumer holds a batch orders stay pending, but requests are answered.
     """
 
     def __init__(self, tasks: BackgroundTasks) -> None:

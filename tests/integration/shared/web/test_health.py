@@ -2,13 +2,16 @@
 
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from orders.repository import SCHEMA
 from tests.api import Api
+from tests.broker import Vhost
 from tests.databases import fetch
 from tests.integration.line import Line
 from tests.integration.outages import stopped
+from tests.integration.services.verdicts import verdict
 from tests.waiting import reaches
 from tools.stack.servers import Servers
 
@@ -53,6 +56,27 @@ async def test_a_service_whose_schema_is_too_old_is_not_ready_and_says_so(
     assert f"The schema has version {SCHEMA - 1}, and this release needs {SCHEMA}" in capsys.readouterr().out
     await fetch(admin_url, "DROP TABLE schema_migrations")
     assert await readiness(orders_api) == (503, "not_ready", {**UP, "schema": "down"})
+
+
+async def test_a_service_that_holds_events_still_answers_requests(
+    orders_api: Api, orders_database_url: str, vhost: Vhost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Because somebody has locked a row and gone."""
+    monkeypatch.setattr("orders.service._APPLY_LIMIT", 0.3)
+    await fetch(
+        orders_database_url,
+        "INSERT INTO orders (product_id, quantity, unit_price, total_price, trace_id) VALUES (7, 1, 1, 1, 'none')",
+    )
+    somebody = await asyncpg.connect(orders_database_url)
+    try:
+        await somebody.execute("BEGIN; SELECT FROM orders WHERE id = 1 FOR UPDATE")
+        await vhost.publish_batch(verdict(1, "done"))
+        await reaches(lambda: readiness(orders_api), (200, "ready", {**UP, "consumers": "down"}))
+        assert (await orders_api.get("/orders/1")).data["status"] == "pending"
+    finally:
+        await somebody.close()
+
+    await reaches(lambda: readiness(orders_api), (200, "ready", UP))
 
 
 async def test_metrics_count_requests_by_route_and_not_by_path(products_api: Api) -> None:

@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from shared import metrics, tracing
-from shared.db import Database
+from shared.db import Connection, Database
 from shared.errors import AppError
 from shared.messaging import cloudevents, topology
 from shared.messaging.cloudevents import Event
@@ -33,6 +33,8 @@ _POLL = 1.0
 # A lone event is published at once. Under load rounds start at least so many seconds apart, so that each carries many
 # events and every later stage works in batches too.
 _SPACING = 0.05
+# A message that fails for a reason of its own is parked after so many tries.
+_MOST_ATTEMPTS = 10
 # The publisher's limit, and time for the two statements around it.
 _TRANSACTION = 8.0
 
@@ -41,16 +43,14 @@ DELETE FROM outbox
 WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
 RETURNING id, type, payload, traceparent, created_at, attempts
 """
-# $1 to $6 hold one element for each row, in the order of _CLAIM.
+# $1 to $5 hold one element for each row, in the order of _CLAIM.
 _PUT_BACK = """
 INSERT INTO outbox (id, type, payload, traceparent, created_at, attempts) OVERRIDING SYSTEM VALUE
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::json[], $4::text[], $5::timestamptz[], $6::integer[])
+SELECT *, $6::integer FROM unnest($1::bigint[], $2::text[], $3::json[], $4::text[], $5::timestamptz[])
 """
 _PARK = """
 INSERT INTO parked_events (id, type, payload, traceparent, created_at, attempts, last_error)
-SELECT id, type, payload, traceparent, created_at, attempts + 1, $7::text
-FROM unnest($1::bigint[], $2::text[], $3::json[], $4::text[], $5::timestamptz[], $6::integer[])
-    AS row (id, type, payload, traceparent, created_at, attempts)
+SELECT *, $6::integer, $7::text FROM unnest($1::bigint[], $2::text[], $3::json[], $4::text[], $5::timestamptz[])
 """
 
 # The span of ids is at least the number of rows and costs a few index look-ups; rows are counted only if it is long.
@@ -128,31 +128,21 @@ class Relay:
         return True
 
     async def _relay(self) -> int:
-        """Returns how many rows were claimed. Each message settles alone: it is sent, put back or parked."""
+        """Returns how many rows were claimed; raises what makes some of them wait. Each message settles alone."""
         async with self._database.transaction(limit=_TRANSACTION) as connection:
             rows = await connection.fetch(_CLAIM, _CLAIM_ROWS)
             messages = _messages(sorted(rows, key=lambda row: int(row["id"])))
             errors = await asyncio.gather(*map(self._send, messages))
-            waits = [
-                error for error in errors if isinstance(error, PublishError) and not isinstance(error, UnroutableError)
-            ]
-            if waits and len(waits) == len(messages):
-                raise waits[0]
+            passing = [error for error in errors if error and _is_passing(error)]
+            if passing and len(passing) == len(messages):
+                raise passing[0]  # rolled back, which leaves the rows as they are
             for message, error in zip(messages, errors, strict=True):
-                if error in waits:
-                    await connection.execute(_PUT_BACK, *_columns(message))
-                elif error is not None:
-                    await connection.execute(_PARK, *_columns(message), f"{type(error).__name__}: {error}")
-                    log.error(
-                        "events parked",
-                        type=message[0]["type"],
-                        events=len(message),
-                        error=repr(error),
-                        trace_ids=[tracing.trace_id_of(row["traceparent"]) for row in message],
-                    )
+                if error is not None:
+                    await _set_aside(connection, message, error)
         metrics.PUBLISHED.inc(sum(len(message) for message, error in zip(messages, errors, strict=True) if not error))
-        if waits:
-            raise waits[0]
+        for error in errors:
+            if error is not None and not isinstance(error, UnroutableError):
+                raise error
         return len(rows)
 
     async def _send(self, message: Sequence[asyncpg.Record]) -> Exception | None:
@@ -160,7 +150,7 @@ class Relay:
         try:
             body = cloudevents.encode([self._event(row) for row in message])
             await self._publisher.publish(topology.EXCHANGE, message[0]["type"], body)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is about these rows
+        except Exception as error:  # noqa: BLE001  # it is settled with its message
             return error
         return None
 
@@ -175,6 +165,27 @@ class Relay:
         )
 
 
+def _is_passing(error: Exception) -> bool:
+    """Whether the broker did not take a message at this time, which says nothing about the message."""
+    return isinstance(error, PublishError) and not isinstance(error, UnroutableError)
+
+
+async def _set_aside(connection: Connection, message: Sequence[asyncpg.Record], error: Exception) -> None:
+    """Puts the rows back, or parks them if no queue takes them or the tries are used up."""
+    attempts = message[0]["attempts"] + (0 if _is_passing(error) else 1)
+    if attempts < _MOST_ATTEMPTS and not isinstance(error, UnroutableError):
+        await connection.execute(_PUT_BACK, *_columns(message), attempts)
+        return
+    await connection.execute(_PARK, *_columns(message), attempts, f"{type(error).__name__}: {error}")
+    log.error(
+        "events parked",
+        type=message[0]["type"],
+        events=len(message),
+        error=repr(error),
+        trace_ids=[tracing.trace_id_of(row["traceparent"]) for row in message],
+    )
+
+
 def _messages(rows: Sequence[asyncpg.Record]) -> list[Sequence[asyncpg.Record]]:
     """Rows that follow each other and are of one type go together."""
     return [
@@ -185,4 +196,5 @@ def _messages(rows: Sequence[asyncpg.Record]) -> list[Sequence[asyncpg.Record]]:
 
 
 def _columns(rows: Sequence[asyncpg.Record]) -> list[list[Any]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+    """Without the last one, `attempts`."""
+    return [list(column) for column in zip(*rows, strict=True)][:-1]

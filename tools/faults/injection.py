@@ -95,8 +95,10 @@ async def broken(system: System, fault: Fault) -> AsyncIterator[None]:
             await link.heal()
     else:
         await _break(system, fault)
-        yield
-        await _heal(system, fault)
+        try:
+            yield
+        finally:
+            await _heal(system, fault)
 
 
 async def _disturb(link: Proxy, fault: Fault) -> None:

@@ -116,7 +116,7 @@ async def _outboxes(system: System) -> dict[str, int]:
         f"{name}_DATABASE_URL": system.databases[f"{name.lower()}-db"].url for name in ("PRODUCTS", "ORDERS")
     }
     found = await outbox.run(environment, Namespace(action=None))
-    return {service: waiting["rows"] for service, waiting in found.document.items()}
+    return {service: waiting["rows"] + waiting["parked"] for service, waiting in found.document.items()}
 
 
 async def _depths(system: System) -> dict[str, int]:

@@ -21,6 +21,7 @@ from tools.faults.system import System
 from tools.faults.verdict import judge
 
 HOUR = 3600
+NO_DATABASE = "database down, schema down"
 
 
 @pytest.fixture(scope="module")
@@ -76,12 +77,12 @@ async def status(api: Api, placed: Answer, wait: int) -> str:
         (Kind.KILL, "orders-1", {"orders-1": "does not answer"}),
         (Kind.TERMINATE, "products-2", {"products-2": "does not answer"}),
         (Kind.FREEZE, "orders-redis", {"orders-1": "cache down", "orders-2": "cache down"}),
-        (Kind.FREEZE, "products-db", {"products-1": "database down", "products-2": "database down"}),
+        (Kind.FREEZE, "products-db", {"products-1": NO_DATABASE, "products-2": NO_DATABASE}),
         (Kind.KILL, "rabbitmq", {"orders-1": "broker down", "products-2": "broker down"}),
         (Kind.CUT, "orders-1>rabbitmq", {"orders-1": "broker down"}),
-        (Kind.STALL, "products-1>products-db", {"products-1": "database down"}),
+        (Kind.STALL, "products-1>products-db", {"products-1": NO_DATABASE}),
         (Kind.MUTE, "orders-2>orders-redis", {"orders-2": "cache down"}),
-        (Kind.RESET, "products-1>products-db", {"products-1": "database down"}),
+        (Kind.RESET, "products-1>products-db", {"products-1": NO_DATABASE}),
         (Kind.LAG, "orders-2>orders-redis", {"orders-2": "cache down"}),
     ],
 )

@@ -173,7 +173,7 @@ def _is_passing(error: Exception) -> bool:
 async def _set_aside(connection: Connection, message: Sequence[asyncpg.Record], error: Exception) -> None:
     """Puts the rows back, or parks them if no queue takes them or the tries are used up."""
     attempts = message[0]["attempts"] + (0 if _is_passing(error) else 1)
-    if attempts < _MOST_ATTEMPTS and not isinstance(error, UnroutableError):
+    if _is_passing(error) or (attempts < _MOST_ATTEMPTS and not isinstance(error, UnroutableError)):
         await connection.execute(_PUT_BACK, *_columns(message), attempts)
         return
     await connection.execute(_PARK, *_columns(message), attempts, f"{type(error).__name__}: {error}")

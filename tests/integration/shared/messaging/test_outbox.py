@@ -178,6 +178,8 @@ async def test_what_is_confirmed_beside_a_refused_message_is_sent_once(
     await vhosts.limit(vhost, QUEUE, messages=1)
     await reaches(lambda: refuses(vhost), True)
     await write(products_database, rows=1)
+    async with products_database.connection() as connection:
+        await connection.execute("UPDATE outbox SET attempts = 10")  # it was parked before
     await write(products_database, rows=1, event_type="order.updated")
 
     for _ in range(2):

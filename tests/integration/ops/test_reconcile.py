@@ -272,6 +272,16 @@ async def test_only_what_differs_twice_is_a_difference(shop: Shop, products_url:
     ]
 
 
+async def test_the_second_look_comes_after_the_pause(ops: Ops, shop: Shop) -> None:
+    await shop.order(11, "done", None)
+
+    looking = asyncio.ensure_future(ops("reconcile", "--settle", "86400"))
+    done, _ = await asyncio.wait({looking}, timeout=1.0)  # both looks take some hundredths
+    looking.cancel()
+
+    assert done == set()
+
+
 async def test_differences_that_are_cut_are_counted(ops: Ops, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     await shop.orders.execute("DELETE FROM order_history")
 

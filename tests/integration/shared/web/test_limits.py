@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from orders.app import create_app as create_orders
 from orders.settings import Settings as OrdersSettings
@@ -72,13 +73,14 @@ async def service(
 async def test_a_service_ends_what_is_too_slow_and_refuses_what_is_too_much(service: tuple[str, Api, str]) -> None:
     name, api, url = service
     before = await api.post(f"/{name}", BODIES[name])
-    async with locked(url, f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"):
-        too_late = await ask(api, *3 * [(f"GET /{name}", None), (f"POST /{name}", BODIES[name]), *OTHERS[name]])
-        [[held_up]] = await fetch(url, WAITING)
-        held = [asyncio.create_task(api.get(f"/{name}")) for _ in range(12)]
-        await reaches(lambda: fetch(url, WAITING), [(8,)])
-        refused = await api.get(f"/{name}")
-        shown = [(await api.get(path)).status for path in ("/health/live", "/metrics")]
+    with capture_logs() as lines:
+        async with locked(url, f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"):
+            too_late = await ask(api, *3 * [(f"GET /{name}", None), (f"POST /{name}", BODIES[name]), *OTHERS[name]])
+            [[held_up]] = await fetch(url, WAITING)
+            held = [asyncio.create_task(api.get(f"/{name}")) for _ in range(12)]
+            await reaches(lambda: fetch(url, WAITING), [(8,)])
+            refused = await api.get(f"/{name}")
+            shown = [(await api.get(path)).status for path in ("/health/live", "/metrics")]
     await asyncio.gather(*held)
     after = await api.get(f"/{name}/1")
 
@@ -88,6 +90,8 @@ async def test_a_service_ends_what_is_too_slow_and_refuses_what_is_too_much(serv
     assert refused.body["error"]["message"] == "The service is overloaded"
     assert shown == [200] * 2
     assert (after.status, after.data) == (200, before.data)
+    # A refusal for overload needs no line but its access line.
+    assert {line["code"] for line in lines if line["event"] == "request failed"} == {"upstream_timeout"}
 
 
 async def test_the_order_service_stops_waiting_for_a_product(orders_api: Api, product_service: FakeService) -> None:

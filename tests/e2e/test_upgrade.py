@@ -69,7 +69,8 @@ async def releases(
         for name, redis in zip(SERVICES, (servers.products_redis, servers.orders_redis), strict=True):
             owner_url = await stack.enter_async_context(databases.empty())
             database = urlsplit(owner_url).path[1:]
-            url = servers.postgres.database_url(name, PASSWORD, database)
+            # A role of its own: PostgreSQL 16 lets nobody change a role that another has made.
+            url = servers.postgres.database_url(f"{name}_of_release", PASSWORD, database)
             cache = redis.url.removesuffix("/0") + "/1"
             async with Redis.from_url(cache) as client:
                 await client.flushdb()

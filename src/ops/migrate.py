@@ -41,7 +41,7 @@ _WAIT_FOR_SERVER = 30.0
 _SIGN_IN = 5.0
 _STATEMENT_LIMIT = 3600.0
 _PATIENCE = 600.0
-# Whoever waits for a lock holds up everybody who comes later. A request of the services may wait 1.5 s.
+# A statement that waits for a lock holds up all that come after it. A request of the services may wait 1.5 s.
 _LOCK_MILLISECONDS = 500
 # RFC 7677 §4 asks for at least as many, and PostgreSQL takes as many itself.
 _SCRAM_ITERATIONS = 4096
@@ -132,7 +132,7 @@ async def _apply(connection: Connection, migration: Migration, note: Note) -> No
 
 
 async def _until_unlocked(step: Callable[[], Awaitable[int]], name: str, note: Note) -> int:
-    """Repeats a step that did not get its locks within half a second, which let those who came later go on."""
+    """Repeats a step that did not get its locks within half a second, so that others go on in between."""
     pauses = backoff(first=1.0, most=10.0)
     give_up = time.monotonic() + _PATIENCE
     while True:

@@ -100,7 +100,8 @@ async def _show(databases: Mapping[str, str], wanted: str) -> Answer:
 async def _settle(databases: Mapping[str, str], wanted: Sequence[str], statement: str, done: str) -> Answer:
     """Settles all if none are named."""
     settled: list[str] = []
-    for service, numbers in _by_service(wanted, databases).items() if wanted else dict.fromkeys(databases).items():
+    asked: Mapping[str, list[int] | None] = _by_service(wanted, databases) if wanted else dict.fromkeys(databases)
+    for service, numbers in asked.items():
         async with transaction(databases[service], f"{service}-db") as connection:
             settled += [f"{service}/{row['id']}" for row in await connection.fetch(statement, numbers)]
     unknown = sorted(set(wanted) - set(settled))

@@ -35,12 +35,12 @@ class Products:
 
     async def _fetch(self, product_id: int) -> bytes | None:
         try:
-            return _cacheable(await self._upstream.request("GET", f"/products/{product_id}"))
+            return _cacheable(product_id, await self._upstream.request("GET", f"/products/{product_id}"))
         except (AppError, ValidationError, ValueError, KeyError, TypeError) as error:
             raise AppError(Code.UNAVAILABLE, "The product cannot be checked at the moment") from error
 
 
-def _cacheable(reply: Reply) -> bytes | None:
+def _cacheable(product_id: int, reply: Reply) -> bytes | None:
     """Raises ValidationError, ValueError, KeyError or TypeError if the reply is no answer of the product service."""
     content = orjson.loads(reply.body)
     if reply.status == _NOT_FOUND and content["error"]["code"] == Code.NOT_FOUND:
@@ -50,7 +50,7 @@ def _cacheable(reply: Reply) -> bytes | None:
     product = content["data"]
     # The stock is left out: it would soon be stale, and the product service alone decides by it.
     kept = orjson.dumps({"id": product["id"], "name": product["name"], "price": product["price"]})
-    _price(product["id"], kept)
+    _price(product_id, kept)
     return kept
 
 

@@ -80,6 +80,7 @@ async def test_a_cached_product_is_not_asked_for_again(orders_api: Api, product_
         pytest.param(
             respond_with(200, envelope(200, {"id": 7, "name": "Lamp", "price": "?"})), id="price is no number"
         ),
+        pytest.param(respond_with(200, envelope(200, {"id": 8, "name": "Lamp", "price": "1"})), id="another product"),
         pytest.param(respond_with(404, envelope(404, None, error={"code": "other"})), id="another 404"),
         pytest.param(respond_with(500, envelope(500, {"id": 7, "name": "Lamp", "price": "1.00"})), id="failed"),
         pytest.param(respond_with(302, b"{}", {"Location": "/elsewhere"}), id="redirect"),

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
+from uuid import UUID
 
 from shared.contracts.requests import OrderStatus
 from shared.idempotency import Key
@@ -28,10 +30,23 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """An order before it is stored. It keeps the price that the product has at this moment."""
+class Product:
+    """What an order needs to know of its product; an older release of the product service tells no `uid`."""
 
+    uid: UUID | None
+    price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An order before it is stored, with the price that the product has at this moment.
+
+    `uid` tells it from another order that gets the same number from a restored database.
+    """
+
+    uid: UUID
     product_id: int
+    product_uid: UUID | None
     quantity: int
     unit_price: Decimal
     trace_id: str
@@ -54,6 +69,7 @@ class Verdict:
     """The product service's decision on an order."""
 
     order_id: int
+    order_uid: UUID | None
     product_id: int
     status: str
     reason: str | None
@@ -62,8 +78,8 @@ class Verdict:
 
 def first_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """The first verdict on each order, sorted by order id, so that two batches lock rows in the same order."""
-    first = {verdict.order_id: verdict for verdict in reversed(verdicts)}
-    return [first[order_id] for order_id in sorted(first)]
+    first = {(verdict.order_id, verdict.order_uid): verdict for verdict in reversed(verdicts)}
+    return sorted(first.values(), key=attrgetter("order_id"))
 
 
 def is_final(status: str) -> bool:

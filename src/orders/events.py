@@ -1,25 +1,28 @@
 """Handles the events that the order service consumes: one function for each queue."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from orders.domain import Verdict
 from orders.products import Products
 from orders.service import Orders
 from shared import tracing
-from shared.messaging.consumer import Received
+from shared.errors import AppError, Code
+from shared.messaging.consumer import Handled, Received
 
 
-async def apply_verdicts(orders: Orders, batch: Sequence[Received]) -> Mapping[str, int]:
+async def apply_verdicts(orders: Orders, batch: Sequence[Received]) -> Handled:
     """Handles the queue `orders.stock`."""
-    return Counter(await orders.apply([_verdict(received) for received in batch]))
+    applied = await orders.apply([_verdict(received) for received in batch])
+    conflict = AppError(Code.CONFLICT, "Another order has this number")
+    return Handled(Counter(applied.statuses), [(batch[position], conflict) for position in applied.conflicts])
 
 
-async def forget_products(products: Products, batch: Sequence[Received]) -> Mapping[str, int]:
+async def forget_products(products: Products, batch: Sequence[Received]) -> Handled:
     """Handles the queue `orders.products`."""
     product_ids = {received.data["product_id"] for received in batch}
     await products.forget(product_ids)
-    return {"products": len(product_ids)}
+    return Handled({"products": len(product_ids)})
 
 
 def _verdict(received: Received) -> Verdict:

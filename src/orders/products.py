@@ -1,18 +1,19 @@
 """Products as the order service knows them: read from its own cache, else from the product service."""
 
 from collections.abc import Collection
-from decimal import Decimal
 from functools import partial
 
 import orjson
-from marshmallow import ValidationError
+from marshmallow import ValidationError, fields
 
+from orders.domain import Product
 from shared.cache import Cache
 from shared.contracts.fields import Price
 from shared.errors import AppError, Code
 from shared.web.client import Reply, ServiceClient
 
 _PRICE = Price(required=True)
+_UID = fields.UUID(allow_none=True)
 _OK = 200
 _NOT_FOUND = 404
 
@@ -24,10 +25,10 @@ class Products:
         self._cache = cache
         self._upstream = upstream
 
-    async def price(self, product_id: int) -> Decimal | None:
+    async def get(self, product_id: int) -> Product | None:
         """None if there is no such product. Raises AppError UNAVAILABLE if neither cache nor service answers."""
         return await self._cache.get(
-            _cache_key(product_id), partial(self._fetch, product_id), partial(_price, product_id)
+            _cache_key(product_id), partial(self._fetch, product_id), partial(_product, product_id)
         )
 
     async def forget(self, product_ids: Collection[int]) -> None:
@@ -49,18 +50,17 @@ def _cacheable(product_id: int, reply: Reply) -> bytes | None:
         raise ValueError(f"status {reply.status}")
     product = content["data"]
     # The stock is left out: it would soon be stale, and the product service alone decides by it.
-    kept = orjson.dumps({"id": product["id"], "name": product["name"], "price": product["price"]})
-    _price(product_id, kept)
+    kept = orjson.dumps({name: product.get(name) for name in ("id", "uid", "name", "price")})
+    _product(product_id, kept)
     return kept
 
 
-def _price(product_id: int, content: bytes) -> Decimal:
+def _product(product_id: int, content: bytes) -> Product:
     """Raises ValidationError, ValueError, KeyError or TypeError for JSON that is not of this product."""
     product = orjson.loads(content)
     if product["id"] != product_id:
         raise ValueError("another product")
-    price: Decimal = _PRICE.deserialize(product["price"])
-    return price
+    return Product(_UID.deserialize(product.get("uid")), _PRICE.deserialize(product["price"]))
 
 
 def _cache_key(product_id: int) -> str:

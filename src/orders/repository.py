@@ -11,23 +11,35 @@ from shared.db import Connection, columns
 from shared.idempotency import Key
 
 # The number of the newest file in migrations/orders.
-SCHEMA = 5
+SCHEMA = 6
 
 _COLUMNS = "id, product_id, quantity, unit_price, total_price, status, reason, trace_id, created_at, updated_at"
 _SELECT = f"SELECT {_COLUMNS} FROM orders"
+# Of an order `o`.
+_EVENT_DATA = """json_build_object(
+    'orderId', o.id, 'orderUid', o.uid, 'productId', o.product_id, 'productUid', o.product_uid, 'quantity', o.quantity
+)"""
 
-# $1 to $7 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
+# $1 to $9 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
 # An order whose key is taken is not placed. Keys are written in sorted order, so that two batches with common keys
 # never wait for each other in a circle.
 PLACE = f"""
 WITH draft AS MATERIALIZED (
     SELECT nextval('orders_id_seq') AS id, d.*
-    FROM unnest($1::bigint[], $2::integer[], $3::numeric[], $4::text[], $5::text[], $6::text[], $7::bytea[])
-        WITH ORDINALITY
-        AS d (product_id, quantity, unit_price, trace_id, traceparent, idempotency_key, request_hash, position)
+    FROM unnest(
+        $1::uuid[], $2::bigint[], $3::uuid[], $4::integer[], $5::numeric[], $6::text[], $7::text[], $8::text[],
+        $9::bytea[]
+    ) WITH ORDINALITY AS d (
+        uid, product_id, product_uid, quantity, unit_price, trace_id, traceparent, idempotency_key, request_hash,
+        position
+    )
 ), placed AS (
-    INSERT INTO orders (id, product_id, quantity, unit_price, total_price, trace_id, idempotency_key, request_hash)
-    SELECT id, product_id, quantity, unit_price, unit_price * quantity, trace_id, idempotency_key, request_hash
+    INSERT INTO orders (
+        id, uid, product_id, product_uid, quantity, unit_price, total_price, trace_id, idempotency_key, request_hash
+    )
+    SELECT
+        id, uid, product_id, product_uid, quantity, unit_price, unit_price * quantity, trace_id, idempotency_key,
+        request_hash
     FROM draft
     ORDER BY idempotency_key NULLS FIRST, position
     ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
@@ -38,9 +50,9 @@ WITH draft AS MATERIALIZED (
 ), announced AS (
     INSERT INTO outbox (type, payload, traceparent)
     SELECT 'order.created',
-           json_build_object('orderId', id, 'productId', placed.product_id, 'quantity', placed.quantity),
+           {_EVENT_DATA},
            traceparent
-    FROM placed JOIN draft USING (id)
+    FROM placed JOIN draft AS o USING (id)
 )
 SELECT placed.* FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
 """
@@ -53,23 +65,26 @@ async def place(connection: Connection, drafts: Sequence[Draft]) -> list[Order |
     """
     rows = await connection.fetch(
         PLACE,
-        *columns(drafts, "product_id", "quantity", "unit_price", "trace_id", "traceparent"),
+        *columns(drafts, "uid", "product_id", "product_uid", "quantity", "unit_price", "trace_id", "traceparent"),
         [draft.key.value if draft.key else None for draft in drafts],
         [draft.key.request_hash if draft.key else None for draft in drafts],
     )
     return [Order(**row) if row["id"] else None for row in rows]
 
 
+# A verdict is of the order that has its number and, unless an older release placed that or decided it, its identity.
+_IS_OF = "verdict.product_id = orders.product_id AND (verdict.order_uid = orders.uid) IS NOT FALSE"
+
 # A final status stays: a late or repeated verdict changes nothing.
-APPLY = """
+APPLY = f"""
 WITH verdict AS (
-    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[])
-        AS v (order_id, status, reason, trace_id)
+    SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[])
+        AS v (order_id, order_uid, product_id, status, reason, trace_id)
 ), changed AS (
     UPDATE orders
     SET status = verdict.status, reason = verdict.reason, updated_at = now()
     FROM verdict
-    WHERE orders.id = verdict.order_id AND orders.status = 'pending'
+    WHERE orders.id = verdict.order_id AND orders.status = 'pending' AND {_IS_OF}
     RETURNING orders.id, orders.status, orders.reason, verdict.trace_id
 ), noted AS (
     INSERT INTO order_history (order_id, status, reason, trace_id)
@@ -81,8 +96,22 @@ SELECT id, status FROM changed
 
 async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> dict[int, str]:
     """Returns the new status of each order that was pending, by its id."""
-    rows = await connection.fetch(APPLY, *columns(verdicts, "order_id", "status", "reason", "trace_id"))
-    return {row["id"]: row["status"] for row in rows}
+    fields = columns(verdicts, "order_id", "order_uid", "product_id", "status", "reason", "trace_id")
+    return {row["id"]: row["status"] for row in await connection.fetch(APPLY, *fields)}
+
+
+CONFLICTING = f"""
+SELECT position - 1 AS position
+FROM unnest($1::bigint[], $2::uuid[], $3::bigint[])
+    WITH ORDINALITY AS verdict (order_id, order_uid, product_id, position)
+JOIN orders ON orders.id = verdict.order_id AND NOT ({_IS_OF})
+"""
+
+
+async def conflicting(connection: Connection, verdicts: Sequence[Verdict]) -> list[int]:
+    """The positions of the verdicts whose number another order has."""
+    rows = await connection.fetch(CONFLICTING, *columns(verdicts, "order_id", "order_uid", "product_id"))
+    return [row["position"] for row in rows]
 
 
 CANCEL = f"""
@@ -90,16 +119,15 @@ WITH changed AS (
     UPDATE orders
     SET status = 'cancelled', reason = NULL, updated_at = now()
     WHERE id = $1 AND status IN ('pending', 'done')
-    RETURNING {_COLUMNS}
+    RETURNING {_COLUMNS}, uid, product_uid
 ), noted AS (
     INSERT INTO order_history (order_id, status, trace_id)
     SELECT id, status, $2 FROM changed
 ), announced AS (
     INSERT INTO outbox (type, payload, traceparent)
-    SELECT 'order.cancelled', json_build_object('orderId', id, 'productId', product_id, 'quantity', quantity), $3::text
-    FROM changed
+    SELECT 'order.cancelled', {_EVENT_DATA}, $3::text FROM changed AS o
 )
-SELECT * FROM changed
+SELECT {_COLUMNS} FROM changed
 """
 
 
@@ -227,13 +255,11 @@ async def cancelled(
 
 
 # The event follows from what an order is now, not from what it was when it was found.
-ANNOUNCE_AGAIN = """
+ANNOUNCE_AGAIN = f"""
 INSERT INTO outbox (type, payload, traceparent)
-SELECT CASE status WHEN 'pending' THEN 'order.created' ELSE 'order.cancelled' END,
-       json_build_object('orderId', orders.id, 'productId', product_id, 'quantity', quantity),
-       traceparent
+SELECT CASE o.status WHEN 'pending' THEN 'order.created' ELSE 'order.cancelled' END, {_EVENT_DATA}, traceparent
 FROM unnest($1::bigint[], $2::text[]) AS stuck (order_id, traceparent)
-JOIN orders ON orders.id = stuck.order_id AND orders.status IN ('pending', 'cancelled')
+JOIN orders AS o ON o.id = stuck.order_id AND o.status IN ('pending', 'cancelled')
 """
 
 

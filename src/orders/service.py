@@ -8,6 +8,7 @@ from types import NoneType
 from typing import Any
 
 import orjson
+from uuid_utils.compat import uuid7
 
 from orders import repository
 from orders.domain import Draft, HistoryEntry, Order, Verdict, first_verdicts, is_final
@@ -38,6 +39,17 @@ class Placed:
 
     order: Order
     replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The new statuses, and the positions of the verdicts on orders that a restored database has lost.
+
+    Another order has the number of such an order now.
+    """
+
+    statuses: list[str]
+    conflicts: list[int]
 
 
 class Orders:
@@ -77,14 +89,16 @@ class Orders:
         self._watch.wake([order.id])
         return order
 
-    async def apply(self, verdicts: Sequence[Verdict]) -> list[str]:
-        """Returns the new status of each order that was pending until now."""
+    async def apply(self, verdicts: Sequence[Verdict]) -> Applied:
+        """Sets the status of each order that was pending until now."""
         # The keys of all verdicts are dropped: an earlier attempt may have committed some and not dropped theirs.
         keys = {_cache_key(verdict.product_id) for verdict in verdicts}
         async with self._cache.dropping(keys), self._database.connection(_APPLY_LIMIT) as connection:
             statuses = await repository.apply(connection, first_verdicts(verdicts))
+            is_new = len(statuses) == len(verdicts)
+            conflicts = [] if is_new else await repository.conflicting(connection, verdicts)
         self._watch.wake(statuses)
-        return list(statuses.values())
+        return Applied(list(statuses.values()), conflicts)
 
     async def get(self, order_id: int) -> Order:
         """Raises AppError NOT_FOUND."""
@@ -168,12 +182,15 @@ class Orders:
     async def _place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
         if self._relay.full:
             raise AppError(Code.UNAVAILABLE, "Too many orders wait to be processed", retry_after=10)
-        price = await self._products.price(product_id)
-        if price is None:
+        product = await self._products.get(product_id)
+        if product is None:
             detail = Detail("productId", "There is no such product.")
             raise AppError(Code.NOT_FOUND, f"There is no product {product_id}", details=[detail])
         trace = tracing.here()
-        order = await self._writes.submit(Draft(product_id, quantity, price, trace.trace_id, trace.traceparent, key))
+        draft = Draft(
+            uuid7(), product_id, product.uid, quantity, product.price, trace.trace_id, trace.traceparent, key
+        )
+        order = await self._writes.submit(draft)
         if order:
             return Placed(order)
         # Another process has placed an order under this key since `place` looked for one.

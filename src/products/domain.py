@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """`version` counts changes of name and price, which two clients could overwrite for each other; not of stock."""
+    """`version` counts changes of name and price, which two clients could overwrite for each other; not of stock.
+
+    `uid` tells it from another product that gets the same id from a restored database.
+    """
 
     id: int
+    uid: UUID
     name: str
     price: Decimal
     qty: int

@@ -1,20 +1,22 @@
 """Handles the events that the product service consumes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from products.service import Stock
 from products.settlement import Claim, Release
 from shared.contracts.events import EventType
-from shared.messaging.consumer import Received
+from shared.errors import AppError, Code
+from shared.messaging.consumer import Handled, Received
 
 
-async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Mapping[str, int]:
+async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Handled:
     """Handles the queue `products.orders`."""
     settlement = await stock.settle([_request(received) for received in batch])
-    answers = Counter[str](reservation.outcome for reservation, _ in settlement.answers)
+    answers = Counter[str](reservation.outcome for _, reservation in settlement.answers)
     answers["released"] = sum(movement.kind == "release" for movement in settlement.movements)
-    return +answers
+    conflict = AppError(Code.CONFLICT, "Another order has the reservation of this number")
+    return Handled(+answers, [(batch[position], conflict) for position in settlement.conflicts])
 
 
 def _request(received: Received) -> Claim | Release:

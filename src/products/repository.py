@@ -9,15 +9,15 @@ from decimal import Decimal
 import asyncpg
 
 from products.domain import Movement, Product
-from products.settlement import Reservation, Settlement
+from products.settlement import Claim, OnHand, Reservation, Settlement
 from shared.contracts.fields import MAX_STOCK
 from shared.db import Connection, columns
 from shared.idempotency import Key
 
 # The number of the newest file in migrations/products.
-SCHEMA = 4
+SCHEMA = 6
 
-_COLUMNS = "id, name, price, qty, version, created_at, updated_at"
+_COLUMNS = "id, uid, name, price, qty, version, created_at, updated_at"
 
 CREATE = f"""
 WITH created AS (
@@ -118,16 +118,16 @@ async def movements(connection: Connection, product_id: int, below_id: int, rows
 
 
 # Rows are locked in the order of their ids, so that two batches never wait for each other in a circle.
-LOCK_STOCK = "SELECT id, qty FROM products WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+LOCK_STOCK = "SELECT id, qty, uid FROM products WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 
 
-async def lock_stock(connection: Connection, product_ids: Sequence[int]) -> dict[int, int]:
-    """Quantities of the products that exist, by id. No other transaction changes them until this one ends."""
-    return {row["id"]: row["qty"] for row in await connection.fetch(LOCK_STOCK, product_ids)}
+async def lock_stock(connection: Connection, product_ids: Sequence[int]) -> dict[int, OnHand]:
+    """The stock of the products that exist, by id. No other transaction changes it until this one ends."""
+    return {row["id"]: OnHand(row["qty"], row["uid"]) for row in await connection.fetch(LOCK_STOCK, product_ids)}
 
 
 GET_RESERVATIONS = """
-SELECT order_id, product_id, quantity, outcome, reason
+SELECT order_id, product_id, quantity, outcome, reason, order_uid
 FROM reservations WHERE order_id = ANY ($1::bigint[])
 """
 
@@ -138,21 +138,21 @@ async def reservations(connection: Connection, order_ids: Sequence[int]) -> dict
     return {row["order_id"]: Reservation(**row) for row in rows}
 
 
-# $1 to $5 hold one element for each new reservation, $6 the orders whose reservation ends, $7 to $10 one element for
-# each movement, $11 and $12 one for each product whose stock changes.
+# $1 to $6 hold one element for each new reservation, $7 the orders whose reservation ends, $8 to $11 one element for
+# each movement, $12 and $13 one for each product whose stock changes.
 SETTLE = """
 WITH made AS (
-    INSERT INTO reservations (order_id, product_id, quantity, outcome, reason)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[], $5::text[])
+    INSERT INTO reservations (order_id, product_id, quantity, outcome, reason, order_uid)
+    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::uuid[])
 ), ended AS (
-    UPDATE reservations SET outcome = 'released' WHERE order_id = ANY ($6::bigint[])
+    UPDATE reservations SET outcome = 'released' WHERE order_id = ANY ($7::bigint[])
 ), moved AS (
     INSERT INTO stock_movements (product_id, order_id, kind, delta)
-    SELECT * FROM unnest($7::bigint[], $8::bigint[], $9::text[], $10::integer[])
+    SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::text[], $11::integer[])
 )
 UPDATE products
 SET qty = products.qty + change.delta, updated_at = now()
-FROM unnest($11::bigint[], $12::bigint[]) AS change (product_id, delta)
+FROM unnest($12::bigint[], $13::bigint[]) AS change (product_id, delta)
 WHERE products.id = change.product_id
 """
 
@@ -162,7 +162,7 @@ async def settle(connection: Connection, settlement: Settlement) -> None:
     changes = settlement.changes
     await connection.execute(
         SETTLE,
-        *columns(settlement.made, "order_id", "product_id", "quantity", "outcome", "reason"),
+        *columns(settlement.made, "order_id", "product_id", "quantity", "outcome", "reason", "order_uid"),
         settlement.ended,
         *columns(settlement.movements, "product_id", "order_id", "kind", "delta"),
         list(changes),
@@ -175,20 +175,24 @@ INSERT INTO outbox (type, payload, traceparent)
 SELECT 'order.updated',
        json_build_object(
            'orderId', order_id,
+           'orderUid', order_uid,
            'productId', product_id,
            'status', CASE outcome WHEN 'reserved' THEN 'done' ELSE 'rejected' END,
            'reason', reason
        ),
        traceparent
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[])
-    AS o (order_id, product_id, outcome, reason, traceparent)
+FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::text[])
+    AS o (order_id, product_id, traceparent, order_uid, outcome, reason)
 """
 
 
-async def announce(connection: Connection, answers: Sequence[tuple[Reservation, str | None]]) -> None:
-    """Writes an event `order.updated` for each reservation, with its traceparent."""
-    made = columns([reservation for reservation, _ in answers], "order_id", "product_id", "outcome", "reason")
-    await connection.execute(ANNOUNCE, *made, [traceparent for _, traceparent in answers])
+async def announce(connection: Connection, answers: Sequence[tuple[Claim, Reservation]]) -> None:
+    """Writes an event `order.updated` for each claim, under its traceparent."""
+    await connection.execute(
+        ANNOUNCE,
+        *columns([claim for claim, _ in answers], "order_id", "product_id", "traceparent", "order_uid"),
+        *columns([reservation for _, reservation in answers], "outcome", "reason"),
+    )
 
 
 async def first_answer(connection: Connection, key: Key) -> bytes | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
+from uuid import UUID
 
 from shared.contracts.events import Reason
 
@@ -17,6 +18,8 @@ class Claim:
     product_id: int
     quantity: int
     traceparent: str | None = None
+    order_uid: UUID | None = None
+    product_uid: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Release:
     order_id: int
     product_id: int
     quantity: int
+    order_uid: UUID | None = None
+    product_uid: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,23 @@ class Reservation:
     quantity: int
     outcome: Outcome
     reason: str | None = None
+    order_uid: UUID | None = None
+
+    def is_of(self, request: Claim | Release) -> bool:
+        """Whether the request is of the same order, and not of another one that has the same number.
+
+        Where a release before identities placed the order, product and quantity must do.
+        """
+        same = (self.product_id, self.quantity) == (request.product_id, request.quantity)
+        return same and (None in (self.order_uid, request.order_uid) or self.order_uid == request.order_uid)
+
+
+@dataclass(frozen=True, slots=True)
+class OnHand:
+    """The stock of a product, and its identity."""
+
+    quantity: int
+    uid: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +76,15 @@ class Settlement:
     """The outcome of a batch of claims and releases.
 
     `made` holds new reservations, `ended` the orders whose earlier reservation is released now. `answers` go to the
-    orders, each with the traceparent of its claim; a cancelled order gets no answer.
+    orders that have claimed; a cancelled order gets no answer. `conflicts` holds the positions of requests whose
+    number another order has a reservation for: they changed nothing and get no answer.
     """
 
     made: list[Reservation]
     ended: list[int]
     movements: list[StockMovement]
-    answers: list[tuple[Reservation, str | None]]
+    answers: list[tuple[Claim, Reservation]]
+    conflicts: list[int]
 
     @property
     def changes(self) -> dict[int, int]:
@@ -72,17 +96,20 @@ class Settlement:
 
 
 def settle(
-    stock: Mapping[int, int], known: Mapping[int, Reservation], requests: Iterable[Claim | Release]
+    stock: Mapping[int, OnHand], known: Mapping[int, Reservation], requests: Iterable[Claim | Release]
 ) -> Settlement:
     """Serves claims in the order they came, each in full or not at all; what one cannot get, later ones may.
 
-    `stock` maps the id of each product that exists to its quantity, `known` maps order ids to earlier reservations.
+    `stock` has each product that exists by its id, `known` maps order ids to earlier reservations.
     An order is decided once and released once, however often and in whatever sequence its requests come.
     """
     batch = _Batch(stock, known)
     claims: dict[int, Claim] = {}
-    for request in requests:
-        if isinstance(request, Claim):
+    conflicts = []
+    for position, request in enumerate(requests):
+        if not batch.is_known_as(request):
+            conflicts.append(position)
+        elif isinstance(request, Claim):
             claims.setdefault(request.order_id, request)
             batch.claim(request)
         else:
@@ -92,17 +119,24 @@ def settle(
         made=[reservation for order_id, reservation in now.items() if order_id not in known],
         ended=[order_id for order_id, before in known.items() if now[order_id] != before],
         movements=batch.movements,
-        answers=[(now[id_], claim.traceparent) for id_, claim in claims.items() if now[id_].outcome != "released"],
+        answers=[(claim, now[id_]) for id_, claim in claims.items() if now[id_].outcome != "released"],
+        conflicts=conflicts,
     )
 
 
 class _Batch:
     """Stock and reservations as they change from request to request."""
 
-    def __init__(self, stock: Mapping[int, int], known: Mapping[int, Reservation]) -> None:
-        self._stock = dict(stock)
+    def __init__(self, products: Mapping[int, OnHand], known: Mapping[int, Reservation]) -> None:
+        self._products = products
+        self._stock = {product_id: on_hand.quantity for product_id, on_hand in products.items()}
         self.reservations = dict(known)
         self.movements: list[StockMovement] = []
+
+    def is_known_as(self, request: Claim | Release) -> bool:
+        """False if another order has the reservation of this number."""
+        reservation = self.reservations.get(request.order_id)
+        return reservation is None or reservation.is_of(request)
 
     def claim(self, claim: Claim) -> None:
         if claim.order_id in self.reservations:
@@ -122,14 +156,16 @@ class _Batch:
             self._move(reservation, "release", reservation.quantity)
 
     def _refusal(self, claim: Claim) -> Reason | None:
-        stock = self._stock.get(claim.product_id)
-        if stock is None:
-            return Reason.PRODUCT_NOT_FOUND
-        return Reason.INSUFFICIENT_STOCK if stock < claim.quantity else None
+        product = self._products.get(claim.product_id)
+        if product is None or (claim.product_uid is not None and claim.product_uid != product.uid):
+            return Reason.PRODUCT_NOT_FOUND  # the second: the product that was ordered is lost
+        return Reason.INSUFFICIENT_STOCK if self._stock[claim.product_id] < claim.quantity else None
 
     def _record(self, request: Claim | Release, outcome: Outcome, reason: Reason | None = None) -> None:
         order_id = request.order_id
-        self.reservations[order_id] = Reservation(order_id, request.product_id, request.quantity, outcome, reason)
+        self.reservations[order_id] = Reservation(
+            order_id, request.product_id, request.quantity, outcome, reason, request.order_uid
+        )
 
     def _move(self, order: Claim | Reservation, kind: Literal["reserve", "release"], delta: int) -> None:
         self._stock[order.product_id] = self._stock.get(order.product_id, 0) + delta

@@ -1,5 +1,6 @@
 """Products as the API shows them. orjson writes their times as RFC 3339 UTC."""
 
+from types import EllipsisType
 from typing import Any
 
 import orjson
@@ -9,6 +10,7 @@ from shared.contracts.fields import has_shape
 
 _PRODUCT_TYPES = {
     "id": (int,),
+    "uid": (str, EllipsisType),  # an older release writes none
     "name": (str,),
     "price": (str,),
     "qty": (int,),
@@ -29,6 +31,7 @@ def parse_product_view(product_id: int, content: bytes) -> dict[str, Any]:
 def product_view(product: Product) -> dict[str, Any]:
     return {
         "id": product.id,
+        "uid": str(product.uid),
         "name": product.name,
         "price": f"{product.price:.2f}",
         "qty": product.qty,

@@ -27,6 +27,11 @@ class Reason(StrEnum):
     PRODUCT_NOT_FOUND = "product_not_found"
 
 
+def _uid(data_key: str) -> fields.UUID:
+    """The identity behind a number, which a restored database cannot give out again; older releases have none."""
+    return fields.UUID(load_default=None, allow_none=True, data_key=data_key)
+
+
 class _EventData(Schema):
     class Meta:
         unknown = EXCLUDE
@@ -43,11 +48,13 @@ class ProductData(_EventData):
 
 class _OrderEventData(_EventData):
     order_id = WholeNumber(1, MAX_ID, required=True, data_key="orderId", metadata={"examples": [7]})
+    order_uid = _uid("orderUid")
 
 
 class OrderData(_OrderEventData):
     """`order.created` and `order.cancelled`: the stock that an order asks for, or no longer needs."""
 
+    product_uid = _uid("productUid")
     quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
 
 

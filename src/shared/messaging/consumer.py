@@ -33,9 +33,20 @@ class Received:
     data: Mapping[str, Any]
 
 
-# Applies a batch in one transaction and returns fields for its log line. AppError UNAVAILABLE means that a server is
-# down: the batch is held and tried again. Any other error is attributed to an event in the batch.
-Handle = Callable[[Sequence[Received]], Awaitable[Mapping[str, Any]]]
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """What became of a batch: fields for its log line, and the events that are refused for good, with their reasons.
+
+    All others are applied.
+    """
+
+    fields: Mapping[str, Any]
+    refused: Sequence[tuple[Received, AppError]] = ()
+
+
+# Applies a batch in one transaction. AppError UNAVAILABLE means that a server is down: the batch is held and tried
+# again. Any other error is attributed to an event in the batch.
+Handle = Callable[[Sequence[Received]], Awaitable[Handled]]
 
 _BATCH_EVENTS = 512
 # In messages, each of 1 to 256 events: enough to fill a batch if each carries one.
@@ -123,7 +134,7 @@ class Consumer(SupervisedConnection):
         while True:
             started = time.perf_counter()
             try:
-                fields = await self._handle(events)
+                handled = await self._handle(events)
             except Exception as error:  # noqa: BLE001  # distinguishes outage and fault here
                 if not (isinstance(error, AppError) and error.code is Code.UNAVAILABLE):
                     return await self._isolate(events, error)
@@ -139,7 +150,10 @@ class Consumer(SupervisedConnection):
                 await asyncio.sleep(next(pauses))
             else:
                 self.stalled = False
-                return self._report(events, fields, time.perf_counter() - started)
+                self._report(events, handled, time.perf_counter() - started)
+                for received, reason in handled.refused:
+                    await dead_letters.bury(self._publisher, self._queue, received.event, reason)
+                return None
 
     async def _isolate(self, events: Sequence[Received], error: Exception) -> None:
         if len(events) == 1:
@@ -149,8 +163,8 @@ class Consumer(SupervisedConnection):
         await self._apply(events[:middle])
         await self._apply(events[middle:])
 
-    def _report(self, events: Sequence[Received], fields: Mapping[str, Any], seconds: float) -> None:
-        metrics.EVENTS.labels(self._queue.name, "applied").inc(len(events))
+    def _report(self, events: Sequence[Received], handled: Handled, seconds: float) -> None:
+        metrics.EVENTS.labels(self._queue.name, "applied").inc(len(events) - len(handled.refused))
         metrics.BATCH_EVENTS.labels(self._queue.name).observe(len(events))
         metrics.BATCH_SECONDS.labels(self._queue.name).observe(seconds)
         log.info(
@@ -158,7 +172,7 @@ class Consumer(SupervisedConnection):
             queue=self._queue.name,
             events=len(events),
             duration_ms=round(seconds * 1e3, 2),
-            **fields,
+            **handled.fields,
             trace_ids=_traces(events),
         )
 

@@ -1,5 +1,6 @@
 import asyncio
 from decimal import Decimal
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -94,7 +95,7 @@ async def test_a_product_cannot_be_checked_while_the_product_service_gives_no_an
         products = Products(cache, ServiceClient("products", product_service.url, session))
 
         with pytest.raises(AppError) as refusal:
-            await products.price(7)
+            await products.get(7)
 
     assert refusal.value.code is Code.UNAVAILABLE
 
@@ -152,7 +153,8 @@ async def test_past_a_million_events_that_wait_orders_are_refused_until_they_hav
 
 
 def draft(key: str | None = None) -> Draft:
-    return Draft(7, 1, Decimal(1), "a" * 32, f"00-{'a' * 32}-{'b' * 16}-01", Key(key, b"hash") if key else None)
+    trace_id, keyed = "a" * 32, Key(key, b"hash") if key else None
+    return Draft(uuid4(), 7, None, 1, Decimal(1), trace_id, f"00-{trace_id}-{'b' * 16}-01", keyed)
 
 
 async def place(database: Database, drafts: list[Draft]) -> list[int | None]:

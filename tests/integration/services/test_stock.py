@@ -21,7 +21,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 def answers(settlement: Settlement) -> list[tuple[int, str, str | None]]:
     return sorted(
-        (reservation.order_id, reservation.outcome, reservation.reason) for reservation, _ in settlement.answers
+        (reservation.order_id, reservation.outcome, reservation.reason) for _, reservation in settlement.answers
     )
 
 

@@ -1,14 +1,15 @@
 """Batches of claims and releases in any order and number, applied one after the other as the service does."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from products.settlement import Claim, Release, Reservation, Settlement, settle
+from products.settlement import Claim, OnHand, Outcome, Release, Reservation, Settlement, settle
 from shared.contracts.events import Reason
 
 Request = Claim | Release
@@ -28,7 +29,7 @@ class Warehouse:
         order_ids = {request.order_id for request in requests}
         known = {order_id: self.reservations[order_id] for order_id in order_ids & self.reservations.keys()}
         given = dict(self.stock), dict(known), list(requests)
-        settlement = settle(self.stock, known, requests)
+        settlement = settle(on_hand(self.stock), known, requests)
         assert given == (self.stock, known, list(requests))
         for product_id, delta in settlement.changes.items():
             self.stock[product_id] += delta
@@ -61,6 +62,10 @@ def requests(draw: st.DrawFn) -> list[Request]:
 def claims(draw: st.DrawFn) -> list[Claim]:
     """One for each order."""
     return draw(st.permutations([Claim(*order) for order in draw(orders())]))
+
+
+def on_hand(stock: Mapping[int, int]) -> dict[int, OnHand]:
+    return {product_id: OnHand(quantity) for product_id, quantity in stock.items()}
 
 
 def cut(sequence: Sequence[Request], places: Sequence[int]) -> list[Sequence[Request]]:
@@ -100,7 +105,7 @@ def test_a_claim_gets_nothing_only_if_it_did_not_fit(stock: dict[int, int], want
         else:
             left[claim.product_id] -= claim.quantity
             expected.append((claim.order_id, "reserved", None))
-    made = settle(stock, {}, wanted).made
+    made = settle(on_hand(stock), {}, wanted).made
     assert expected == [(reservation.order_id, reservation.outcome, reservation.reason) for reservation in made]
 
 
@@ -113,12 +118,13 @@ def test_many_batches_decide_as_one_does(stock: dict[int, int], wanted: list[Req
     assert one == many
 
 
-@given(STOCK, requests(), requests())
+@given(STOCK, requests(), st.integers(0, 24))
 def test_every_order_that_claims_is_answered_once_unless_it_was_cancelled(
-    stock: dict[int, int], before: list[Request], wanted: list[Request]
+    stock: dict[int, int], all_of_them: list[Request], before: int
 ) -> None:
     warehouse = Warehouse(dict(stock))
-    warehouse.settle(before)
+    warehouse.settle(all_of_them[:before])
+    wanted = all_of_them[before:]
     settlement = warehouse.settle(wanted)
     claimed = dict.fromkeys(request.order_id for request in wanted if isinstance(request, Claim))
     expected = [
@@ -126,7 +132,7 @@ def test_every_order_that_claims_is_answered_once_unless_it_was_cancelled(
         for order_id in claimed
         if warehouse.reservations[order_id].outcome != "released"
     ]
-    assert expected == [reservation for reservation, _ in settlement.answers]
+    assert expected == [reservation for _, reservation in settlement.answers]
 
 
 @given(orders(), st.data())
@@ -179,14 +185,60 @@ def test_what_a_batch_decides(
     changes: int,
     answered: list[int],
 ) -> None:
-    settlement = settle({7: stock}, {reservation.order_id: reservation for reservation in known}, requests)
+    settlement = settle(on_hand({7: stock}), {reservation.order_id: reservation for reservation in known}, requests)
 
     assert [reservation.outcome for reservation in settlement.made] == made
     assert settlement.ended == ended
     assert settlement.changes == ({7: changes} if changes else {})
-    assert [reservation.order_id for reservation, _ in settlement.answers] == answered
+    assert [claim.order_id for claim, _ in settlement.answers] == answered
 
 
 def test_an_answer_goes_back_under_the_trace_of_its_own_claim() -> None:
-    settlement = settle({7: 5}, {1: TAKEN}, [Claim(1, 7, 5, "again"), Claim(2, 7, 5, "new")])
-    assert settlement.answers == [(TAKEN, "again"), (Reservation(2, 7, 5, "reserved"), "new")]
+    again, new = Claim(1, 7, 5, "again"), Claim(2, 7, 5, "new")
+    settlement = settle(on_hand({7: 5}), {1: TAKEN}, [again, new])
+    assert settlement.answers == [(again, TAKEN), (new, Reservation(2, 7, 5, "reserved"))]
+
+
+X, Y = UUID(int=1), UUID(int=2)
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "is_conflict"),
+    [
+        pytest.param(X, Claim(1, 7, 5, order_uid=X), False, id="the same order"),
+        pytest.param(X, Claim(1, 7, 5, order_uid=Y), True, id="another order of the same"),
+        pytest.param(X, Release(1, 7, 5, order_uid=Y), True, id="the cancellation of another order"),
+        pytest.param(X, Claim(1, 7, 6, order_uid=X), True, id="another quantity"),
+        pytest.param(X, Claim(1, 8, 5, order_uid=X), True, id="another product"),
+        pytest.param(None, Claim(1, 7, 5, order_uid=Y), False, id="decided by an older release"),
+        pytest.param(X, Claim(1, 7, 5), False, id="placed by an older release"),
+        pytest.param(None, Release(1, 8, 5, order_uid=Y), True, id="of another product, decided by an older release"),
+    ],
+)
+@pytest.mark.parametrize("outcome", ["reserved", "rejected", "released"])
+def test_a_number_that_another_order_has_is_a_conflict_and_changes_nothing(
+    *, known: UUID | None, asked: Request, is_conflict: bool, outcome: Outcome
+) -> None:
+    reservation = Reservation(1, 7, 5, outcome, order_uid=known)
+    settlement = settle(on_hand({7: 9, 8: 9}), {1: reservation}, [asked, OTHER])
+    assert settlement.conflicts == ([0] if is_conflict else [])
+    if is_conflict:
+        assert settlement.ended == []
+        assert [claim for claim, _ in settlement.answers] == [OTHER]
+        assert settlement.changes == {7: -5}
+    # The conflict is found within a batch too.
+    if isinstance(asked, Claim) and outcome == "reserved":
+        first = Claim(1, 7, 5, order_uid=known)
+        assert settle(on_hand({7: 9}), {}, [first, asked]).conflicts == ([1] if is_conflict else [])
+
+
+@pytest.mark.parametrize(
+    ("ordered", "reason"),
+    [(X, None), (None, None), (Y, Reason.PRODUCT_NOT_FOUND)],
+    ids=["the product", "known to an older release", "one that is lost and had this number"],
+)
+def test_an_order_of_a_product_that_is_lost_takes_no_stock_of_its_successor(
+    ordered: UUID | None, reason: Reason | None
+) -> None:
+    settlement = settle({7: OnHand(9, X)}, {}, [Claim(1, 7, 5, product_uid=ordered)])
+    assert [reservation.reason for reservation in settlement.made] == [reason]

@@ -1,14 +1,14 @@
 """A consumer of the queue `products.orders`, with a line of its own to the broker, and a relay of products."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
 
 from shared.db import Database
 from shared.errors import AppError, Code
-from shared.messaging.consumer import Consumer, Received
+from shared.messaging.consumer import Consumer, Handled, Received
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import PRODUCTS_ORDERS
@@ -29,7 +29,7 @@ class Handler:
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
-    async def handle(self, batch: Sequence[Received]) -> Mapping[str, int]:
+    async def handle(self, batch: Sequence[Received]) -> Handled:
         self.batches.append(len(batch))
         await self.may_go_on.wait()
         if self.outage:
@@ -38,7 +38,7 @@ class Handler:
         if self.poison in order_ids:
             raise ValueError("an order that cannot be applied")
         self.applied.extend(order_ids)
-        return {}
+        return Handled({})
 
 
 @asynccontextmanager

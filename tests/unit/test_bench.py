@@ -37,7 +37,7 @@ def test_a_tree_counts_living_and_ended_children() -> None:
         assert parent.stdout is not None
         parent.stdout.readline()
         used = costs.usage({"tree": parent.pid})["tree"]
-    assert used.cpu_seconds > 0.3
+    assert used.cpu_seconds > 0.25  # counted in ticks of 10 ms
     assert used.open_files >= 8
     assert used.largest > 2**20 < used.memory
     assert costs.usage({"gone": parent.pid}) == {"gone": Usage()}

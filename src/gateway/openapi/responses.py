@@ -51,9 +51,13 @@ _REJECTION = _one_of(Reason, allow_none=True, metadata={"examples": [None]})
 
 
 class Product(Schema):
-    """`version` counts the changes of name and price; the ETag is made of it."""
+    """`version` counts the changes of name and price; the ETag is made of it.
+
+    `uid` tells a product from one that gets the same id later, when a database had to be restored.
+    """
 
     id = _id()
+    uid = fields.UUID(required=True, metadata={"examples": ["1b4e28ba-2fa1-41d2-883f-0016d3cca427"]})
     name = short_text(required=True, metadata={"examples": ["Desk lamp"]})
     price = _amount("19.90")
     # What cancelled orders return may exceed what can be entered.

@@ -17,6 +17,7 @@ from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from tests.api import Api
 from tests.integration.conftest import running
+from tests.integration.services.verdicts import PRODUCT_UID
 from tests.integration.upstream import FakeService, envelope, respond_with
 
 Start = Callable[[], AbstractAsyncContextManager[Api]]
@@ -33,6 +34,7 @@ def prices(product_service: FakeService) -> dict[int, str]:
             refusal = envelope(404, None, error={"code": "not_found", "message": "There is no such product"})
             return await respond_with(404, refusal)(request)
         product = {"id": product_id, "name": "Lamp", "price": prices[product_id], "qty": 0, "version": 1}
+        product["uid"] = PRODUCT_UID
         return await respond_with(200, envelope(200, product))(request)
 
     product_service.respond = respond

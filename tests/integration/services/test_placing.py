@@ -20,7 +20,7 @@ from tests.api import Api
 from tests.broker import Vhost, event
 from tests.databases import fetch
 from tests.integration.line import Line
-from tests.integration.services.verdicts import ORDER
+from tests.integration.services.verdicts import ORDER, PRODUCT_UID
 from tests.integration.upstream import FakeService, Respond, envelope, hang, reset, respond_with
 from tests.waiting import reaches
 
@@ -44,7 +44,8 @@ async def test_an_order_is_accepted_as_pending_at_the_products_price_and_written
     await reaches(lambda: vhost.depth("products.orders"), 1)
     [created] = await vhost.take_events("products.orders")
     assert (created["type"], created["traceparent"].split("-")[1]) == ("order.created", TRACE_ID)
-    assert created["data"] == {"orderId": 1, "productId": 7, "quantity": 3}
+    [(uid,)] = await fetch(orders_database_url, "SELECT uid::text FROM orders")
+    assert created["data"] == {**ORDER, "orderId": 1, "orderUid": uid, "productUid": PRODUCT_UID}
     history = await fetch(orders_database_url, "SELECT order_id, status, reason, trace_id FROM order_history")
     assert history == [(1, "pending", None, TRACE_ID)]
 
@@ -163,9 +164,9 @@ async def place(database: Database, drafts: list[Draft]) -> list[int | None]:
 
 
 async def test_a_batch_places_each_key_once_and_in_order(orders_database: Database, orders_database_url: str) -> None:
-    drafts = [draft("b"), draft(), draft("a"), draft("b"), draft()]
-
-    first, second = [await place(orders_database, drafts) for _ in range(2)]
+    first, second = [
+        await place(orders_database, [draft("b"), draft(), draft("a"), draft("b"), draft()]) for _ in range(2)
+    ]
 
     assert [order_id is None for order_id in first] == [False, False, False, True, False]
     assert [order_id is None for order_id in second] == [True, False, True, True, False]

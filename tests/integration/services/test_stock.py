@@ -4,13 +4,14 @@ import asyncio
 from collections import Counter
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from products.service import Stock
 from products.settlement import Claim, Release, Settlement
 from shared.contracts.events import Reason
 from shared.contracts.fields import MAX_STOCK
 from tests.api import Answer, Api
-from tests.broker import Vhost
+from tests.broker import Vhost, headers
 from tests.databases import fetch
 from tests.integration.services.stock import cancelled, created, left, movements, outcomes, product
 from tests.waiting import reaches
@@ -23,6 +24,10 @@ def answers(settlement: Settlement) -> list[tuple[int, str, str | None]]:
     return sorted(
         (reservation.order_id, reservation.outcome, reservation.reason) for _, reservation in settlement.answers
     )
+
+
+def with_data(event: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    return {**event, "data": {**event["data"], **more}}
 
 
 async def announced(url: str) -> list[tuple[int, str, str | None]]:
@@ -209,3 +214,41 @@ async def test_stock_above_the_limit_is_stock_like_any_other(
     renamed = await products_api.request("PATCH", f"/products/{product_id}", json={"name": "Sand"})
     assert (renamed.status, renamed.data["qty"]) == (200, MAX_STOCK + quantity - 1)
     await after(created(product_id, 2, 1), MAX_STOCK + quantity - 2)
+
+
+async def test_an_order_that_has_the_number_of_a_lost_one_gets_neither_its_stock_nor_silence(
+    products_api: Api, products_database_url: str, vhost: Vhost
+) -> None:
+    """As after orders-db was restored: product and quantity are the same, so that nothing but the identity differs."""
+    url = products_database_url
+    product_id = await product(url, qty=10)
+    [(uid,)] = await fetch(url, "SELECT uid::text FROM products")
+    lost, new = {"orderUid": str(uuid4()), "productUid": uid}, {"orderUid": str(uuid4()), "productUid": uid}
+    await vhost.publish_batch(with_data(created(product_id, 1, 3), lost))
+    await becomes(url, product_id, 7)
+
+    await vhost.publish_batch(
+        with_data(created(product_id, 1, 3), new),
+        with_data(cancelled(product_id, 1, 3), new),
+        created(product_id, 2, 1),
+    )
+
+    await becomes(url, product_id, 6)
+    await reaches(lambda: vhost.depth("products.orders.dead"), 2)
+    letters = await vhost.take("products.orders.dead")
+    assert {headers(each)["x-error"] for each in letters} == {
+        "AppError: Another order has the reservation of this number"
+    }
+    assert await outcomes(url) == {1: "reserved", 2: "reserved"}
+
+
+async def test_an_order_of_a_product_that_is_lost_is_rejected(
+    products_api: Api, products_database_url: str, vhost: Vhost
+) -> None:
+    """As after products-db was restored and another product got the number."""
+    product_id = await product(products_database_url, qty=10)
+
+    await vhost.publish_batch(with_data(created(product_id, 1, 3), {"productUid": str(uuid4())}))
+
+    await reaches(lambda: outcomes(products_database_url), {1: "rejected"})
+    assert await left(products_database_url, product_id) == 10

@@ -2,12 +2,15 @@
 
 import asyncio
 from typing import Any
+from uuid import uuid4
+
+import pytest
 
 from tests.api import Answer, Api
-from tests.broker import Vhost
+from tests.broker import Vhost, headers
 from tests.databases import fetch
-from tests.integration.services.verdicts import ORDER, PRODUCTS_TRACE_ID, becomes, verdict
-from tests.waiting import eventually
+from tests.integration.services.verdicts import ORDER, PRODUCT_UID, PRODUCTS_TRACE_ID, becomes, status_of, verdict
+from tests.waiting import eventually, reaches
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACE = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
@@ -51,6 +54,26 @@ async def test_orders_become_what_the_product_service_decided_once(orders_api: A
     assert await vhost.depth("orders.stock.dead") == 0
 
 
+@pytest.mark.parametrize(
+    "lost", [{"orderUid": str(uuid4())}, {"productId": 8}], ids=["another identity", "another product"]
+)
+async def test_a_verdict_on_a_lost_order_does_not_decide_the_one_that_has_its_number_now(
+    orders_api: Api, orders_database_url: str, vhost: Vhost, lost: dict[str, Any]
+) -> None:
+    await place(orders_api, 2)
+    uids = dict(await fetch(orders_database_url, "SELECT id, uid::text FROM orders"))
+
+    await vhost.publish_batch(verdict(1, "done", **lost), verdict(2, "done", orderUid=uids[2]))
+
+    await becomes(orders_api, 2, "done")
+    await reaches(lambda: vhost.depth("orders.stock.dead"), 1)
+    [letter] = await vhost.take("orders.stock.dead")
+    assert headers(letter)["x-error"] == "AppError: Another order has this number"
+    assert await status_of(orders_api, 1) == "pending"
+    await vhost.publish_batch(verdict(1, "rejected", NO_STOCK, **lost), verdict(1, "done", orderUid=uids[1]))
+    await becomes(orders_api, 1, "done")
+
+
 async def test_pending_and_done_orders_are_cancelled_whatever_verdict_follows(orders_api: Api, vhost: Vhost) -> None:
     placed = await place(orders_api, 3)
     await vhost.publish_batch(verdict(2, "done"))
@@ -87,7 +110,9 @@ async def test_a_rejected_order_cannot_be_cancelled(orders_api: Api, orders_data
     assert await fetch(orders_database_url, "SELECT 1 FROM outbox WHERE type = 'order.cancelled'") == []
 
 
-async def test_an_order_is_cancelled_once_however_often_and_announced(orders_api: Api, vhost: Vhost) -> None:
+async def test_an_order_is_cancelled_once_however_often_and_announced(
+    orders_api: Api, orders_database_url: str, vhost: Vhost
+) -> None:
     await place(orders_api, 2)
 
     at_once = await asyncio.gather(*(cancel(orders_api) for _ in range(20)))
@@ -105,7 +130,8 @@ async def test_an_order_is_cancelled_once_however_often_and_announced(orders_api
 
     await eventually(all_are_published)
     cancellations = [each for each in events if each["type"] == "order.cancelled"]
+    uids = dict(await fetch(orders_database_url, "SELECT id, uid::text FROM orders"))
     assert [each["data"] for each in cancellations] == [
-        {"orderId": order_id, "productId": 7, "quantity": 3} for order_id in (1, 2)
+        {**ORDER, "orderId": order_id, "orderUid": uids[order_id], "productUid": PRODUCT_UID} for order_id in (1, 2)
     ]
     assert [each["traceparent"].split("-")[1] for each in cancellations] == [TRACE_ID] * 2

@@ -8,10 +8,12 @@ from tests.waiting import reaches
 
 PRODUCTS_TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 ORDER = {"productId": 7, "quantity": 3}
+PRODUCT_UID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"
 
 
-def verdict(order_id: int, status: str, reason: str | None = None) -> dict[str, Any]:
-    data = {"orderId": order_id, "productId": 7, "status": status, "reason": reason}
+def verdict(order_id: int, status: str, reason: str | None = None, **more: Any) -> dict[str, Any]:
+    """`more` goes over its usual data."""
+    data = {"orderId": order_id, "productId": 7, "status": status, "reason": reason, **more}
     return event("order.updated", data, traceparent=f"00-{PRODUCTS_TRACE_ID}-b7ad6b7169203331-01")
 
 

@@ -50,5 +50,5 @@ def test_wrong_data_is_refused(event_type: EventType, name: str, taken: list[Any
 def test_a_rejection_has_a_reason_or_none() -> None:
     for reason in (*Reason, None):
         loaded = DATA[EventType.ORDER_UPDATED].load(UPDATED | {"status": "rejected", "reason": reason})
-        assert loaded == {"order_id": 7, "product_id": 1, "status": "rejected", "reason": reason}
+        assert loaded == {"order_id": 7, "order_uid": None, "product_id": 1, "status": "rejected", "reason": reason}
     assert DATA[EventType.ORDER_UPDATED].load(UPDATED)["reason"] is None

@@ -25,8 +25,16 @@ async def fetch(url: str, statement: str, *arguments: object) -> list[tuple[Any,
         await connection.close()
 
 
+def as_operator(service_url: str) -> str:
+    """The URL of the operator's role in the database of a service."""
+    return service_url.replace(f":{PASSWORD}@", f"_operator:{PASSWORD}@", 1)
+
+
 class Databases:
-    """Roles are named as on a real installation: `products` and `products_owner`, `orders` and `orders_owner`."""
+    """Roles are named as in the local stack: `products`, `products_owner` and `products_operator`, and so for orders.
+
+    A server has one role of a name, and these two databases are on one.
+    """
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
@@ -37,7 +45,8 @@ class Databases:
         for service in ("products", "orders"):
             template = f"{service}_template"
             owner_url = await self._postgres.create_database(template, f"{service}_owner", PASSWORD)
-            await migrate(owner_url, self._url(service, template), MIGRATIONS / service)
+            service_url = self._url(service, template)
+            await migrate(owner_url, service_url, MIGRATIONS / service, operator_url=as_operator(service_url))
 
     async def copy(self, service: Service, name: str) -> str:
         """A migrated database; its URL for the service's own role."""

@@ -12,12 +12,12 @@ from tools.terminal import exit_status
 
 def run(arguments: Sequence[str], file: Path = running.FILE) -> None:
     """Becomes `python -m ops`, with the URLs of the running stack, which hold passwords, in its environment."""
-    url = running.load(file).url
+    stack = running.load(file)
     environment = {
         **os.environ,
-        "AMQP_URL": url["rabbitmq"],
-        "PRODUCTS_DATABASE_URL": url["products-db"],
-        "ORDERS_DATABASE_URL": url["orders-db"],
+        "AMQP_URL": stack.url["rabbitmq"],
+        "PRODUCTS_DATABASE_URL": stack.operator_url["products-db"],
+        "ORDERS_DATABASE_URL": stack.operator_url["orders-db"],
         "PYTHONPATH": str(SOURCE),
     }
     os.execve(sys.executable, (sys.executable, "-m", "ops", *arguments), environment)  # noqa: S606  # no shell is wanted

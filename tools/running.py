@@ -1,7 +1,7 @@
 """The running stack, as its stack.json describes it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tools.stack.errors import StackError
@@ -16,10 +16,11 @@ SERVER_OF = {"products-db": "postgresql", "orders-db": "postgresql"}
 
 @dataclass(frozen=True)
 class RunningStack:
-    """`url` of each part, which may hold a password; `pids` of the processes behind them."""
+    """`url` of each part, which may hold a password, `operator_url` of each database; `pids` of their processes."""
 
     url: dict[str, str]
     pids: dict[str, int]
+    operator_url: dict[str, str] = field(default_factory=dict)
 
     async def check(self) -> None:
         """StackError unless the whole system answers through its gateway."""
@@ -42,5 +43,6 @@ def load(file: Path = FILE) -> RunningStack:
         raise StackError(DOWN) from None
     return RunningStack(
         url={name: part["url"] for name, part in parts.items()},
+        operator_url={name: part["operator"] for name, part in parts.items() if part.get("operator")},
         pids={SERVER_OF.get(name, name): part["pid"] for name, part in parts.items()},
     )

@@ -1,7 +1,7 @@
 """Brings the schema of one database up to date, forward only, while the services go on working on it.
 
-The owner's URL names the role that owns the schema. The service's own role is created if it is missing; it may read
-and write rows, nothing else.
+The owner's URL names the role that owns the schema. The service's own role is created if it is missing, and so is the
+operator's: they may read and write rows, nothing else.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -43,6 +44,8 @@ _STATEMENT_LIMIT = 3600.0
 _PATIENCE = 600.0
 # A statement that waits for a lock holds up all that come after it. A request of the services may wait 1.5 s.
 _LOCK_MILLISECONDS = 500
+# People forget the transactions that they have begun, and who waits for a lock holds up all that come after.
+_OF_PEOPLE = MappingProxyType({"idle_in_transaction_session_timeout": "60s", "lock_timeout": "5s"})
 # RFC 7677 §4 asks for at least as many, and PostgreSQL takes as many itself.
 _SCRAM_ITERATIONS = 4096
 
@@ -70,13 +73,15 @@ class Migrated:
 class _Settings(Settings):
     database_owner_url: PostgresUrl
     database_url: PostgresUrl
+    operator_database_url: PostgresUrl = ""
 
 
 async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
     urls, database = _Settings.load(environ), options.database
+    roles = (urls.database_owner_url, urls.database_url)
     try:
-        done = await migrate(urls.database_owner_url, urls.database_url, MIGRATIONS / database, note=_to_stderr)
+        done = await migrate(*roles, MIGRATIONS / database, _to_stderr, operator_url=urls.operator_database_url)
     except asyncpg.ClientConfigurationError as error:
         raise SettingsError([f"DATABASE_OWNER_URL: {error.args[0]}"]) from None
     except TimeoutError as error:
@@ -89,7 +94,9 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
     return Answer({"database": database, "applied": done.applied, "newer": done.newer}, text)
 
 
-async def migrate(owner_url: str, service_url: str, folder: Path, note: Note = lambda _: None) -> Migrated:
+async def migrate(
+    owner_url: str, service_url: str, folder: Path, note: Note = lambda _: None, *, operator_url: str = ""
+) -> Migrated:
     """Applies what is missing; concurrent runs wait for each other. `note` receives lines about the progress."""
     files = read(folder)
     connection = await _connect(owner_url)
@@ -100,7 +107,9 @@ async def migrate(owner_url: str, service_url: str, folder: Path, note: Note = l
         todo = pending(files, {row["version"]: (row["name"], row["checksum"]) for row in rows})
         for migration in todo:
             await _apply(connection, migration, note)
-        await _prepare_role(connection, service_url)
+        await _prepare_role(connection, "DATABASE_URL", service_url)
+        if operator_url:
+            await _prepare_role(connection, "OPERATOR_DATABASE_URL", operator_url, _OF_PEOPLE)
     finally:
         await connection.close()
     return Migrated([migration.name for migration in todo], [row["name"] for row in rows[len(files) :]])
@@ -178,15 +187,19 @@ async def _record(connection: Connection, migration: Migration) -> None:
     )
 
 
-async def _prepare_role(connection: Connection, service_url: str) -> None:
-    role = unquote(urlsplit(service_url).username or "")
+async def _prepare_role(
+    connection: Connection, variable: str, url: str, settings: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    role = unquote(urlsplit(url).username or "")
     if role == await connection.fetchval("SELECT current_user"):
-        raise MigrationError("DATABASE_URL names the owner of the schema; the service needs a role of its own")
+        raise MigrationError(f"{variable} names the owner of the schema; it needs a role of its own")
     quoted = '"' + role.replace('"', '""') + '"'
-    if not await _can_sign_in(service_url):
+    if not await _can_sign_in(url):
         exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
-        verifier = scram_verifier(unquote(urlsplit(service_url).password or ""), os.urandom(16))
+        verifier = scram_verifier(unquote(urlsplit(url).password or ""), os.urandom(16))
         await connection.execute(f"{'ALTER' if exists else 'CREATE'} ROLE {quoted} LOGIN PASSWORD '{verifier}'")
+        for name, value in settings.items():
+            await connection.execute(f"ALTER ROLE {quoted} SET {name} = '{value}'")
     await connection.execute(
         f"""
         GRANT USAGE ON SCHEMA public TO {quoted};
@@ -197,10 +210,10 @@ async def _prepare_role(connection: Connection, service_url: str) -> None:
     )
 
 
-async def _can_sign_in(service_url: str) -> bool:
+async def _can_sign_in(url: str) -> bool:
     """Whether the role is there and has the password; a role that an operator has made is then left as it is."""
     try:
-        connection = await asyncpg.connect(service_url, timeout=_SIGN_IN)
+        connection = await asyncpg.connect(url, timeout=_SIGN_IN)
     except (asyncpg.InvalidAuthorizationSpecificationError, OSError, TimeoutError):
         return False
     await connection.close()

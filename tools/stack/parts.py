@@ -63,6 +63,7 @@ class Part:
     url: str
     server: Server
     ui: str | None = None
+    operator_url: str | None = None
 
     @property
     def address(self) -> str:

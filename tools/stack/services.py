@@ -73,9 +73,10 @@ class Service(Server):
         return Command((sys.executable, "-m", self._program), {**python(self._root), **self._environment}, self._root)
 
 
-async def migrate(name: str, owner_url: str, service_url: str) -> None:
+async def migrate(name: str, owner_url: str, service_url: str, operator_url: str = "") -> None:
     """Brings a schema up to date by the project's own program; StackError with what that printed if it fails."""
     environment = {**python(), "DATABASE_OWNER_URL": owner_url, "DATABASE_URL": service_url}
+    environment["OPERATOR_DATABASE_URL"] = operator_url
     command = (sys.executable, "-m", "ops", "migrate", name)
     await jobs.finish(f"the migration of {name}", command, MIGRATION_SECONDS, folder=ROOT, environment=environment)
 

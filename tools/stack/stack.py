@@ -43,7 +43,13 @@ class Stack:
             system = System(self.folder, port, self._say, self._environ)
             await system.start()
             described = {
-                part.name: {"url": part.url, "ui": part.ui, "pid": part.server.daemon.pid} for part in system.parts
+                part.name: {
+                    "url": part.url,
+                    "ui": part.ui,
+                    "operator": part.operator_url,
+                    "pid": part.server.daemon.pid,
+                }
+                for part in system.parts
             }
             passwords.write_private(self.file, json.dumps(described, indent=2))
         return system.parts
@@ -91,14 +97,23 @@ class System:
     def __init__(
         self, folder: Path, port: Mapping[str, int], say: Callable[[str], None], environ: Mapping[str, str] | None
     ) -> None:
-        self._passwords = passwords.load(folder / "passwords.json", [*DATABASES, *map(_owner, DATABASES)])
+        roles = [*DATABASES, *map(_owner, DATABASES), *map(_operator, DATABASES)]
+        self._passwords = passwords.load(folder / "passwords.json", roles)
         self.servers = servers = Servers(folder, port, say=say)
         environment = environments(servers, self._passwords, port, environ)
         self._services = [Service(name, environment[name], folder) for name in NAMES]
         # In the order of a request's way through them.
         self.parts = [
             *(Part(service.daemon.name, service.url, service) for service in reversed(self._services)),
-            *(Part(f"{name}-db", environment[name]["DATABASE_URL"], servers.postgres) for name in DATABASES),
+            *(
+                Part(
+                    f"{name}-db",
+                    environment[name]["DATABASE_URL"],
+                    servers.postgres,
+                    operator_url=self._url(_operator(name), name),
+                )
+                for name in DATABASES
+            ),
             *(Part(redis.daemon.name, redis.url, redis) for redis in (servers.products_redis, servers.orders_redis)),
             Part("rabbitmq", servers.rabbitmq.url, servers.rabbitmq, ui=servers.rabbitmq.ui_url),
         ]
@@ -124,8 +139,15 @@ class System:
     async def _migrate(self, name: str) -> None:
         owner = _owner(name)
         owner_url = await self.servers.postgres.create_database(name, owner, self._passwords[owner])
-        await migrate(name, owner_url, self.servers.postgres.database_url(name, self._passwords[name], name))
+        await migrate(name, owner_url, self._url(name, name), self._url(_operator(name), name))
+
+    def _url(self, role: str, database: str) -> str:
+        return self.servers.postgres.database_url(role, self._passwords[role], database)
 
 
 def _owner(database: str) -> str:
     return f"{database}_owner"
+
+
+def _operator(database: str) -> str:
+    return f"{database}_operator"

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.broker import Vhost
+from tests.databases import as_operator
 from tools.stack.jobs import finish
 from tools.stack.services import ROOT
 
@@ -28,7 +29,8 @@ async def test_every_command_finds_its_servers(
     await vhost.declare()
     urls = {"rabbitmq": vhost.url, "products-db": products_database_url, "orders-db": orders_database_url}
     description = tmp_path / "stack.json"
-    description.write_text(json.dumps({name: {"url": url, "pid": 1} for name, url in urls.items()}))
+    parts = {name: {"url": url, "operator": as_operator(url), "pid": 1} for name, url in urls.items()}
+    description.write_text(json.dumps(parts))
 
     for command in (("dead-letters", "list"), ("reconcile",), ("outbox",)):
         assert json.loads(await make_ops(description, *command, "--json"))

@@ -94,6 +94,29 @@ async def test_the_service_role_may_read_and_write_rows_alone(owner_url: str, se
             await fetch(service_url, forbidden)
 
 
+async def test_the_operators_role_writes_rows_too_and_forgets_no_transaction(
+    owner_url: str, service_url: str, folder: Path
+) -> None:
+    operator_url = service_url.replace("a-service", "an-operator")
+    with pytest.raises(MigrationError, match="OPERATOR_DATABASE_URL names the owner"):
+        await migrate(owner_url, service_url, folder, operator_url=owner_url)
+    await migrate(owner_url, service_url, folder, operator_url=operator_url)
+
+    shown = [
+        await fetch(url, f"SHOW {setting}")
+        for setting in ("idle_in_transaction_session_timeout", "lock_timeout")
+        for url in (operator_url, service_url)
+    ]
+    assert shown == [[("1min",)], [("0",)], [("5s",)], [("0",)]]
+    assert await fetch(operator_url, "INSERT INTO lamps (name) VALUES ('desk') RETURNING id") == [(1,)]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await fetch(operator_url, "DELETE FROM schema_migrations")
+    # What somebody has made of the role stays.
+    await fetch(owner_url, "ALTER ROLE \"an-operator\" SET lock_timeout = '9s'")
+    await migrate(owner_url, service_url, folder, operator_url=operator_url)
+    assert await fetch(operator_url, "SHOW lock_timeout") == [("9s",)]
+
+
 async def test_it_waits_until_a_server_is_up(servers: Servers, owner_url: str, service_url: str, folder: Path) -> None:
     async with stopped(servers.postgres):
         run = asyncio.create_task(applied(owner_url, service_url, folder))

@@ -6,7 +6,7 @@ What lies inside one database is compared there, so that only the rows that disa
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 
-from ops.databases import Snapshot
+from ops.databases import Session
 from ops.differences import Difference, Kind, Order, Reservation, expected_movements
 
 # The first look remembers so many of each sort for the second. More than that has a cause that shows without the rest.
@@ -32,7 +32,7 @@ LIMIT $2
 """
 
 
-async def stock(products: Snapshot, product_ids: Ids) -> list[Difference]:
+async def stock(products: Session, product_ids: Ids) -> list[Difference]:
     """Products whose quantity is not the sum of their movements, or is below zero."""
     differences = []
     for row in await products.fetch(_STOCK, product_ids, MOST_KEPT + 1):
@@ -82,7 +82,7 @@ LIMIT $2
 """
 
 
-async def movements(products: Snapshot, order_ids: Ids) -> list[Difference]:
+async def movements(products: Session, order_ids: Ids) -> list[Difference]:
     """Orders whose movements are not those that their reservation asks for."""
     return [
         Difference(
@@ -130,7 +130,7 @@ LIMIT $2
 """
 
 
-async def history(orders: Snapshot, order_ids: Ids) -> list[Difference]:
+async def history(orders: Session, order_ids: Ids) -> list[Difference]:
     """Orders whose history does not lead to their status."""
     return [
         Difference(
@@ -145,42 +145,43 @@ async def history(orders: Snapshot, order_ids: Ids) -> list[Difference]:
     ]
 
 
-async def count_products(products: Snapshot) -> int:
+async def count_products(products: Session) -> int:
     [row] = await products.fetch("SELECT count(*) FROM products")
     return int(row["count"])
 
 
-# This and _RESERVATIONS walk a primary key.
-_ORDERS = """
-SELECT id, product_id, quantity, status, trace_id, extract(epoch FROM now() - updated_at)::float8 AS seconds
+# This and RESERVATIONS walk a primary key.
+ORDERS = """
+SELECT id, product_id, quantity, status, trace_id, extract(epoch FROM now() - updated_at)::float8 AS seconds,
+       uid, product_uid
 FROM orders
 WHERE $1::bigint[] IS NULL OR id = ANY ($1)
 ORDER BY id
 """
 
 
-async def orders(database: Snapshot, order_ids: Ids) -> AsyncIterator[Order]:
-    async for row in database.stream(_ORDERS, order_ids):
+async def orders(database: Session, order_ids: Ids) -> AsyncIterator[Order]:
+    async for row in database.stream(ORDERS, order_ids):
         yield Order(**row)
 
 
-_RESERVATIONS = """
-SELECT order_id, product_id, quantity, outcome
+RESERVATIONS = """
+SELECT order_id, product_id, quantity, outcome, order_uid AS uid
 FROM reservations
 WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
 ORDER BY order_id
 """
 
 
-async def reservations(database: Snapshot, order_ids: Ids) -> AsyncIterator[Reservation]:
-    async for row in database.stream(_RESERVATIONS, order_ids):
+async def reservations(database: Session, order_ids: Ids) -> AsyncIterator[Reservation]:
+    async for row in database.stream(RESERVATIONS, order_ids):
         yield Reservation(**row)
 
 
 _TRACES = "SELECT id, trace_id FROM orders WHERE id = ANY ($1::bigint[])"
 
 
-async def with_traces(orders: Snapshot, differences: Iterable[Difference]) -> list[Difference]:
+async def with_traces(orders: Session, differences: Iterable[Difference]) -> list[Difference]:
     """Gives differences that were found in products-db the trace of their order."""
     ids = [d.order_id for d in differences if d.trace_id is None and d.order_id is not None]
     traces = {row["id"]: row["trace_id"] for row in await orders.fetch(_TRACES, ids)} if ids else {}

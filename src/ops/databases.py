@@ -1,4 +1,4 @@
-"""The databases of the services: read-only snapshots, and transactions that write."""
+"""The databases of the services: read-only snapshots, and sessions that write."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -15,8 +15,8 @@ _CLOSE = 2.0
 _PREFETCH = 1_000
 
 
-class Snapshot:
-    """Every statement sees the same moment, whatever is written meanwhile, and none can change anything."""
+class Session:
+    """A connection. Each method raises OpsError for every failure of the database."""
 
     def __init__(self, name: str, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._name = name
@@ -32,40 +32,34 @@ class Snapshot:
             async for row in self._connection.cursor(statement, *arguments, prefetch=_PREFETCH, timeout=_STATEMENT):
                 yield row
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[None]:
+        with _named(self._name):
+            async with self._connection.transaction():
+                yield
+
 
 @asynccontextmanager
-async def snapshot(url: str, name: str) -> AsyncIterator[Snapshot]:
-    """Raises OpsError for every failure of the database, in the context too."""
+async def session(url: str, name: str) -> AsyncIterator[Session]:
+    """Each statement that is in no transaction is one of its own."""
     with _named(name):
-        connection = await _connect(url)
+        connection = await asyncpg.connect(
+            url, timeout=_CONNECT, command_timeout=_STATEMENT, server_settings={"application_name": "ops"}
+        )
     try:
-        transaction = connection.transaction(isolation="repeatable_read", readonly=True)
-        with _named(name):
-            await transaction.start()
-            await connection.execute("SELECT")  # the first statement fixes the moment
-        yield Snapshot(name, connection)
+        yield Session(name, connection)
     finally:
-        # There is nothing to commit; the transaction ends with the connection.
         with suppress(*_FAILURES):
             await connection.close(timeout=_CLOSE)
 
 
 @asynccontextmanager
-async def transaction(url: str, name: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    """Writes, at the end of the context. Raises OpsError for every failure of the database, in the context too."""
-    with _named(name):
-        connection = await _connect(url)
-        try:
-            async with connection.transaction():
-                yield connection
-        finally:
-            await connection.close(timeout=_CLOSE)
-
-
-async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    return await asyncpg.connect(
-        url, timeout=_CONNECT, command_timeout=_STATEMENT, server_settings={"application_name": "ops"}
-    )
+async def snapshot(url: str, name: str) -> AsyncIterator[Session]:
+    """Every statement sees the same moment, whatever is written meanwhile, and none can change anything."""
+    async with session(url, name) as database:
+        await database.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")  # it ends with the connection
+        await database.fetch("SELECT")  # the first statement fixes the moment
+        yield database
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
+from uuid import UUID
 
 
 class Kind(StrEnum):
@@ -15,12 +16,13 @@ class Kind(StrEnum):
     ORDER_WITHOUT_RESERVATION = "order_without_reservation"
     RESERVATION_WITHOUT_ORDER = "reservation_without_order"
     PRODUCT_OR_QUANTITY = "product_or_quantity"
+    IDENTITY = "identity"
     STATUS = "status"
     UNFINISHED = "unfinished"
 
 
 class Order(NamedTuple):
-    """`seconds` is the time since its status last changed."""
+    """`seconds` is the time since its status last changed. An older release has left no `uid` and `product_uid`."""
 
     id: int
     product_id: int
@@ -28,10 +30,8 @@ class Order(NamedTuple):
     status: str
     trace_id: str
     seconds: float
-
-    @property
-    def claim(self) -> tuple[int, int]:
-        return self.product_id, self.quantity
+    uid: UUID | None = None
+    product_uid: UUID | None = None
 
 
 class Reservation(NamedTuple):
@@ -39,10 +39,7 @@ class Reservation(NamedTuple):
     product_id: int
     quantity: int
     outcome: str
-
-    @property
-    def claim(self) -> tuple[int, int]:
-        return self.product_id, self.quantity
+    uid: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ class Difference:
 
 # A pending order may have any outcome, because the answer is still on its way.
 _OUTCOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"done": ("reserved",), "rejected": ("rejected",), "cancelled": ("released", "rejected")}
+    {"done": ("reserved",), "rejected": ("rejected", "released"), "cancelled": ("released", "rejected")}
 )
 _MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
     {
@@ -79,9 +76,10 @@ _MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
 def compare(order: Order | None, reservation: Reservation | None, older_than: float) -> Difference | None:
     """The difference of one order, or None; UNFINISHED if it is pending for longer than `older_than` seconds."""
     if order is None:
-        return None if reservation is None else _orderless(reservation)
-    if reservation is not None and order.claim != reservation.claim:
-        return _difference(Kind.PRODUCT_OR_QUANTITY, order, reservation, "the same product and quantity")
+        # One that holds no stock does no harm.
+        return None if reservation is None or reservation.outcome != "reserved" else _orderless(reservation)
+    if reservation is not None and (kind := another(order, reservation)):
+        return _difference(kind, order, reservation, "a reservation of this order")
     if order.status == "pending":
         expected = f"done, rejected or cancelled within {older_than:g} s"
         return _difference(Kind.UNFINISHED, order, reservation, expected) if order.seconds > older_than else None
@@ -92,6 +90,17 @@ def compare(order: Order | None, reservation: Reservation | None, older_than: fl
         return None  # order.cancelled is on its way
     kind = Kind.ORDER_WITHOUT_RESERVATION if reservation is None else Kind.STATUS
     return _difference(kind, order, reservation, f"a reservation that is {' or '.join(outcomes)}")
+
+
+def another(order: Order, reservation: Reservation) -> Kind | None:
+    """How the two are not of the same order, though they have the same number; None if they are.
+
+    It is the rule of the product service: where an older release placed the order, product and quantity must do.
+    """
+    if order.uid and reservation.uid and order.uid != reservation.uid:
+        return Kind.IDENTITY
+    same = (order.product_id, order.quantity) == (reservation.product_id, reservation.quantity)
+    return None if same else Kind.PRODUCT_OR_QUANTITY
 
 
 def expected_movements(outcome: str | None, quantity: int | None, product_id: int | None) -> str:
@@ -132,6 +141,8 @@ def _difference(kind: Kind, order: Order, reservation: Reservation | None, expec
     found += "no reservation" if reservation is None else f"reservation {reservation.outcome}"
     if reservation is not None and kind is Kind.PRODUCT_OR_QUANTITY:
         found = f"order of {_described(order)}, reservation of {_described(reservation)}"
+    elif reservation is not None and kind is Kind.IDENTITY:
+        found = f"order {order.status}, reservation {reservation.outcome} of another order, {reservation.uid}"
     return Difference(kind, found, expected, order.product_id, order.id, order.trace_id)
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ops.databases import Snapshot, snapshot, transaction
+from ops.databases import Session, session, snapshot
 from ops.errors import OpsError
 from ops.output import Answer, printable, table
 from ops.settings import DatabaseUrls
@@ -65,7 +65,7 @@ async def _count(databases: Mapping[str, str]) -> Answer:
     return Answer(found, text)
 
 
-async def _waiting(database: Snapshot) -> dict[str, Any]:
+async def _waiting(database: Session) -> dict[str, Any]:
     types = {
         row["type"]: {"rows": row["rows"], "oldestSeconds": round(row["oldest_seconds"], 3)}
         for row in await database.fetch(_WAITING)
@@ -102,8 +102,8 @@ async def _settle(databases: Mapping[str, str], wanted: Sequence[str], statement
     settled: list[str] = []
     asked: Mapping[str, list[int] | None] = _by_service(wanted, databases) if wanted else dict.fromkeys(databases)
     for service, numbers in asked.items():
-        async with transaction(databases[service], f"{service}-db") as connection:
-            settled += [f"{service}/{row['id']}" for row in await connection.fetch(statement, numbers)]
+        async with session(databases[service], f"{service}-db") as database:
+            settled += [f"{service}/{row['id']}" for row in await database.fetch(statement, numbers)]
     unknown = sorted(set(wanted) - set(settled))
     text = f"{len(settled)} {done}" + "".join(f"\nthere is no parked event {each}" for each in unknown)
     return Answer({done: settled, "unknown": unknown}, text, ok=not unknown)

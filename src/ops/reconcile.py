@@ -4,11 +4,12 @@ import argparse
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ops import checks
 from ops.checks import Ids
-from ops.databases import Snapshot, snapshot
+from ops.databases import Session, snapshot
 from ops.differences import Difference, Kind, compare, pairs
 from ops.output import Answer, as_json, table
 from ops.settings import DatabaseUrls
@@ -40,11 +41,7 @@ class Findings:
 async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
     urls = DatabaseUrls.load(environ)
-
-    async def settle() -> None:
-        await asyncio.sleep(options.settle)
-
-    found = await reconcile(urls, options.older_than, settle)
+    found = await reconcile(urls, options.older_than, partial(asyncio.sleep, options.settle))
     agrees = found.complete and not found.differences
     return Answer(_document(found, options.limit), _text(found, options.limit), ok=agrees)
 
@@ -89,7 +86,7 @@ async def _look(urls: DatabaseUrls, older_than: float, product_ids: Ids, order_i
     return found
 
 
-async def _inside_products(products: Snapshot, product_ids: Ids, order_ids: Ids) -> list[Difference]:
+async def _inside_products(products: Session, product_ids: Ids, order_ids: Ids) -> list[Difference]:
     return [*await checks.stock(products, product_ids), *await checks.movements(products, order_ids)]
 
 

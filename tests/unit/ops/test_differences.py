@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,11 @@ T = TypeVar("T")
 
 IDS = st.sets(st.integers(-3, 12))
 YOUNG, LIMIT, OLD = 10, 60, 90
-FINAL_PAIRS = {("done", "reserved"), ("rejected", "rejected"), ("cancelled", "released"), ("cancelled", "rejected")}
+FINAL_PAIRS = {
+    ("done", "reserved"),
+    *((status, o) for status in ("rejected", "cancelled") for o in ("released", "rejected")),
+}
+X, Y = UUID(int=1), UUID(int=2)
 
 
 def order(order_id: int = 1, status: str = "done", seconds: float = OLD) -> Order:
@@ -80,7 +85,8 @@ def test_an_order_without_reservation(status: str, seconds: float, kind: Kind | 
 def test_a_reservation_without_order() -> None:
     difference = compare(None, reservation(), LIMIT)
 
-    assert compare(None, None, LIMIT) is None
+    harmless = [None, reservation(outcome="rejected"), reservation(outcome="released")]
+    assert [compare(None, each, LIMIT) for each in harmless] == [None] * 3
     assert difference is not None
     assert (difference.kind, difference.found) == (Kind.RESERVATION_WITHOUT_ORDER, "reservation reserved, no order")
     assert (difference.expected, difference.order_id, difference.product_id) == ("an order of 2 of product 7", 1, 7)
@@ -95,6 +101,22 @@ def test_a_reservation_of_something_else(other: Reservation, status: str, second
     assert difference.kind is Kind.PRODUCT_OR_QUANTITY
     found = f"order of 2 of product 7, reservation of {other.quantity} of product {other.product_id}"
     assert difference.found == found
+
+
+@pytest.mark.parametrize(
+    ("uid", "other", "kind"),
+    [(X, X, None), (X, None, None), (None, X, None), (None, None, None), (X, Y, Kind.IDENTITY)],
+)
+def test_a_reservation_of_another_order_that_has_the_same_number(
+    uid: UUID | None, other: UUID | None, kind: Kind | None
+) -> None:
+    same = compare(order()._replace(uid=uid), reservation()._replace(uid=other), LIMIT)
+    more = compare(order()._replace(uid=uid), Reservation(1, 7, 3, "reserved", other), LIMIT)
+
+    assert (same and same.kind) == kind
+    assert more is not None
+    assert more.kind is (kind or Kind.PRODUCT_OR_QUANTITY)
+    assert same is None or same.found == f"order done, reservation reserved of another order, {Y}"
 
 
 def test_the_same_difference_has_the_same_key_although_its_words_change() -> None:

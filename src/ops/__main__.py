@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import structlog
 
-from ops import letters, migrate, outbox, reconcile
+from ops import letters, migrate, outbox, reconcile, repair
 from ops.bounds import number, whole
 from ops.errors import OpsError
 from ops.output import Answer
@@ -25,7 +25,13 @@ _MOST_LISTED = 10_000
 _LONGEST_SECONDS = 86_400.0
 
 _COMMANDS: Mapping[str, Callable[[Mapping[str, str], argparse.Namespace], Awaitable[Answer]]] = MappingProxyType(
-    {"dead-letters": letters.run, "migrate": migrate.run, "outbox": outbox.run, "reconcile": reconcile.run}
+    {
+        "dead-letters": letters.run,
+        "migrate": migrate.run,
+        "outbox": outbox.run,
+        "reconcile": reconcile.run,
+        "repair": repair.run,
+    }
 )
 
 
@@ -60,7 +66,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m ops", description="Look at what went wrong, and repair it.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_dead_letters(commands)
-    _add_reconcile(commands)
+    _add_comparison(commands, "reconcile", "compare stock, movements, reservations, orders and their history")
+    repairs = _add_comparison(commands, "repair", "make them agree again after a database was restored")
+    repairs.add_argument("--apply", action="store_true", help="do it; without this, say what would be done")
     _add_outbox(commands)
     migration = _add(commands, "migrate", "bring the schema of a database up to date")
     migration.add_argument("database", choices=migrate.DATABASES, help="whose files are applied")
@@ -95,8 +103,8 @@ def _add_actions(actions: _Parsers, again: str, about: str) -> list[argparse.Arg
     return [listed, shown, repeated, dropped]
 
 
-def _add_reconcile(commands: _Parsers) -> None:
-    command = _add(commands, "reconcile", "compare stock, movements, reservations, orders and their history")
+def _add_comparison(commands: _Parsers, name: str, description: str) -> argparse.ArgumentParser:
+    command = _add(commands, name, description)
     command.add_argument(
         "--older-than",
         type=number(0, _LONGEST_SECONDS),
@@ -112,6 +120,7 @@ def _add_reconcile(commands: _Parsers) -> None:
         help="pause before differences are looked at again; those that have gone were work in flight (%(default)g)",
     )
     command.add_argument("--limit", type=whole(1, _MOST_LISTED), default=100, help="print so many (%(default)s)")
+    return command
 
 
 def _add(parsers: _Parsers, name: str, description: str) -> argparse.ArgumentParser:

@@ -1,12 +1,14 @@
 """The operator's tools in this process, on data of the test's own."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
 from ops.__main__ import parse, run
 from ops.output import Answer
 from tests.broker import Vhost
+from tests.databases import as_operator
+from tests.integration.ops.shop import Shop, open_shop
 
 Ops = Callable[..., Awaitable[Answer]]
 
@@ -40,11 +42,17 @@ async def broker(vhost: Vhost, ops_environment: dict[str, str]) -> Vhost:
 
 @pytest.fixture
 def products_url(products_database_url: str, ops_environment: dict[str, str]) -> str:
-    ops_environment["PRODUCTS_DATABASE_URL"] = products_database_url
+    ops_environment["PRODUCTS_DATABASE_URL"] = as_operator(products_database_url)
     return products_database_url
 
 
 @pytest.fixture
 def orders_url(orders_database_url: str, ops_environment: dict[str, str]) -> str:
-    ops_environment["ORDERS_DATABASE_URL"] = orders_database_url
+    ops_environment["ORDERS_DATABASE_URL"] = as_operator(orders_database_url)
     return orders_database_url
+
+
+@pytest.fixture
+async def shop(products_url: str, orders_url: str) -> AsyncIterator[Shop]:
+    async with open_shop(products_url, orders_url) as shop:
+        yield shop

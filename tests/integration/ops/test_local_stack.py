@@ -32,5 +32,5 @@ async def test_every_command_finds_its_servers(
     parts = {name: {"url": url, "operator": as_operator(url), "pid": 1} for name, url in urls.items()}
     description.write_text(json.dumps(parts))
 
-    for command in (("dead-letters", "list"), ("reconcile",), ("outbox",)):
+    for command in (("dead-letters", "list"), ("reconcile",), ("outbox",), ("repair",)):
         assert json.loads(await make_ops(description, *command, "--json"))

@@ -9,6 +9,7 @@ ID = "0123456789abcdef"
 NEEDED = {
     "dead-letters list": ["AMQP_URL"],
     "reconcile": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
+    "repair --apply": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "outbox": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "outbox drop --all": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "migrate orders": ["DATABASE_OWNER_URL", "DATABASE_URL"],
@@ -29,6 +30,8 @@ NEEDED = {
         ("outbox retry orders/1 products/2", {"action": "retry", "ids": ["orders/1", "products/2"], "all": False}),
         ("reconcile", {"older_than": 60.0, "settle": 5.0, "limit": 100}),
         ("reconcile --older-than 0 --settle 86400", {"older_than": 0.0, "settle": 86_400.0}),
+        ("repair", {"apply": False, "older_than": 60.0, "settle": 5.0, "limit": 100}),
+        ("repair --apply --json", {"apply": True, "json": True}),
         ("migrate products", {"database": "products"}),
     ],
 )

@@ -1,0 +1,214 @@
+"""Each way in which a restored database leaves an order: said, mended once, and then right."""
+
+import json
+from typing import NamedTuple
+
+import pytest
+
+from ops.output import Answer
+from tests.integration.ops.conftest import Ops
+from tests.integration.ops.shop import MOVE, PRODUCT, TRACE_ID, Shop
+
+ORDER = 10
+GIVEN = 2_000
+X, Y = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
+NEW_ORDER = f"UPDATE orders SET uid = '{X}' WHERE id = {ORDER}"
+OF_LOST = f"UPDATE reservations SET order_uid = '{Y}' WHERE order_id = {ORDER}"
+SOLD_OUT = """
+INSERT INTO stock_movements (product_id, kind, delta) SELECT id, 'adjustment', 1 - qty FROM products;
+UPDATE products SET qty = 1
+"""
+
+
+class Fault(NamedTuple):
+    """An order as the services left it, what a restored database changed, the steps, and what is right afterwards."""
+
+    status: str | None
+    outcome: str | None
+    steps: list[tuple[str, int]]
+    status_after: str | None
+    outcomes_after: dict[int, str]
+    stock_after: int
+    products: str = "SELECT"
+    orders: str = "SELECT"
+
+
+FAULTS = {
+    "pending, its event is lost": Fault("pending", None, [("announce", 0)], "pending", {}, 98),
+    "pending, its answer is lost": Fault("pending", "reserved", [("announce", 0)], "pending", {ORDER: "reserved"}, 96),
+    "pending, though it was cancelled": Fault(
+        "pending", "released", [("cancel", 0)], "cancelled", {ORDER: "released"}, 98
+    ),
+    "done, though it was cancelled": Fault("done", "released", [("cancel", 0)], "cancelled", {ORDER: "released"}, 98),
+    "done, its reservation is lost": Fault("done", None, [("reserve", -2)], "done", {ORDER: "reserved"}, 96),
+    "done, its reservation is lost, its piece was sold again": Fault(
+        "done", None, [("oversold", 0)], "done", {}, 1, SOLD_OUT
+    ),
+    "done, its product is lost": Fault(
+        *("done", None, [("oversold", 0)], "done", {}, 98),
+        orders=f"UPDATE orders SET product_uid = '{X}' WHERE id = {ORDER}",
+    ),
+    "done, and then asked for again": Fault("done", "rejected", [("reserve", -2)], "done", {ORDER: "reserved"}, 96),
+    "rejected, its reservation is lost": Fault("rejected", None, [("note", 0)], "rejected", {ORDER: "released"}, 98),
+    "rejected, and then stock was there": Fault(
+        "rejected", "reserved", [("release", 2)], "rejected", {ORDER: "released"}, 98
+    ),
+    "cancelled, its reservation is lost": Fault(
+        "cancelled", None, [("note", 0)], "cancelled", {ORDER: "released"}, 98
+    ),
+    "cancelled, its release is lost": Fault(
+        "cancelled", "reserved", [("release", 2)], "cancelled", {ORDER: "released"}, 98
+    ),
+    "lost": Fault(None, "reserved", [("release", 2)], None, {ORDER: "released"}, 98),
+    "its number was given out again": Fault(
+        *("pending", "reserved", [("move", 2), ("announce", 0)], "pending", {GIVEN + 1: "released"}, 98),
+        *(OF_LOST, NEW_ORDER),
+    ),
+    "its number was given out again, and it had got nothing": Fault(
+        *("pending", "rejected", [("move", 0), ("announce", 0)], "pending", {GIVEN + 1: "released"}, 98),
+        *(OF_LOST, NEW_ORDER),
+    ),
+    "its number was given out again, and the new order is done": Fault(
+        *("done", "reserved", [("move", 2), ("reserve", -2)], "done", {GIVEN + 1: "released", ORDER: "reserved"}, 96),
+        *(OF_LOST, NEW_ORDER),
+    ),
+    "its number was given out again, and the new order is cancelled": Fault(
+        *("cancelled", "released", [("move", 0), ("note", 0)], "cancelled"),
+        *({GIVEN + 1: "released", ORDER: "released"}, 98, OF_LOST, NEW_ORDER),
+    ),
+    "its stock is not the sum of its movements": Fault(
+        None, None, [("stock", 7)], None, {}, 98, "UPDATE products SET qty = 91"
+    ),
+    "its movements take more than there was": Fault(
+        *(None, None, [("left", 0)], None, {}, 98),
+        f"INSERT INTO stock_movements (product_id, kind, delta) VALUES ({PRODUCT}, 'adjustment', -99)",
+    ),
+    "its movements are not those of its reservation": Fault(
+        *("done", "reserved", [("left", 0)], "done", {ORDER: "reserved"}, 97),
+        f"{MOVE.format(id=ORDER) % ('release', 1)}; UPDATE products SET qty = qty + 1",
+    ),
+}
+
+
+async def rows(shop: Shop) -> list[str]:
+    """Everything that is in the two databases."""
+    found = []
+    for connection in (shop.products, shop.orders):
+        tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+        for (name,) in tables:
+            found += [f"{name} {row}" for (row,) in await connection.fetch(f"SELECT t::text FROM {name} t ORDER BY 1")]
+        found += [str(row) for row in await connection.fetch("SELECT sequencename, last_value FROM pg_sequences")]
+    return found
+
+
+def steps(answer: Answer) -> list[tuple[str, int]]:
+    return [(action["step"], action["delta"]) for action in answer.document["actions"]]
+
+
+@pytest.fixture
+async def passed_over(shop: Shop) -> None:
+    """The sequences have given out all numbers that are in use."""
+    for connection, sequence in ((shop.products, "products_id_seq"), (shop.orders, "orders_id_seq")):
+        await connection.execute(f"SELECT count(nextval('{sequence}')) FROM generate_series(1, {GIVEN})")
+
+
+@pytest.mark.usefixtures("passed_over")
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
+async def test_an_order_that_a_restore_left_behind_is_mended(ops: Ops, shop: Shop, fault: Fault) -> None:
+    if fault.status:
+        await shop.order(ORDER, fault.status, fault.outcome)
+    elif fault.outcome:
+        await shop.reserve(ORDER, fault.outcome)
+    await shop.products.execute(fault.products)
+    await shop.orders.execute(fault.orders)
+    before = await rows(shop)
+
+    planned = await ops("repair", "--settle", "0")
+    unchanged = await rows(shop)
+    applied = await ops("repair", "--settle", "0", "--apply")
+    after = await rows(shop)
+    again = await ops("repair", "--settle", "0", "--apply")
+    compared = await ops("reconcile", "--settle", "0")
+
+    # What follows a move is decided when that is done.
+    assert (planned.ok, steps(planned)) == (False, fault.steps[:1])
+    assert unchanged == before
+    listed = [step for step in fault.steps if step[0] in {"oversold", "left"}]
+    assert (applied.ok, steps(applied)) == (not listed, fault.steps)
+    assert (again.ok, steps(again), await rows(shop)) == (not listed, listed, after)
+    assert compared.ok is not bool(listed)
+    assert await shop.orders.fetchval("SELECT status FROM orders WHERE id = $1", ORDER) == fault.status_after
+    found = await shop.products.fetch("SELECT order_id, outcome FROM reservations WHERE order_id / 100 <> 10")
+    assert dict(map(tuple, found)) == fault.outcomes_after
+    assert await shop.products.fetchval("SELECT qty FROM products") == fault.stock_after
+
+
+async def test_numbers_that_either_database_knows_are_passed_over_first(ops: Ops, shop: Shop) -> None:
+    """Nothing else is to do. A number that no sequence can have given out leads none there."""
+    await shop.orders.execute("INSERT INTO order_history (order_id, status) VALUES (999, 'pending')")
+    await shop.products.execute("INSERT INTO reservations VALUES (2000000000, 40, 1, 'rejected')")
+    unchanged = await rows(shop)
+
+    planned = await ops("repair", "--settle", "0")
+    assert await rows(shop) == unchanged
+    applied = await ops("repair", "--settle", "0", "--apply")
+
+    whys = [
+        "orders_id_seq was at 0, numbers up to 1006 are in use",
+        "products_id_seq was at 0, numbers up to 40 are in use",
+    ]
+    for answer in (planned, applied):
+        assert [action["why"] for action in answer.document["actions"]][:2] == whys
+    assert await shop.orders.fetchval("SELECT nextval('orders_id_seq')") == 1007
+    assert await shop.products.fetchval("SELECT nextval('products_id_seq')") == 41
+
+
+@pytest.mark.usefixtures("passed_over")
+async def test_an_order_is_announced_as_the_order_service_does_it_and_once(ops: Ops, shop: Shop) -> None:
+    await shop.order(ORDER, "pending", None)
+    await shop.orders.execute(f"UPDATE orders SET uid = '{X}', product_uid = '{Y}' WHERE id = {ORDER}")
+
+    await ops("repair", "--apply")
+    waiting = await ops("repair")
+
+    [(kind, payload, traceparent)] = await shop.orders.fetch("SELECT type, payload, traceparent FROM outbox")
+    assert (kind, traceparent.split("-")[1], waiting.ok) == ("order.created", TRACE_ID, True)
+    expected = {"orderId": ORDER, "orderUid": X, "productId": PRODUCT, "productUid": Y, "quantity": 2}
+    assert json.loads(payload) == expected
+
+
+@pytest.mark.usefixtures("passed_over")
+async def test_stock_that_comes_back_serves_the_orders_that_lost_theirs_as_far_as_it_goes(
+    ops: Ops, shop: Shop
+) -> None:
+    for order_id in (10, 11):
+        await shop.order(order_id, "done", None)
+    await shop.order(12, "cancelled", "reserved")
+    await shop.products.execute(SOLD_OUT)
+
+    planned, applied = await ops("repair", "--settle", "0"), await ops("repair", "--settle", "0", "--apply")
+
+    mended = [("release", 12, "order cancelled, reservation reserved")]
+    mended += [("reserve", 10, "order done, no reservation")]
+    mended += [("oversold", 11, "order done, no reservation, needs 2, 1 in stock")]
+    for answer in (planned, applied):
+        assert [(each["step"], each["orderId"], each["why"]) for each in answer.document["actions"]] == mended
+    reasons = await shop.products.fetch("SELECT reason FROM stock_movements WHERE reason LIKE 'repair: %' ORDER BY id")
+    assert [reason for (reason,) in reasons] == [f"repair: {why}" for _, _, why in mended[:2]]
+
+
+@pytest.mark.usefixtures("passed_over")
+async def test_a_row_that_somebody_has_locked_stops_it_and_what_was_done_is_said(
+    ops: Ops, shop: Shop, ops_environment: dict[str, str]
+) -> None:
+    for order_id in (10, 11, 12):
+        await shop.order(order_id, "done", "released")
+    ops_environment["ORDERS_DATABASE_URL"] += "?lock_timeout=100ms"
+    async with shop.orders.transaction():
+        await shop.orders.execute("SELECT FROM orders WHERE id = 11 FOR UPDATE")
+        stopped = await ops("repair", "--settle", "0", "--apply")
+
+    assert (stopped.ok, steps(stopped)) == (False, [("cancel", 0)])
+    assert stopped.document["stopped"] == "orders-db: canceling statement due to lock timeout"
+    assert (await ops("repair", "--settle", "0", "--apply")).ok
+    assert (await ops("reconcile", "--settle", "0")).ok

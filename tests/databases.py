@@ -3,11 +3,14 @@
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import asyncpg
 
 from ops.migrate import MIGRATIONS, migrate
+from tools.stack import jobs
 from tools.stack.postgres import Postgres
 
 Service = Literal["products", "orders"]
@@ -69,8 +72,26 @@ class Databases:
         yield await self._postgres.create_database(name, "owner", PASSWORD)
         await self.drop(name)
 
+    async def dump(self, url: str, file: Path) -> None:
+        """Writes a backup of the database into the file, as docs/restore.md does it."""
+        await self._run("pg_dump", "--format=custom", f"--file={file}", self._as_admin(urlsplit(url).path[1:]))
+
+    async def restore(self, url: str, file: Path) -> None:
+        """Puts the backup in the database's place; whoever is connected loses the connection."""
+        name = urlsplit(url).path[1:]
+        await fetch(self._postgres.admin_url, f"CREATE DATABASE {name}_restored")
+        await self._run("pg_restore", f"--dbname={self._as_admin(f'{name}_restored')}", str(file))
+        await self.drop(name)
+        await fetch(self._postgres.admin_url, f"ALTER DATABASE {name}_restored RENAME TO {name}")
+
     async def drop(self, name: str) -> None:
         await fetch(self._postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def _run(self, program: str, *arguments: str) -> None:
+        await jobs.finish(program, (self._postgres.cluster.program(program), *arguments), _LIMIT, environment={})
+
+    def _as_admin(self, database: str) -> str:
+        return self._postgres.admin_url.rpartition("/")[0] + f"/{database}"
 
     def _url(self, service: str, database: str) -> str:
         return self._postgres.database_url(service, PASSWORD, database)

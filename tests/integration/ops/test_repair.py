@@ -1,5 +1,6 @@
 """Each way in which a restored database leaves an order: said, mended once, and then right."""
 
+import asyncio
 import json
 from typing import NamedTuple
 
@@ -8,11 +9,12 @@ import pytest
 from ops.output import Answer
 from tests.integration.ops.conftest import Ops
 from tests.integration.ops.shop import MOVE, PRODUCT, TRACE_ID, Shop
+from tests.waiting import eventually
 
 ORDER = 10
 GIVEN = 2_000
 X, Y = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
-NEW_ORDER = f"UPDATE orders SET uid = '{X}' WHERE id = {ORDER}"
+NEW_ORDER = f"UPDATE orders SET uid = '{X}', updated_at = now() WHERE id = {ORDER}"
 OF_LOST = f"UPDATE reservations SET order_uid = '{Y}' WHERE order_id = {ORDER}"
 SOLD_OUT = """
 INSERT INTO stock_movements (product_id, kind, delta) SELECT id, 'adjustment', 1 - qty FROM products;
@@ -211,4 +213,19 @@ async def test_a_row_that_somebody_has_locked_stops_it_and_what_was_done_is_said
     assert (stopped.ok, steps(stopped)) == (False, [("cancel", 0)])
     assert stopped.document["stopped"] == "orders-db: canceling statement due to lock timeout"
     assert (await ops("repair", "--settle", "0", "--apply")).ok
+    assert (await ops("reconcile", "--settle", "0")).ok
+
+
+@pytest.mark.usefixtures("passed_over")
+async def test_what_has_changed_since_it_was_found_is_looked_at_again_and_left(ops: Ops, shop: Shop) -> None:
+    """By a transaction that ends just now, so that only its lock says so."""
+    await shop.order(10, "done", "released")
+    async with shop.orders.transaction():
+        await shop.orders.execute("UPDATE orders SET status = 'cancelled' WHERE id = 10")
+        await shop.orders.execute("INSERT INTO order_history (order_id, status) VALUES (10, 'cancelled')")
+        repairing = asyncio.ensure_future(ops("repair", "--settle", "0", "--apply"))
+        await eventually(lambda: shop.orders.fetch("SELECT FROM pg_locks WHERE NOT granted"))
+    repaired = await repairing
+
+    assert (repaired.ok, steps(repaired)) == (True, [])
     assert (await ops("reconcile", "--settle", "0")).ok

@@ -79,7 +79,7 @@ class Databases:
     async def restore(self, url: str, file: Path) -> None:
         """Puts the backup in the database's place; whoever is connected loses the connection."""
         name = urlsplit(url).path[1:]
-        await fetch(self._postgres.admin_url, f"CREATE DATABASE {name}_restored")
+        await fetch(self._postgres.admin_url, f"CREATE DATABASE {name}_restored OWNER {name.partition('_')[0]}_owner")
         await self._run("pg_restore", f"--dbname={self._as_admin(f'{name}_restored')}", str(file))
         await self.drop(name)
         await fetch(self._postgres.admin_url, f"ALTER DATABASE {name}_restored RENAME TO {name}")

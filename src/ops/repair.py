@@ -22,7 +22,7 @@ from shared import tracing
 from shared.contracts.events import DATA, EventType
 
 # A number that is farther ahead than this was not given out by the sequence.
-_REACH = 10**9
+_REACH = 10**8
 _HEADINGS = ("STEP", "ORDER", "PRODUCT", "STOCK", "WHY", "TRACE")
 
 

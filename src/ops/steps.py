@@ -51,7 +51,7 @@ def next_action(
         return None
     if reservation is not None and (order is None or another(order, reservation)):
         step, trace_id = (Step.RELEASE, None) if order is None else (Step.MOVE, order.trace_id)
-        why = f"the order of this {reservation.outcome} reservation is lost"
+        why = f"reservation {reservation.outcome}, its order is lost"
         delta = reservation.quantity if reservation.outcome == "reserved" else 0
         return Action(step, why, reservation.order_id, reservation.product_id, delta, trace_id)
     if order is None:

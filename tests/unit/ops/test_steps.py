@@ -79,6 +79,6 @@ def test_the_reservation_of_a_lost_order_leaves_the_number(status: str, other: R
     young = ORDER._replace(status=status, seconds=0)
     action = next_action(young, other._replace(outcome=outcome), ENOUGH, 60)
 
-    why = f"the order of this {outcome} reservation is lost"
+    why = f"reservation {outcome}, its order is lost"
     back = other.quantity if outcome == "reserved" else 0
     assert action == Action(Step.MOVE, why, 1, other.product_id, back, "trace")

@@ -14,11 +14,10 @@ import stringprep
 import sys
 import time
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -44,8 +43,8 @@ _STATEMENT_LIMIT = 3600.0
 _PATIENCE = 600.0
 # A statement that waits for a lock holds up all that come after it. A request of the services may wait 1.5 s.
 _LOCK_MILLISECONDS = 500
-# People forget the transactions that they have begun, and who waits for a lock holds up all that come after.
-_OF_PEOPLE = MappingProxyType({"idle_in_transaction_session_timeout": "60s", "lock_timeout": "5s"})
+# For the operator's role: people forget the transactions that they have begun.
+_OPERATOR_SETTINGS = ("idle_in_transaction_session_timeout = '60s'", "lock_timeout = '5s'")
 # RFC 7677 §4 asks for at least as many, and PostgreSQL takes as many itself.
 _SCRAM_ITERATIONS = 4096
 
@@ -109,7 +108,7 @@ async def migrate(
             await _apply(connection, migration, note)
         await _prepare_role(connection, "DATABASE_URL", service_url)
         if operator_url:
-            await _prepare_role(connection, "OPERATOR_DATABASE_URL", operator_url, _OF_PEOPLE)
+            await _prepare_role(connection, "OPERATOR_DATABASE_URL", operator_url, _OPERATOR_SETTINGS)
     finally:
         await connection.close()
     return Migrated([migration.name for migration in todo], [row["name"] for row in rows[len(files) :]])
@@ -187,19 +186,17 @@ async def _record(connection: Connection, migration: Migration) -> None:
     )
 
 
-async def _prepare_role(
-    connection: Connection, variable: str, url: str, settings: Mapping[str, str] = MappingProxyType({})
-) -> None:
+async def _prepare_role(connection: Connection, variable: str, url: str, settings: Sequence[str] = ()) -> None:
     role = unquote(urlsplit(url).username or "")
     if role == await connection.fetchval("SELECT current_user"):
-        raise MigrationError(f"{variable} names the owner of the schema; it needs a role of its own")
+        raise MigrationError(f"{variable} names the owner of the schema instead of a role of its own")
     quoted = '"' + role.replace('"', '""') + '"'
     if not await _can_sign_in(url):
         exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
         verifier = scram_verifier(unquote(urlsplit(url).password or ""), os.urandom(16))
         await connection.execute(f"{'ALTER' if exists else 'CREATE'} ROLE {quoted} LOGIN PASSWORD '{verifier}'")
-        for name, value in settings.items():
-            await connection.execute(f"ALTER ROLE {quoted} SET {name} = '{value}'")
+        for setting in settings:
+            await connection.execute(f"ALTER ROLE {quoted} SET {setting}")
     await connection.execute(
         f"""
         GRANT USAGE ON SCHEMA public TO {quoted};

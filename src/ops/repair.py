@@ -47,19 +47,14 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
 
 
 # Each takes the number that is out of reach.
-_IN_ORDERS = "SELECT max(id) FROM (SELECT id FROM orders UNION ALL SELECT order_id FROM order_history) o WHERE id < $1"
+_IN_ORDERS = "SELECT max(id) FROM orders WHERE id < $1"
 _IN_STOCK = """
 SELECT max(order_id) FROM (SELECT order_id FROM reservations UNION ALL SELECT order_id FROM stock_movements) r
 WHERE order_id < $1
 """
 _PRODUCTS_IN_ORDERS = "SELECT max(product_id) FROM orders WHERE product_id < $1"
 _PRODUCTS_IN_STOCK = """
-SELECT max(id) FROM (
-    SELECT id FROM products
-    UNION ALL SELECT product_id FROM reservations
-    UNION ALL SELECT product_id FROM stock_movements
-) p
-WHERE id < $1
+SELECT max(id) FROM (SELECT id FROM products UNION ALL SELECT product_id FROM reservations) p WHERE id < $1
 """
 _TOTAL = "SELECT coalesce(sum(delta), 0) FROM stock_movements WHERE product_id = $1"
 _SET_STOCK = """
@@ -136,10 +131,12 @@ class Repair:
             await self._settle(order_id, older_than, may_take=True)
 
     async def _pass_over(self, database: Session, sequence: str, in_orders: str, in_stock: str) -> None:
-        [(given,)] = await database.fetch(f"SELECT coalesce(pg_sequence_last_value('{sequence}'), 0)")
+        given_out = f"SELECT coalesce(pg_sequence_last_value('{sequence}'), 0)"
+        [(given,)] = await database.fetch(given_out)
         [(ordered,)] = await self._orders.fetch(in_orders, given + _REACH)
         [(stocked,)] = await self._products.fetch(in_stock, given + _REACH)
         last = max(ordered or 0, stocked or 0)
+        [(given,)] = await database.fetch(given_out)  # those that were given out meanwhile are in use too
         if last <= given:
             return
         if self._apply:
@@ -177,7 +174,7 @@ class Repair:
                 return True
             if action.step in (Step.RESERVE, Step.OVERSOLD) and not may_take:
                 return False
-            if self._apply:
+            if self._apply and action.step is not Step.OVERSOLD:
                 action = await self._write(action, order, reservation)
         self._note(action)
         if self._apply and action.step is Step.MOVE:
@@ -209,17 +206,16 @@ class Repair:
             data = {**order._asdict(), "order_id": order.id, "order_uid": order.uid}
             payload = DATA[EventType.ORDER_CREATED].dumps(data)
             await self._orders.fetch(_ANNOUNCE, payload, tracing.resume(order.trace_id))
-        elif action.step is not Step.OVERSOLD:
-            of = order or reservation
+        elif of := reservation if action.step is Step.MOVE else order or reservation:
             if action.step is Step.MOVE:
                 [(number,)] = await self._orders.fetch("SELECT nextval('orders_id_seq')")
                 await self._products.fetch(
                     _MOVE, action.order_id, number, f"{reason}, its number was {action.order_id}"
                 )
-                action, of = replace(action, why=f"{action.why}, its number is {number} now"), reservation
+                action = replace(action, why=f"{action.why}, its number is {number} now")
             outcome = "reserved" if action.step is Step.RESERVE else "released"
-            claim = (of.product_id, of.quantity, of.uid) if of else ()
-            await self._products.fetch(_DECIDE, number, *claim, outcome, action.delta, reason)
+            claim = (number, of.product_id, of.quantity, of.uid)
+            await self._products.fetch(_DECIDE, *claim, outcome, action.delta, reason)
         return action
 
 
@@ -229,13 +225,12 @@ def _answer(actions: Sequence[Action], options: argparse.Namespace, stopped: str
     summary = {"steps": counted.total(), **listed}
     shown = actions if options.apply else actions[: options.limit]  # whatever was written is said
     rows = [(a.step, a.order_id, a.product_id, f"{a.delta:+}" if a.delta else None, a.why, a.trace_id) for a in shown]
-    lines = [table(_HEADINGS, rows)] if rows else []
-    lines.append(", ".join(f"{name}: {count}" for name, count in summary.items()))
-    if stopped:
-        lines.append(f"stopped: {stopped}; run it again")
-    if counted and not options.apply:
-        lines.append("nothing was written: --apply does these steps")
+    to_do = bool(counted) and not options.apply
+    lines = [
+        *([table(_HEADINGS, rows)] if rows else []),
+        ", ".join(f"{name}: {count}" for name, count in summary.items()),
+        *([f"stopped: {stopped}; run it again"] if stopped else []),
+        *(["nothing was written: --apply does these steps"] if to_do else []),
+    ]
     document = {"applied": options.apply, "actions": list(map(as_json, shown)), "summary": summary, "stopped": stopped}
-    return Answer(
-        document, "\n".join(lines), ok=not (stopped or any(listed.values()) or (counted and not options.apply))
-    )
+    return Answer(document, "\n".join(lines), ok=not (to_do or stopped or any(listed.values())))

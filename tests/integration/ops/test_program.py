@@ -33,7 +33,12 @@ async def test_wrong_settings_end_the_program_with_status_2() -> None:
 
 @pytest.mark.parametrize(
     ("command", "server"),
-    [("dead-letters list", "the broker"), ("reconcile", "orders-db"), ("outbox", "products-db")],
+    [
+        ("dead-letters list", "the broker"),
+        ("reconcile", "orders-db"),
+        ("repair", "orders-db"),
+        ("outbox", "products-db"),
+    ],
 )
 async def test_a_server_that_is_down_is_one_clear_line(command: str, server: str) -> None:
     with pytest.raises(OpsError, match=rf"^{server}.*127\.0\.0\.1") as refusal:

@@ -147,8 +147,8 @@ async def test_an_order_that_a_restore_left_behind_is_mended(ops: Ops, shop: Sho
 
 async def test_numbers_that_either_database_knows_are_passed_over_first(ops: Ops, shop: Shop) -> None:
     """Nothing else is to do. A number that no sequence can have given out leads none there."""
-    await shop.orders.execute("INSERT INTO order_history (order_id, status) VALUES (999, 'pending')")
     await shop.products.execute("INSERT INTO reservations VALUES (2000000000, 40, 1, 'rejected')")
+    await shop.reserve(1010, "rejected")
     unchanged = await rows(shop)
 
     planned = await ops("repair", "--settle", "0")
@@ -156,12 +156,12 @@ async def test_numbers_that_either_database_knows_are_passed_over_first(ops: Ops
     applied = await ops("repair", "--settle", "0", "--apply")
 
     whys = [
-        "orders_id_seq was at 0, numbers up to 1006 are in use",
+        "orders_id_seq was at 0, numbers up to 1010 are in use",
         "products_id_seq was at 0, numbers up to 40 are in use",
     ]
     for answer in (planned, applied):
         assert [action["why"] for action in answer.document["actions"]][:2] == whys
-    assert await shop.orders.fetchval("SELECT nextval('orders_id_seq')") == 1007
+    assert await shop.orders.fetchval("SELECT nextval('orders_id_seq')") == 1011
     assert await shop.products.fetchval("SELECT nextval('products_id_seq')") == 41
 
 

@@ -76,8 +76,9 @@ async def test_a_stack_from_up_to_down(stack: Stack, capsys: pytest.CaptureFixtu
 
 
 def alike(page: str) -> str:
-    """The page without what differs from run to run: times, trace ids, and the length of a time without a fraction."""
-    return re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|[0-9a-f]{32}|(?<=Date: ).*|(?<=Content-Length: ).*", "…", page)
+    """The page without what differs from run to run: times, drawn ids, and the length of a time without a fraction."""
+    drawn = r"[0-9a-f]{32}|[0-9a-f-]{36}"
+    return re.sub(rf"\d{{4}}-\d\d-\d\dT[\d:.]+Z|{drawn}|(?<=Date: ).*|(?<=Content-Length: ).*", "…", page)
 
 
 async def run(command: str, stack: Stack) -> None:

@@ -20,9 +20,10 @@ _EVENT_DATA = """json_build_object(
     'orderId', o.id, 'orderUid', o.uid, 'productId', o.product_id, 'productUid', o.product_uid, 'quantity', o.quantity
 )"""
 
+_KEY = "(idempotency_key) WHERE idempotency_key IS NOT NULL"
 # $1 to $9 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
-# An order whose key is taken is not placed. Keys are written in sorted order, so that two batches with common keys
-# never wait for each other in a circle.
+# An order whose key is taken is not placed; nor, when it is placed again, one whose identity is. Keys are written in
+# sorted order, so that two batches with common keys never wait for each other in a circle.
 PLACE = f"""
 WITH draft AS MATERIALIZED (
     SELECT nextval('orders_id_seq') AS id, d.*
@@ -42,7 +43,7 @@ WITH draft AS MATERIALIZED (
         request_hash
     FROM draft
     ORDER BY idempotency_key NULLS FIRST, position
-    ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    ON CONFLICT {_KEY} DO NOTHING
     RETURNING {_COLUMNS}
 ), noted AS (
     INSERT INTO order_history (order_id, status, trace_id)
@@ -56,20 +57,34 @@ WITH draft AS MATERIALIZED (
 )
 SELECT placed.* FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
 """
+PLACE_AGAIN = PLACE.replace(_KEY, "")
 
 
-async def place(connection: Connection, drafts: Sequence[Draft]) -> list[Order | None]:
+async def place(connection: Connection, drafts: Sequence[Draft], statement: str = PLACE) -> list[Order | None]:
     """Writes orders, their history and the events `order.created`.
 
     Returns one element for each draft, in order: None if another order has its key.
     """
     rows = await connection.fetch(
-        PLACE,
+        statement,
         *columns(drafts, "uid", "product_id", "product_uid", "quantity", "unit_price", "trace_id", "traceparent"),
         [draft.key.value if draft.key else None for draft in drafts],
         [draft.key.request_hash if draft.key else None for draft in drafts],
     )
     return [Order(**row) if row["id"] else None for row in rows]
+
+
+# Each `FOR UPDATE` here writes, so that the commit confirms the rows that it returns.
+LOCK_BY_UID = f"SELECT uid, {_COLUMNS} FROM orders WHERE uid = ANY ($1::uuid[]) ORDER BY id FOR UPDATE"
+
+
+async def place_again(connection: Connection, drafts: Sequence[Draft]) -> list[Order | None]:
+    """Like `place`, in a transaction, for drafts that another may have placed or may be placing: it waits for that."""
+    stored = await place(connection, drafts, PLACE_AGAIN)
+    missing = [draft.uid for draft, order in zip(drafts, stored, strict=True) if order is None]
+    rows = [dict(row) for row in await connection.fetch(LOCK_BY_UID, missing)] if missing else []
+    earlier = {row.pop("uid"): Order(**row).as_placed() for row in rows}
+    return [order or earlier.get(draft.uid) for draft, order in zip(drafts, stored, strict=True)]
 
 
 # A verdict is of the order that has its number and, unless an older release placed that or decided it, its identity.
@@ -137,12 +152,13 @@ async def cancel(connection: Connection, order_id: int, trace_id: str, tracepare
     return Order(**row) if row else None
 
 
-async def get(connection: Connection, order_id: int) -> Order | None:
-    row = await connection.fetchrow(f"{_SELECT} WHERE id = $1", order_id)
+async def get(connection: Connection, order_id: int, lock: str = "") -> Order | None:
+    """`lock` may be "FOR UPDATE"."""
+    row = await connection.fetchrow(f"{_SELECT} WHERE id = $1 {lock}", order_id)
     return Order(**row) if row else None
 
 
-FIND_BY_KEY = f"SELECT request_hash, {_COLUMNS} FROM orders WHERE idempotency_key = $1"
+FIND_BY_KEY = f"SELECT request_hash, {_COLUMNS} FROM orders WHERE idempotency_key = $1 FOR UPDATE"
 
 
 async def find_by_key(connection: Connection, key: Key) -> Order | None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from types import NoneType
 from typing import Any
 
@@ -20,7 +21,7 @@ from shared.batching import Batcher
 from shared.cache import Cache
 from shared.contracts.fields import DEFAULT_PAGE, has_shape
 from shared.contracts.requests import OrderStatus
-from shared.db import Database
+from shared.db import Connection, Database
 from shared.errors import AppError, Code, Detail
 from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
@@ -65,7 +66,7 @@ class Orders:
         self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_WRITE_SPACING)
 
     async def place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
-        """Returns a pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE.
+        """Returns a pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE, OUTCOME_UNKNOWN.
 
         With a key it also raises CONFLICT while a request with the same key is in progress, and IDEMPOTENCY_MISMATCH.
         """
@@ -78,13 +79,17 @@ class Orders:
         """Returns the order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT if it is rejected."""
         trace = tracing.here()
         product_id = (await self.get(order_id)).product_id
-        async with self._cache.dropping([_cache_key(product_id)]), self._database.connection() as connection:
-            order = await repository.cancel(connection, order_id, trace.trace_id, trace.traceparent)
+
+        async def cancel(connection: Connection) -> Order | None:
+            cancelled = await repository.cancel(connection, order_id, trace.trace_id, trace.traceparent)
+            return cancelled or await repository.get(connection, order_id, "FOR UPDATE")
+
+        async with self._cache.dropping([_cache_key(product_id)]):
+            order = await self._database.write(cancel, first=cancel)
         if order is None:
-            order = await self.get(order_id)
-            if order.status != OrderStatus.CANCELLED:
-                raise AppError(Code.CONFLICT, f"The order is {order.status} and cannot be cancelled")
-            return order
+            raise _unknown(order_id)
+        if order.status != OrderStatus.CANCELLED:
+            raise AppError(Code.CONFLICT, f"The order is {order.status} and cannot be cancelled")
         self._relay.wake()
         self._watch.wake([order.id])
         return order
@@ -205,8 +210,9 @@ class Orders:
 
     async def _write(self, drafts: list[Draft]) -> list[Order | None]:
         keys = {_cache_key(draft.product_id) for draft in drafts}
-        async with self._cache.dropping(keys), self._database.connection() as connection:
-            stored = await repository.place(connection, drafts)
+        again, first = partial(repository.place_again, drafts=drafts), partial(repository.place, drafts=drafts)
+        async with self._cache.dropping(keys):
+            stored = await self._database.write(again, first=first)
         self._relay.wake()
         return stored
 

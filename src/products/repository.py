@@ -5,8 +5,10 @@ A change of several tables is one statement, so one round trip, and it writes it
 
 from collections.abc import Collection, Sequence
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
+import orjson
 
 from products.domain import Movement, Product
 from products.settlement import Claim, OnHand, Reservation, Settlement
@@ -195,21 +197,28 @@ async def announce(connection: Connection, answers: Sequence[tuple[Claim, Reserv
     )
 
 
-async def first_answer(connection: Connection, key: Key) -> bytes | None:
-    """JSON. Raises AppError IDEMPOTENCY_MISMATCH if the key was used for another request."""
-    row = await connection.fetchrow("SELECT request_hash, answer FROM idempotency_keys WHERE key = $1", key.value)
-    if row is None:
-        return None
+# It waits for a transaction that has taken the key, and writes in any case, so that the commit confirms the answer.
+TAKE_KEY = """
+INSERT INTO idempotency_keys AS kept (key, request_hash, answer) VALUES ($1, $2, 'null')
+ON CONFLICT (key) DO UPDATE SET answer = kept.answer
+RETURNING request_hash, answer
+"""
+
+
+async def take_key(connection: Connection, key: Key) -> Any:
+    """The first answer; None, and then `keep_answer` has to follow, if the key was not used before.
+
+    Raises AppError IDEMPOTENCY_MISMATCH if it was used for another request.
+    """
+    [row] = await connection.fetch(TAKE_KEY, key.value, key.request_hash)
     key.check(row["request_hash"])
-    return str(row["answer"]).encode()
-
-
-KEEP_ANSWER = "INSERT INTO idempotency_keys (key, request_hash, answer) VALUES ($1, $2, $3)"
+    return orjson.loads(row["answer"])
 
 
 async def keep_answer(connection: Connection, key: Key, answer: bytes) -> None:
-    """Takes JSON. Raises asyncpg.UniqueViolationError if another process has used the key first."""
-    await connection.execute(KEEP_ANSWER, key.value, key.request_hash, answer.decode())
+    """Takes JSON."""
+    statement = "UPDATE idempotency_keys SET answer = $2 WHERE key = $1"
+    await connection.execute(statement, key.value, answer.decode())
 
 
 # Deletes expired keys, at most $1 at a time (`shared.db.purge`).

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import orjson
@@ -108,31 +109,30 @@ class Catalogue:
     ) -> Written:
         """`product_id` is None for a product that has no id yet."""
         if key is None:
-            return await self._commit(write, product_id)
+            # One that no client can send, so that a second attempt finds what the first one has done.
+            written = await self._commit(write, product_id, Key(f"service {uuid4()}", b""))
+            return Written(written.product)
         with self._in_progress.claim(key):
-            try:
-                return await self._commit(write, product_id, key)
-            except (asyncpg.UniqueViolationError, AppError) as error:
-                if isinstance(error, AppError) and error.code is not Code.CONFLICT:
-                    raise
-                # Another process may have done this very request meanwhile, and so taken its key or the last of the
-                # stock. Then the second attempt finds its answer.
-                return await self._commit(write, product_id, key)
+            return await self._commit(write, product_id, key)
 
     async def _commit(
-        self, write: Callable[[Connection], Awaitable[Product]], product_id: int | None, key: Key | None = None
+        self, write: Callable[[Connection], Awaitable[Product]], product_id: int | None, key: Key
     ) -> Written:
         keys = set() if product_id is None else {_cache_key(product_id)}
-        async with self._cache.dropping(keys), self._database.transaction() as connection:
-            if key and (answer := await repository.first_answer(connection, key)):
-                return Written(orjson.loads(answer), replayed=True)
+
+        async def write_once(connection: Connection) -> Written:
+            if answer := await repository.take_key(connection, key):
+                return Written(answer, replayed=True)
             product = await write(connection)
             keys.add(_cache_key(product.id))
             view = product_view(product)
-            if key:
-                await repository.keep_answer(connection, key, _json(view))
+            await repository.keep_answer(connection, key, _json(view))
+            return Written(view)
+
+        async with self._cache.dropping(keys):
+            written = await self._database.write(write_once)
         self._relay.wake()
-        return Written(view)
+        return written
 
 
 class Stock:

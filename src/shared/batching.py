@@ -6,7 +6,7 @@ An item that arrives when no flush runs is flushed at once, alone.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
@@ -15,15 +15,17 @@ from shared.errors import AppError, Code
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_OUTAGES = frozenset({Code.UNAVAILABLE, Code.OUTCOME_UNKNOWN})
+
 
 class Batcher(Generic[Item, Result]):
     """Calls `flush` with 1 to `most` items, one call at a time; it returns one result for each, in order.
 
     `flush` must have a time limit: an item waits for the flush that runs and for its own. A flush that fails because
-    a server is down (UNAVAILABLE) also fails the items that wait, so an outage costs each caller one limit. After a
-    flush that several callers shared, the next starts at least `spacing` seconds later, so that more share it. The
-    queue holds `waiting` items; beyond that, UNAVAILABLE is raised. An item whose caller gave up before its flush
-    began is not flushed.
+    a server is down (UNAVAILABLE, OUTCOME_UNKNOWN) also fails the items that wait, with UNAVAILABLE, since they were
+    not sent; so an outage costs each caller one limit. After a flush that several callers shared, the next starts at
+    least `spacing` seconds later, so that more share it. The queue holds `waiting` items; beyond that, UNAVAILABLE is
+    raised. An item whose caller gave up before its flush began is not flushed.
     """
 
     def __init__(
@@ -78,9 +80,15 @@ class Batcher(Generic[Item, Result]):
                 if not future.done():
                     future.set_result(result)
         except Exception as error:  # noqa: BLE001  # every caller of the batch receives it
-            if isinstance(error, AppError) and error.code is Code.UNAVAILABLE:
-                futures += [future for _, future in self._waiting]
+            _fail(futures, error)
+            if isinstance(error, AppError) and error.code in _OUTAGES:
+                refusal = AppError(Code.UNAVAILABLE)
+                refusal.__cause__ = error
+                _fail([future for _, future in self._waiting], refusal)
                 self._waiting.clear()
-            for future in futures:
-                if not future.done():
-                    future.set_exception(error)
+
+
+def _fail(futures: Iterable[asyncio.Future[Result]], error: Exception) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)

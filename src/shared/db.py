@@ -1,17 +1,24 @@
-"""PostgreSQL: a pool in which every wait has a limit, and which reports an outage as UNAVAILABLE."""
+"""PostgreSQL: a pool in which every wait has a limit, and which reports an outage as UNAVAILABLE.
+
+A write whose outcome an outage leaves open is settled, or reported as OUTCOME_UNKNOWN.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
 import asyncpg.pool
+import structlog
 
 from shared.errors import AppError, Code
 
+log = structlog.get_logger()
+
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Result = TypeVar("Result")
 
 PURGE_SECONDS = 600.0
 
@@ -28,6 +35,12 @@ _PURGED_AT_ONCE = 500
 # stay as they are: it comes from the server's state, its settings, the schema or a pooler between.
 _FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+# With these a server, or a pooler before it, says that it has lost sight of the statement.
+_LOSSES = (asyncpg.PostgresConnectionError, asyncpg.StatementCompletionUnknownError)
+
+
+class _LostError(AppError):
+    """An outage that leaves open whether what was sent last is committed, or will be: nobody has answered it."""
 
 
 class Database:
@@ -49,7 +62,8 @@ class Database:
         except _FAULTS:
             raise
         except _FAILURES as error:
-            raise AppError(Code.UNAVAILABLE, "The database did not answer") from error
+            kind = AppError if _is_answer(error) else _LostError
+            raise kind(Code.UNAVAILABLE, "The database did not answer") from error
         finally:
             with suppress(*_FAILURES):  # the pool has terminated the connection by then
                 await self._pool.release(connection, timeout=_RELEASE)
@@ -57,14 +71,44 @@ class Database:
     @asynccontextmanager
     async def transaction(self, limit: float = _WORK) -> AsyncIterator[Connection]:
         """Like `connection`, in one transaction: committed at the end, rolled back by any exception."""
-        async with self.connection(limit) as connection:
-            try:
-                await connection.execute("BEGIN")
-                yield connection
-                await connection.execute("COMMIT")
-            except BaseException:
-                await _roll_back(connection)
+        is_committing = False
+        try:
+            async with self.connection(limit) as connection:
+                try:
+                    await connection.execute("BEGIN")
+                    yield connection
+                    is_committing = True
+                    await connection.execute("COMMIT")
+                except BaseException:
+                    await _roll_back(connection)
+                    raise
+        except _LostError as error:
+            raise error if is_committing else AppError(error.code, error.message) from error.__cause__
+
+    async def write(
+        self,
+        work: Callable[[Connection], Awaitable[Result]],
+        *,
+        first: Callable[[Connection], Awaitable[Result]] | None = None,
+    ) -> Result:
+        """Runs `work` in a transaction, and once more in another one if it is not known whether that was committed.
+
+        Only a commit that was confirmed is believed, so `work` must find what it has done before, and write even then.
+        `first` is run in its place at first, without a transaction. Raises AppError UNAVAILABLE if nothing was
+        committed, OUTCOME_UNKNOWN if that is not known.
+        """
+        try:
+            async with self.connection() if first else self.transaction() as connection:
+                return await (first or work)(connection)
+        except _LostError as error:
+            log.warning("write repeated", error=repr(error.__cause__))
+        try:
+            async with self.transaction() as connection:
+                return await work(connection)
+        except AppError as error:
+            if error.code is not Code.UNAVAILABLE:
                 raise
+            raise AppError(Code.OUTCOME_UNKNOWN) from error.__cause__
 
     async def is_up(self) -> bool:
         async with self.connection() as connection:
@@ -117,6 +161,12 @@ async def purge(database: Database, statement: str) -> None:
 
 async def _keep_session(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Replaces the default reset, a round trip that is not needed: no statement changes the session."""
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether the server says that the statement failed, not that it ends the session, whatever that was doing."""
+    is_refusal = isinstance(error, asyncpg.PostgresError) and error.severity_en == "ERROR"
+    return is_refusal and not isinstance(error, _LOSSES)
 
 
 async def _roll_back(connection: Connection) -> None:

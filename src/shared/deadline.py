@@ -50,8 +50,8 @@ class until:  # noqa: N801  # used as a statement, as asyncio.timeout is
 
 
 @asynccontextmanager
-async def within(seconds: float) -> AsyncIterator[None]:
-    """Cancels its body when the time is up, and raises AppError UPSTREAM_TIMEOUT."""
+async def within(seconds: float, code: Code = Code.UPSTREAM_TIMEOUT) -> AsyncIterator[None]:
+    """Cancels its body when the time is up, and raises AppError `code`."""
     limit = until(seconds)
     timer = asyncio.timeout_at(limit.when)
     try:
@@ -61,4 +61,4 @@ async def within(seconds: float) -> AsyncIterator[None]:
     except TimeoutError as error:
         if not timer.expired():
             raise
-        raise AppError(Code.UPSTREAM_TIMEOUT, "The request took longer than it may") from error
+        raise AppError(code) from error

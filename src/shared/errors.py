@@ -41,6 +41,11 @@ class Code(StrEnum):
     UPSTREAM_ERROR = ("upstream_error", 502, "A service gave no usable answer")
     UNAVAILABLE = ("unavailable", 503, "A service is overloaded or cannot be reached")
     UPSTREAM_TIMEOUT = ("upstream_timeout", 504, "A service did not answer in time")
+    OUTCOME_UNKNOWN = (
+        "outcome_unknown",
+        504,
+        "Whether it was done is not known: look before repeating it, or repeat it with the same Idempotency-Key",
+    )
     HTTP_VERSION_NOT_SUPPORTED = ("http_version_not_supported", 505, "The server speaks HTTP/1.1")
 
 

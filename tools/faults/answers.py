@@ -17,8 +17,10 @@ _PAGE = 50
 # Redis may round the remaining time up.
 _LONGEST_TTL = 60.1
 
-_OUTAGES: Mapping[int, str] = MappingProxyType({502: "upstream_error", 503: "unavailable", 504: "upstream_timeout"})
-_CODES: Mapping[int, str] = MappingProxyType({409: "conflict", **_OUTAGES})
+_OUTAGES: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {502: ("upstream_error",), 503: ("unavailable",), 504: ("upstream_timeout", "outcome_unknown")}
+)
+_CODES: Mapping[int, tuple[str, ...]] = MappingProxyType({409: ("conflict",), **_OUTAGES})
 
 
 def requests_are_answered(evidence: Evidence) -> Iterator[Difference]:
@@ -110,7 +112,7 @@ def _gateway_was_down(evidence: Evidence, attempt: Attempt) -> bool:
     return False
 
 
-def _explained(operation: Operation) -> Mapping[int, str]:
+def _explained(operation: Operation) -> Mapping[int, tuple[str, ...]]:
     """A conflict means that the key is in progress, the order is rejected, or the stock would leave its limits."""
     may_conflict = operation.action in {"cancel", "adjust"} or operation.key is not None
     return _CODES if may_conflict else _OUTAGES
@@ -131,7 +133,7 @@ def _is_enveloped(attempt: Attempt) -> bool:
         and body["data"] is None
         and isinstance(error, dict)
         and isinstance(error.get("message"), str)
-        and error.get("code") == _CODES[attempt.status or 0]
+        and error.get("code") in _CODES[attempt.status or 0]
         and (attempt.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt.is_deferred)
     )
 

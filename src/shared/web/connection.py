@@ -20,7 +20,7 @@ from shared.web.responses import error_of, on_prepare, refusal
 
 log = structlog.get_logger()
 
-_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1
 _NEVER = math.inf
 _INVALID = b"\0"  # in no part of a head is this byte allowed
 _START_BYTES = 100
@@ -138,7 +138,7 @@ class Connection(web.RequestHandler):
         if self._reading_held:
             self._reading_held = False
             self.resume_reading()
-        if request.method in _SAFE:
+        if request.method in SAFE:
             self._task = asyncio.current_task()
             if self.transport is None and self._task is not None:
                 self._task.cancel()

@@ -12,7 +12,7 @@ from multidict import istr
 
 from shared import deadline, metrics, tracing
 from shared.errors import AppError, Code
-from shared.web.connection import Connection
+from shared.web.connection import SAFE, Connection
 from shared.web.head import problem
 from shared.web.health import ROUTES
 from shared.web.requests import MAX_BODY
@@ -78,7 +78,10 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def request_limits(most_in_flight: int) -> Middleware:
-    """Raises UNAVAILABLE past `most_in_flight`, except for health and metrics, and ends a request at its deadline."""
+    """Raises UNAVAILABLE past `most_in_flight`, except for health and metrics, and ends a request at its deadline.
+
+    What a request that changes something has done by then is not known: it may be writing.
+    """
     in_flight = 0
 
     @web.middleware
@@ -93,7 +96,8 @@ def request_limits(most_in_flight: int) -> Middleware:
             seconds = deadline.parse(request.headers.get(deadline.HEADER))
             if seconds is None:
                 return await handler(request)
-            async with deadline.within(seconds):
+            late = Code.UPSTREAM_TIMEOUT if request.method in SAFE else Code.OUTCOME_UNKNOWN
+            async with deadline.within(seconds, late):
                 return await handler(request)
         finally:
             in_flight -= 1

@@ -37,7 +37,7 @@ class Operation:
     others: list[dict[str, Any]]
     status: int
     done: str
-    keys: str = "SELECT key FROM idempotency_keys"
+    keys: str = "SELECT key FROM idempotency_keys WHERE key NOT LIKE 'service %'"  # those of requests without one
     forget: str = FORGET_PRODUCT_KEYS
     set_age: str = "UPDATE idempotency_keys SET created_at = now() - CASE key WHEN 'old' THEN {} ELSE {} END::interval"
     more_keys: str = """

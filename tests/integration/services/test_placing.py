@@ -14,6 +14,7 @@ from shared.db import Database
 from shared.errors import AppError, Code
 from shared.idempotency import Key
 from shared.messaging import outbox
+from shared.pagination import MAX_ID
 from shared.tasks import BackgroundTasks
 from shared.web.client import ServiceClient, client_session
 from tests.api import Api
@@ -178,6 +179,22 @@ async def test_a_batch_places_each_key_once_and_in_order(orders_database: Databa
         "SELECT (payload->>'orderId')::int FROM outbox",
     ):
         assert sorted(await fetch(orders_database_url, written)) == [(order_id,) for order_id in placed]
+
+
+async def test_orders_that_are_placed_again_are_found_unless_another_has_their_key(orders_database: Database) -> None:
+    """A first attempt that arrives after its second one writes nothing."""
+    drafts = [draft(), draft("a"), draft("taken"), draft()]
+    first = await place(orders_database, [draft("taken"), *drafts[:2]])
+
+    async with orders_database.transaction() as connection:
+        again = await repository.place_again(connection, drafts)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await place(orders_database, drafts)
+
+    assert [order and order.id for order in again[:3]] == [*first[1:], None]
+    async with orders_database.connection() as connection:
+        stored = await repository.page(connection, MAX_ID, 9)
+    assert [order.id for order in stored] == [order.id for order in again if order][-1:] + first[::-1]
 
 
 async def test_batches_that_share_keys_do_not_deadlock(orders_database: Database, orders_database_url: str) -> None:

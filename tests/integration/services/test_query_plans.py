@@ -65,7 +65,7 @@ PAGES = {
 }
 FEW_ORDERS: list[tuple[str, tuple[object, ...], tuple[str, ...]]] = [
     (orders.LIST_PENDING, (0, 1000, datetime.now(UTC)), ("Limit", "Index Scan Forward by orders_status")),
-    (orders.FIND_BY_KEY, ("key 70",), ("Index Scan Forward by orders_idempotency_key",)),
+    (orders.FIND_BY_KEY, ("key 70",), ("LockRows", "Index Scan Forward by orders_idempotency_key")),
     # There are at most four rows to sort: one for each status.
     (orders.GET_HISTORY, (70,), ("Sort", "Index Scan Forward by order_history_pkey")),
 ]

@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from shared.db import Database
+from shared.db import Connection, Database
 from shared.errors import AppError, Code
 from tests.databases import fetch
 from tests.integration.outages import hung, stopped
@@ -93,6 +93,41 @@ async def test_every_other_error_is_an_outage_known_or_not(products_database: Da
 
     assert await refusal(fail) == OUTAGE
     assert await count(products_database) == 0  # the connection goes on working
+
+
+@pytest.mark.parametrize("state", ["08006", "40003", "40001", "57014", "23514"])
+async def test_a_write_is_repeated_in_a_transaction_if_nobody_says_that_it_failed(
+    products_database: Database, state: str
+) -> None:
+    """A pooler may answer with class 08, and a cluster with 40003, that it does not know either."""
+
+    async def first(connection: Connection) -> str:
+        return str(await connection.execute(raising(state)))
+
+    async def again(connection: Connection) -> str:
+        await connection.execute(_WRITE)
+        return "repeated"
+
+    try:
+        outcome: object = await products_database.write(again, first=first)
+    except (AppError, asyncpg.PostgresError) as error:
+        outcome = error.code if isinstance(error, AppError) else error.sqlstate
+
+    expected = {"08006": "repeated", "40003": "repeated", "23514": "23514"}.get(state, Code.UNAVAILABLE)
+    assert (outcome, await count(products_database)) == (expected, int(expected == "repeated"))
+
+
+async def test_a_transaction_that_is_lost_before_its_commit_was_sent_is_not_repeated(
+    products_database: Database,
+) -> None:
+    attempts = []
+
+    async def work(connection: Connection) -> None:
+        attempts.append(await connection.execute(_WRITE))
+        await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    assert await refusal(lambda: products_database.write(work)) == OUTAGE
+    assert (len(attempts), await count(products_database)) == (1, 0)
 
 
 @pytest.mark.parametrize("outage", [stopped, hung])

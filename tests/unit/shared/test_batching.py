@@ -106,12 +106,17 @@ async def test_a_failing_flush_reaches_all_of_its_batch_and_no_other_item() -> N
     assert await batcher.submit(5) == 50
 
 
-async def test_an_outage_reaches_those_who_wait_behind_it_too() -> None:
+@pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.OUTCOME_UNKNOWN])
+async def test_an_outage_reaches_those_who_wait_behind_it_too_who_know_that_they_were_not_sent(code: Code) -> None:
     writes = Writes(held=True)
-    outage = AppError(Code.UNAVAILABLE, "The database cannot be reached")
+    outage = AppError(code)
     writes.failures = {1: outage}
     batcher = Batcher(writes.flush)
-    assert await submit_behind_the_first(batcher, writes, 2, 3) == [outage, outage, outage]
+    first, *behind = await submit_behind_the_first(batcher, writes, 2, 3)
+    assert first is outage
+    assert [isinstance(each, AppError) and (each.code, each.__cause__) for each in behind] == [
+        (Code.UNAVAILABLE, outage)
+    ] * 2
     assert await batcher.submit(4) == 40
     assert writes.batches == [[1], [4]]
 

@@ -35,6 +35,7 @@ PROMISED = {
     "upstream_error": "502 Bad Gateway",
     "unavailable": "503 Service Unavailable",
     "upstream_timeout": "504 Gateway Timeout",
+    "outcome_unknown": "504 Gateway Timeout",
     "http_version_not_supported": "505 HTTP Version Not Supported",
 }
 

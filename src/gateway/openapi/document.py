@@ -17,6 +17,7 @@ from gateway.openapi.json_schema import Json, specification
 from gateway.routes import ReadHeader, Route
 from shared.errors import Code
 from shared.pagination import MAX_ID
+from shared.web.connection import SAFE
 from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id
 
 _TITLE = "Product & Order System"
@@ -231,6 +232,8 @@ def _envelope(status: int, schema: Schema, description: str, more: Json | None =
 
 def _refusals(route: Route) -> Iterator[Code]:
     yield from (Code.VALIDATION_ERROR, Code.RATE_LIMITED, *_FAILURES, *route.refusals)
+    if route.method not in SAFE:
+        yield Code.OUTCOME_UNKNOWN
     if route.scope is not None:
         yield from (Code.UNAUTHORIZED, Code.FORBIDDEN)
     if "{id}" in route.path:

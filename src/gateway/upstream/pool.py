@@ -20,13 +20,13 @@ from gateway.upstream.breaker import Breaker, Permit
 from shared import deadline
 from shared.errors import AppError, Code
 from shared.web.client import Reply, ServiceClient
+from shared.web.connection import SAFE
 from shared.web.headers import IDEMPOTENCY_KEY
 
 # These answers come from a proxy in front of the address and count as its failure. A 500 or 503 of the service does
 # not: the service lives, and other requests may succeed.
 _BROKEN = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 _TRANSIENT = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE})
-_SAFE = frozenset({"GET", "HEAD"})
 # Half of the waiting clients that an order service accepts (orders.watch).
 _MOST_WAITING = 256
 # A reply that was read whole, or one that is still coming.
@@ -97,12 +97,21 @@ class ServicePool:
         self._waiting = 0
 
     async def request(self, call: Call) -> Reply:
-        """Raises AppError: UNAVAILABLE if the service is overloaded, and what `ServiceClient.request` raises."""
+        """Raises AppError: UNAVAILABLE if the service is overloaded, and what `ServiceClient.request` raises.
+
+        That is OUTCOME_UNKNOWN for a call that was sent, may have changed something, and got no answer.
+        """
         if call.extra_seconds:
             with self._waiting_client():
                 return await self._request(call)
-        async with self.admission.acquire() as slot:
-            return await self._request(call, slot)
+        try:
+            async with self.admission.acquire() as slot:
+                return await self._request(call, slot)
+        except AppError as error:
+            was_sent = error.code is not Code.UNAVAILABLE and error.__cause__  # it has no cause if there was no time
+            if call.method in SAFE or not was_sent:
+                raise
+            raise AppError(Code.OUTCOME_UNKNOWN) from error
 
     @asynccontextmanager
     async def stream(self, call: Call, quiet: float) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -223,4 +232,4 @@ def is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:
         connected, transient = outcome.code is not Code.UNAVAILABLE, outcome.code is not Code.UPSTREAM_TIMEOUT
     # Services look at the key of a POST only.
     is_keyed = call.method == "POST" and IDEMPOTENCY_KEY in call.headers
-    return transient and (not connected or call.method in _SAFE or is_keyed)
+    return transient and (not connected or call.method in SAFE or is_keyed)

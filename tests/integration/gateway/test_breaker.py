@@ -54,7 +54,7 @@ async def test_a_service_that_keeps_failing_gets_no_requests(products: FakeServi
         other = await gateway.get("/products/1")
 
     assert (before, after, counted) == ("closed", "open", 2)
-    assert {answer.status for answer in failures} == {502}
+    assert {(answer.status, answer.code) for answer in failures} == {(504, "outcome_unknown")}
     for answer in refused:
         assert (answer.status, answer.code, 1 < int(answer.headers["Retry-After"]) <= 60) == (503, "unavailable", True)
     assert len(orders.seen) == LEAST

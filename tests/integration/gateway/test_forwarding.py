@@ -60,7 +60,12 @@ async def test_each_request_is_forwarded_as_it_came(gateway: Api, products: Fake
         *((status, envelope(status, {"id": 7}), (status, None)) for status in (200, 201)),
         *(
             (status, refusal(status, code), (status, code))
-            for status, code in ((404, "not_found"), (412, "precondition_failed"), (500, "internal_error"))
+            for status, code in (
+                (404, "not_found"),
+                (412, "precondition_failed"),
+                (500, "internal_error"),
+                (504, "outcome_unknown"),
+            )
         ),
         (404, b'{"detail": "secret"}', (404, "not_found")),
         (418, b'{"detail": "secret"}', (502, "upstream_error")),

@@ -35,7 +35,7 @@ _PURGED_AT_ONCE = 500
 # stay as they are: it comes from the server's state, its settings, the schema or a pooler between.
 _FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-# With these a server, or a pooler before it, says that it has lost sight of the statement.
+# With these a server or a pooler says that it has lost sight of the statement, or asyncpg that the session has ended.
 _LOSSES = (asyncpg.PostgresConnectionError, asyncpg.StatementCompletionUnknownError)
 
 
@@ -62,7 +62,8 @@ class Database:
         except _FAULTS:
             raise
         except _FAILURES as error:
-            kind = AppError if _is_answer(error) else _LostError
+            is_answer = isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOSSES)
+            kind = AppError if is_answer else _LostError
             raise kind(Code.UNAVAILABLE, "The database did not answer") from error
         finally:
             with suppress(*_FAILURES):  # the pool has terminated the connection by then
@@ -161,12 +162,6 @@ async def purge(database: Database, statement: str) -> None:
 
 async def _keep_session(_connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Replaces the default reset, a round trip that is not needed: no statement changes the session."""
-
-
-def _is_answer(error: Exception) -> bool:
-    """Whether the server says that the statement failed, not that it ends the session, whatever that was doing."""
-    is_refusal = isinstance(error, asyncpg.PostgresError) and error.severity_en == "ERROR"
-    return is_refusal and not isinstance(error, _LOSSES)
 
 
 async def _roll_back(connection: Connection) -> None:

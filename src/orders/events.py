@@ -8,14 +8,19 @@ from orders.products import Products
 from orders.service import Orders
 from shared import tracing
 from shared.errors import AppError, Code
-from shared.messaging.consumer import Handled, Received
+from shared.messaging.consumer import Handled
+from shared.messaging.deliveries import Received
 
 
 async def apply_verdicts(orders: Orders, batch: Sequence[Received]) -> Handled:
     """Handles the queue `orders.stock`."""
     applied = await orders.apply([_verdict(received) for received in batch])
     conflict = AppError(Code.CONFLICT, "Another order has this number")
-    return Handled(Counter(applied.statuses), [(batch[position], conflict) for position in applied.conflicts])
+    return Handled(
+        Counter(applied.statuses),
+        [(batch[position], conflict) for position in applied.conflicts],
+        [batch[position] for position in applied.blocked],
+    )
 
 
 async def forget_products(products: Products, batch: Sequence[Received]) -> Handled:

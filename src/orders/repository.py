@@ -3,7 +3,7 @@
 A change of several tables is one statement, so one round trip, and it writes its event into the outbox.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from orders.domain import Draft, HistoryEntry, Order, Verdict
@@ -113,6 +113,16 @@ async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> dict[int
     """Returns the new status of each order that was pending, by its id."""
     fields = columns(verdicts, "order_id", "order_uid", "product_id", "status", "reason", "trace_id")
     return {row["id"]: row["status"] for row in await connection.fetch(APPLY, *fields)}
+
+
+LOCK_FREE = "SELECT id FROM orders WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"
+
+
+async def lock_free(connection: Connection, order_ids: Collection[int]) -> set[int]:
+    """Locks those orders that others have not locked, without waiting; returns the ids of those that they have."""
+    free = await connection.fetch(LOCK_FREE, list(order_ids))
+    found = await connection.fetch("SELECT id FROM orders WHERE id = ANY ($1::bigint[])", list(order_ids))
+    return {row["id"] for row in found} - {row["id"] for row in free}
 
 
 CONFLICTING = f"""

@@ -1,7 +1,7 @@
 """The use cases of the order service. Each owns its transaction."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +21,7 @@ from shared.batching import Batcher
 from shared.cache import Cache
 from shared.contracts.fields import DEFAULT_PAGE, has_shape
 from shared.contracts.requests import OrderStatus
-from shared.db import Connection, Database
+from shared.db import Connection, Database, LockedError
 from shared.errors import AppError, Code, Detail
 from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
@@ -46,11 +46,12 @@ class Placed:
 class Applied:
     """The new statuses, and the positions of the verdicts on orders that a restored database has lost.
 
-    Another order has the number of such an order now.
+    Another order has the number of such an order now. `blocked` holds those of verdicts on orders that are locked.
     """
 
     statuses: list[str]
     conflicts: list[int]
+    blocked: list[int]
 
 
 class Orders:
@@ -63,6 +64,7 @@ class Orders:
         self._products = products
         self._watch = watch
         self._in_progress = InProgress()
+        self._locked: set[int] = set()
         self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_WRITE_SPACING)
 
     async def place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
@@ -95,15 +97,31 @@ class Orders:
         return order
 
     async def apply(self, verdicts: Sequence[Verdict]) -> Applied:
-        """Sets the status of each order that was pending until now."""
+        """Sets the status of each order that was pending until now.
+
+        Once the lock of an order was waited for in vain no lock is waited for, until all of those orders are free.
+        """
+        try:
+            return await self._apply(verdicts, self._locked)
+        except LockedError:
+            return await self._apply(verdicts, {verdict.order_id for verdict in verdicts})
+
+    async def _apply(self, verdicts: Sequence[Verdict], suspects: Collection[int]) -> Applied:
         # The keys of all verdicts are dropped: an earlier attempt may have committed some and not dropped theirs.
         keys = {_cache_key(verdict.product_id) for verdict in verdicts}
-        async with self._cache.dropping(keys), self._database.connection(_APPLY_LIMIT) as connection:
-            statuses = await repository.apply(connection, first_verdicts(verdicts))
+        opened = self._database.transaction if suspects else self._database.connection
+        locked: Collection[int] = ()
+        async with self._cache.dropping(keys), opened(_APPLY_LIMIT) as connection:
+            if suspects:
+                order_ids = {*suspects, *(verdict.order_id for verdict in verdicts)}
+                locked = self._locked = await repository.lock_free(connection, order_ids)
+            free = [verdict for verdict in verdicts if verdict.order_id not in locked] if locked else verdicts
+            statuses = await repository.apply(connection, first_verdicts(free))
             is_new = len(statuses) == len(verdicts)
             conflicts = [] if is_new else await repository.conflicting(connection, verdicts)
         self._watch.wake(statuses)
-        return Applied(list(statuses.values()), conflicts)
+        blocked = {position for position, verdict in enumerate(verdicts) if verdict.order_id in locked}
+        return Applied(list(statuses.values()), conflicts, sorted(blocked.difference(conflicts)))
 
     async def get(self, order_id: int) -> Order:
         """Raises AppError NOT_FOUND."""

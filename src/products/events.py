@@ -7,7 +7,8 @@ from products.service import Stock
 from products.settlement import Claim, Release
 from shared.contracts.events import EventType
 from shared.errors import AppError, Code
-from shared.messaging.consumer import Handled, Received
+from shared.messaging.consumer import Handled
+from shared.messaging.deliveries import Received
 
 
 async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Handled:
@@ -16,7 +17,11 @@ async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Handled:
     answers = Counter[str](reservation.outcome for _, reservation in settlement.answers)
     answers["released"] = sum(movement.kind == "release" for movement in settlement.movements)
     conflict = AppError(Code.CONFLICT, "Another order has the reservation of this number")
-    return Handled(+answers, [(batch[position], conflict) for position in settlement.conflicts])
+    return Handled(
+        +answers,
+        [(batch[position], conflict) for position in settlement.conflicts],
+        [batch[position] for position in settlement.blocked],
+    )
 
 
 def _request(received: Received) -> Claim | Release:

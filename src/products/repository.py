@@ -121,11 +121,23 @@ async def movements(connection: Connection, product_id: int, below_id: int, rows
 
 # Rows are locked in the order of their ids, so that two batches never wait for each other in a circle.
 LOCK_STOCK = "SELECT id, qty, uid FROM products WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+LOCK_FREE_STOCK = f"{LOCK_STOCK} SKIP LOCKED"
 
 
-async def lock_stock(connection: Connection, product_ids: Sequence[int]) -> dict[int, OnHand]:
+async def lock_stock(
+    connection: Connection, product_ids: Collection[int], statement: str = LOCK_STOCK
+) -> dict[int, OnHand]:
     """The stock of the products that exist, by id. No other transaction changes it until this one ends."""
-    return {row["id"]: OnHand(row["qty"], row["uid"]) for row in await connection.fetch(LOCK_STOCK, product_ids)}
+    rows = await connection.fetch(statement, list(product_ids))
+    return {row["id"]: OnHand(row["qty"], row["uid"]) for row in rows}
+
+
+async def lock_free_stock(connection: Connection, product_ids: Collection[int]) -> tuple[dict[int, OnHand], set[int]]:
+    """Like `lock_stock`, without waiting; and the ids of the products that others have locked."""
+    stock = await lock_stock(connection, product_ids, LOCK_FREE_STOCK)
+    # The look comes after the locks: what is seen now and was not locked then is not a product that does not exist.
+    rows = await connection.fetch("SELECT id FROM products WHERE id = ANY ($1::bigint[])", list(product_ids))
+    return stock, {row["id"] for row in rows} - stock.keys()
 
 
 GET_RESERVATIONS = """

@@ -16,7 +16,7 @@ from products.settlement import Claim, Release, Settlement, settle
 from products.views import parse_product_view, product_view
 from shared import pagination, tracing
 from shared.cache import Cache
-from shared.db import Connection, Database
+from shared.db import Connection, Database, LockedError
 from shared.errors import AppError, Code, Detail
 from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
@@ -136,29 +136,45 @@ class Catalogue:
 
 
 class Stock:
-    """Gives stock to orders and takes it back. It decides each order once and leaves no product below zero."""
+    """Gives stock to orders and takes it back. It decides each order once and leaves no product below zero.
+
+    A product that others keep locked holds up its own orders alone: once its lock was waited for in vain it is no
+    longer waited for, until it was found free.
+    """
 
     def __init__(self, database: Database, cache: Cache, relay: Relay) -> None:
         self._database = database
         self._cache = cache
         self._relay = relay
+        self._locked: set[int] = set()
 
     async def settle(self, requests: Sequence[Claim | Release]) -> Settlement:
         """Decides each order, or repeats the answer that the order got before, and announces the answers."""
+        product_ids = {request.product_id for request in requests}
         try:
-            return await self._settle(requests)
+            return await self._settle(requests, product_ids, product_ids & self._locked)
         except asyncpg.UniqueViolationError:
             # Another process has just decided one of these orders, for a product that has no row to lock.
-            return await self._settle(requests)
+            return await self._settle(requests, product_ids, product_ids & self._locked)
+        except LockedError:
+            return await self._settle(requests, product_ids, product_ids)
 
-    async def _settle(self, requests: Sequence[Claim | Release]) -> Settlement:
+    async def _settle(
+        self, requests: Sequence[Claim | Release], product_ids: set[int], suspects: set[int]
+    ) -> Settlement:
+        """The locks of `suspects` are not waited for."""
         # The keys of all requests are dropped: an earlier attempt may have committed some and not dropped theirs.
-        keys = {_cache_key(request.product_id) for request in requests}
+        keys = set(map(_cache_key, product_ids))
+        locked: set[int] = set()
         async with self._cache.dropping(keys), self._database.transaction(_SETTLE_LIMIT) as connection:
             # The lock comes first, so that the reservations show what any other process has decided on these orders.
-            stock = await repository.lock_stock(connection, sorted({request.product_id for request in requests}))
+            stock = await repository.lock_stock(connection, product_ids - suspects)
+            if suspects:
+                free, locked = await repository.lock_free_stock(connection, suspects)
+                stock |= free
+                self._locked = self._locked - suspects | locked
             known = await repository.reservations(connection, list({request.order_id for request in requests}))
-            settlement = settle(stock, known, requests)
+            settlement = settle(stock, known, requests, locked)
             if settlement.made or settlement.ended:
                 await repository.settle(connection, settlement)
             if settlement.answers:

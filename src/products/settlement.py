@@ -1,6 +1,6 @@
 """Decides which orders get stock and which give it back, without I/O."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 from uuid import UUID
@@ -77,7 +77,8 @@ class Settlement:
 
     `made` holds new reservations, `ended` the orders whose earlier reservation is released now. `answers` go to the
     orders that have claimed; a cancelled order gets no answer. `conflicts` holds the positions of requests whose
-    number another order has a reservation for: they changed nothing and get no answer.
+    number another order has a reservation for: they changed nothing and get no answer. `blocked` holds those of
+    requests whose product is locked: nothing is decided for them yet.
     """
 
     made: list[Reservation]
@@ -85,6 +86,7 @@ class Settlement:
     movements: list[StockMovement]
     answers: list[tuple[Claim, Reservation]]
     conflicts: list[int]
+    blocked: list[int]
 
     @property
     def changes(self) -> dict[int, int]:
@@ -96,18 +98,24 @@ class Settlement:
 
 
 def settle(
-    stock: Mapping[int, OnHand], known: Mapping[int, Reservation], requests: Iterable[Claim | Release]
+    stock: Mapping[int, OnHand],
+    known: Mapping[int, Reservation],
+    requests: Iterable[Claim | Release],
+    locked: Collection[int] = (),
 ) -> Settlement:
     """Serves claims in the order they came, each in full or not at all; what one cannot get, later ones may.
 
-    `stock` has each product that exists by its id, `known` maps order ids to earlier reservations.
+    `stock` has each product that exists by its id, except for the `locked` ones; `known` maps order ids to earlier
+    reservations.
     An order is decided once and released once, however often and in whatever sequence its requests come.
     """
     batch = _Batch(stock, known)
     claims: dict[int, Claim] = {}
-    conflicts = []
+    conflicts, blocked = [], []
     for position, request in enumerate(requests):
-        if not batch.is_known_as(request):
+        if request.product_id in locked:
+            blocked.append(position)
+        elif not batch.is_known_as(request):
             conflicts.append(position)
         elif isinstance(request, Claim):
             claims.setdefault(request.order_id, request)
@@ -121,6 +129,7 @@ def settle(
         movements=batch.movements,
         answers=[(claim, now[id_]) for id_, claim in claims.items() if now[id_].outcome != "released"],
         conflicts=conflicts,
+        blocked=blocked,
     )
 
 

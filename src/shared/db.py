@@ -24,6 +24,8 @@ PURGE_SECONDS = 600.0
 
 # Seconds. A request learns within 2 s that the database does not answer: 1.5 s to work, the rest for the release.
 _WORK = 1.5
+# Shorter, so that a row that somebody keeps locked is known from a database that does not answer.
+_LOCK = "1s"
 _ACQUIRE = 1.0
 _RELEASE = 0.4
 _CLOSE = 1.0
@@ -33,7 +35,7 @@ _PURGED_AT_ONCE = 500
 
 # Only an error of data (SQLSTATE classes 22 and 23) may blame a request or an event. Any other may go away while these
 # stay as they are: it comes from the server's state, its settings, the schema or a pooler between.
-_FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 _FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # With these a server or a pooler says that it has lost sight of the statement, or asyncpg that the session has ended.
 _LOSSES = (asyncpg.PostgresConnectionError, asyncpg.StatementCompletionUnknownError)
@@ -41,6 +43,10 @@ _LOSSES = (asyncpg.PostgresConnectionError, asyncpg.StatementCompletionUnknownEr
 
 class _LostError(AppError):
     """An outage that leaves open whether what was sent last is committed, or will be: nobody has answered it."""
+
+
+class LockedError(AppError):
+    """UNAVAILABLE, because others keep a lock that is needed."""
 
 
 class Database:
@@ -51,7 +57,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self, limit: float = _WORK) -> AsyncIterator[Connection]:
-        """A connection for at most `limit` seconds. Raises AppError UNAVAILABLE for an outage."""
+        """A connection for at most `limit` seconds. Raises AppError UNAVAILABLE, LockedError if it is for a lock."""
         try:
             connection = await self._pool.acquire(timeout=min(_ACQUIRE, limit))
         except _FAILURES as error:
@@ -59,8 +65,10 @@ class Database:
         try:
             async with asyncio.timeout(limit):
                 yield connection
-        except _FAULTS:
+        except FAULTS:
             raise
+        except asyncpg.LockNotAvailableError as error:
+            raise LockedError(Code.UNAVAILABLE, "Others are changing this at the moment") from error
         except _FAILURES as error:
             is_answer = isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOSSES)
             kind = AppError if is_answer else _LostError
@@ -139,7 +147,12 @@ async def open_database(url: str, name: str) -> AsyncIterator[Database]:
         max_size=_MAX_CONNECTIONS,
         timeout=_ACQUIRE,
         reset=_keep_session,
-        server_settings={"application_name": name, "jit": "off", "idle_in_transaction_session_timeout": "30s"},
+        server_settings={
+            "application_name": name,
+            "jit": "off",
+            "idle_in_transaction_session_timeout": "30s",
+            "lock_timeout": _LOCK,
+        },
     )
     try:
         yield Database(pool)

@@ -11,6 +11,7 @@ REQUESTS = Histogram(
     "http_request_duration_seconds", "Time to answer a request", ("method", "route", "status"), buckets=_SECONDS
 )
 EVENTS = Counter("events_total", "Events by what became of them", ("queue", "outcome"))
+EVENTS_ASIDE = Gauge("events_set_aside", "Events that wait for a lock, or have failed and are tried again", ("queue",))
 BATCH_EVENTS = Histogram("event_batch_events", "Events applied together", ("queue",), buckets=_BATCHES)
 BATCH_SECONDS = Histogram("event_batch_duration_seconds", "Time to apply a batch", ("queue",), buckets=_SECONDS)
 PUBLISHED = Counter("events_published_total", "Events that the broker confirmed")

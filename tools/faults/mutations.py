@@ -25,8 +25,9 @@ from shared.contracts.events import Reason
 from shared.db import Connection
 from shared.messaging import connection as broker_connection
 from shared.messaging import outbox
-from shared.messaging.cloudevents import Event, Unreadable
+from shared.messaging.cloudevents import Unreadable
 from shared.messaging.consumer import Consumer
+from shared.messaging.deliveries import Received, Waiting
 from tools.faults import scenario
 from tools.faults.plan import Fault, Kind, Operation, Plan, Product
 
@@ -73,13 +74,14 @@ def publish_before_commit() -> None:
 
 def acknowledge_before_commit() -> None:
     process = Consumer._process
-    processing: dict[Consumer, asyncio.Task[None]] = {}
+    processing: dict[Consumer, asyncio.Task[list[Waiting]]] = {}
 
-    async def begin(self: Consumer, elements: Sequence[Event | Unreadable]) -> None:
+    async def begin(self: Consumer, elements: Sequence[Received | Unreadable]) -> list[Waiting]:
         """Returns before the batch is applied, so that it is acknowledged first; the last one is applied by then."""
         if before := processing.get(self):
             await before
         processing[self] = asyncio.create_task(process(self, elements))
+        return []
 
     Consumer._process = begin  # type: ignore[method-assign]  # that is the mutation
 

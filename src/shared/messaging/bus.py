@@ -23,6 +23,7 @@ class Bus:
     def __init__(self, url: str, service: str, database: Database, tasks: BackgroundTasks) -> None:
         self._url = url
         self._service = service
+        self._database = database
         self._tasks = tasks
         self._publisher = Publisher(url, service)
         self._consumers: list[Consumer] = []
@@ -32,15 +33,17 @@ class Bus:
         tasks.start("outbox watch", repeat("outbox watch", _WATCH, self.relay.measure))
 
     def consume(self, queue: Queue, handle: Handle) -> None:
-        consumer = Consumer(self._url, self._service, queue, handle, self._publisher)
+        is_up = self._database.is_up
+        consumer = Consumer(self._url, self._service, queue, handle, self._publisher, is_up=is_up)
         self._consumers.append(consumer)
         self._tasks.start(f"consumer of {queue.name}", consumer.run())
 
     async def is_up(self) -> bool:
-        return self._publisher.connected and all(consumer.connected for consumer in self._consumers)
+        consuming = all(consumer.connected or consumer.stalled for consumer in self._consumers)
+        return self._publisher.connected and consuming
 
     async def consumes(self) -> bool:
-        """False while a consumer holds a batch because a server is down."""
+        """False while events wait in a consumer: for a server, for a lock, or because they have failed."""
         return not any(consumer.stalled for consumer in self._consumers)
 
     async def __aenter__(self) -> Self:

@@ -1,170 +1,275 @@
 """Consumes events in batches: one transaction for all that has arrived, no wait for more."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import aiormq
 import structlog
-from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
-from marshmallow import ValidationError
+from aiormq.abc import AbstractConnection
 
 from shared import metrics, tracing
-from shared.contracts.events import DATA
+from shared.db import FAULTS
 from shared.errors import AppError, Code
 from shared.messaging import cloudevents, dead_letters
-from shared.messaging.cloudevents import Event, Unreadable
+from shared.messaging.cloudevents import Unreadable
 from shared.messaging.connection import SupervisedConnection
-from shared.messaging.publisher import Publisher
-from shared.messaging.topology import Queue
+from shared.messaging.deliveries import PREFETCH, Aside, Deliveries, Received, Waiting
+from shared.messaging.publisher import Publisher, PublishError
+from shared.messaging.topology import DEFAULT_EXCHANGE, Queue
 from shared.tasks import backoff
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
-    """An event and its data, as loaded by its schema in `shared.contracts.events`."""
-
-    event: Event
-    data: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Handled:
     """What became of a batch: fields for its log line, and the events that are refused for good, with their reasons.
 
-    All others are applied.
+    `blocked` are those for which a row is locked. All others are applied.
     """
 
     fields: Mapping[str, Any]
     refused: Sequence[tuple[Received, AppError]] = ()
+    blocked: Sequence[Received] = ()
 
 
-# Applies a batch in one transaction. AppError UNAVAILABLE means that a server is down: the batch is held and tried
-# again. Any other error is attributed to an event in the batch.
+# Applies a batch in one transaction. Only an error of data and an AppError that is not UNAVAILABLE blame an event.
 Handle = Callable[[Sequence[Received]], Awaitable[Handled]]
+Probe = Callable[[], Awaitable[bool]]
 
-_BATCH_EVENTS = 512
-# In messages, each of 1 to 256 events: enough to fill a batch if each carries one.
-_PREFETCH = 512
+# One takes what is new, one what is set aside.
+_WORKERS = 2
+# Seconds.
 _STOP = 4.0
+# How long nothing may be applied until all events go back to the queue, for other replicas. It is done so often in a
+# row, which is far below the limit of deliveries, whatever the number of replicas.
+_HOLD = 5.0
+_MOST_GIVEN_BACK = 20
+# An event that fails alone becomes a dead letter after so many tries in so many seconds.
+_TRIES = 10
+_PATIENCE = 600.0
+_MOST_FAILURES = 10_000
+
+
+class _GiveBack(Exception):  # noqa: N818  # it is no error
+    """Ends the session, and so gives all of its events back to the queue."""
+
+
+@dataclass(slots=True)
+class _Failure:
+    """How often an event has failed alone since when, and how many events were applied by the last time."""
+
+    since: float
+    applied: int
+    tries: int = 0
 
 
 class Consumer(SupervisedConnection):
-    """Consumes one queue, one batch at a time; `stalled` is true while a batch is held because a server is down.
+    """Consumes one queue, one batch at a time; what is set aside is tried again beside it.
 
-    `publisher` moves events that cannot be read or applied to the dead letters.
+    `publisher` moves events that cannot be read or applied to the dead letters. `is_up` tells whether the server that
+    `handle` needs answers; it may raise AppError.
     """
 
-    def __init__(self, url: str, name: str, queue: Queue, handle: Handle, publisher: Publisher) -> None:
+    def __init__(
+        self, url: str, name: str, queue: Queue, handle: Handle, publisher: Publisher, *, is_up: Probe
+    ) -> None:
         super().__init__(url, f"{name} consumer of {queue.name}", self._consuming_channel)
         self._queue = queue
         self._handle = handle
         self._publisher = publisher
-        self._stopping = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self.stalled = False
+        self._is_up = is_up
+        self._may_work = asyncio.Semaphore(_WORKERS)
+        self._held = False
+        self._aside: Mapping[int, Aside] = {}
+        self._applied = 0
+        self._failing_since = math.inf
+        self._given_back = 0
+        self._away = backoff()
+        self._failures: dict[tuple[str, str], _Failure] = {}
+        metrics.EVENTS_ASIDE.labels(queue.name).set_function(lambda: len(self._aside))
+
+    @property
+    def stalled(self) -> bool:
+        """Whether events wait here: for a server that is down, for a lock, or because they have failed."""
+        return self._held or bool(self._aside)
 
     async def stop(self) -> None:
         """Finishes and acknowledges the current batch within 4 s; other consumers get the rest."""
-        self._stopping.set()
         try:
             async with asyncio.timeout(_STOP):
-                await self._idle.wait()
+                for _ in range(_WORKERS):
+                    await self._may_work.acquire()  # for good
         except TimeoutError:
             log.warning("batch not finished in time", queue=self._queue.name)
 
     @asynccontextmanager
     async def _consuming_channel(self, connection: AbstractConnection) -> AsyncIterator["asyncio.Future[object]"]:
+        if self._given_back:
+            await self._until_up()
         channel = await connection.channel(publisher_confirms=False)
-        await channel.basic_qos(prefetch_count=_PREFETCH)
-        inbox: asyncio.Queue[DeliveredMessage] = asyncio.Queue()  # bounded by the prefetch count
-
-        async def receive(message: DeliveredMessage) -> None:
-            inbox.put_nowait(message)
-
+        await channel.basic_qos(prefetch_count=PREFETCH)
+        deliveries = Deliveries(channel)
+        self._aside = deliveries.aside
         # The worker must end with the channel or the consumer, or it would wait for ever.
-        worker = asyncio.ensure_future(self._work(channel, inbox))
+        worker: asyncio.Future[object] = asyncio.ensure_future(self._work(deliveries))
         channel.on_consumer_cancel_callbacks.add(lambda _: worker.cancel())
         channel.closing.add_done_callback(lambda _: worker.cancel())
         try:
-            await channel.basic_consume(self._queue.name, receive)
+            await channel.basic_consume(self._queue.name, deliveries.receive)
             yield worker
         finally:
             worker.cancel()
             await asyncio.wait({worker})
-            self.stalled = False  # the broker redelivers a held batch after its session
+            self._held, self._aside = False, {}  # the broker redelivers it after the session
             if not worker.cancelled() and (error := worker.exception()):
                 log.error("consumer failed", queue=self._queue.name, exc_info=error)
 
-    async def _work(self, channel: AbstractChannel, inbox: "asyncio.Queue[DeliveredMessage]") -> object:
-        while True:
-            messages, elements = await _next_batch(inbox)
-            if self._stopping.is_set():
-                await asyncio.Event().wait()  # until the session ends and the broker redelivers the rest
-            self._idle.clear()
-            try:
-                await self._process(elements)
-                for message in messages:
-                    # Every delivery has a tag, although the type of aiormq allows None.
-                    await channel.basic_ack(message.delivery_tag or 0, wait=False)
-            except aiormq.exceptions.ChannelInvalidStateError:
-                return None  # closed meanwhile: a redelivered batch changes nothing
-            finally:
-                self._idle.set()
+    async def _until_up(self) -> None:
+        self._held = True
+        while self._held:
+            await asyncio.sleep(next(self._away))
+            self._held = await self._is_down()
 
-    async def _process(self, elements: Sequence[Event | Unreadable]) -> None:
+    async def _work(self, deliveries: Deliveries) -> None:
+        """Ends when the channel is closed, a redelivered batch changes nothing; or when events are given back."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._take(deliveries))
+                group.create_task(self._try_again(deliveries))
+        except* (aiormq.exceptions.ChannelInvalidStateError, _GiveBack):
+            pass
+
+    async def _take(self, deliveries: Deliveries) -> None:
+        while True:
+            tags, elements = await deliveries.batch()
+            async with self._may_work:
+                await deliveries.settle(await self._process(elements), tags=tags)
+
+    async def _try_again(self, deliveries: Deliveries) -> None:
+        """Tries what is set aside, beside the other events."""
+        while True:
+            due = await deliveries.due()
+            async with self._may_work:
+                waiting = await self._try([each.received for each in due])
+                await deliveries.settle(waiting, tried=due)
+                with suppress(PublishError):  # then they stay here
+                    await self._repack(deliveries)
+
+    async def _repack(self, deliveries: Deliveries) -> None:
+        """Sends what is set aside to the end of the queue in full messages, where small ones leave too little room."""
+        for some in deliveries.scattered():
+            body = cloudevents.join([each.received.event for each in some])
+            await self._publisher.publish(DEFAULT_EXCHANGE, self._queue.name, body)
+            await deliveries.settle((), tried=some)
+
+    async def _process(self, elements: Sequence[Received | Unreadable]) -> list[Waiting]:
         events = []
-        for element in map(_check, elements):
+        for element in elements:
             if isinstance(element, Unreadable):
                 await dead_letters.bury_unreadable(self._publisher, self._queue, element)
             else:
                 events.append(element)
-        if events:
-            await self._apply(events)
+        return await self._try(events) if events else []
 
-    async def _apply(self, events: Sequence[Received]) -> None:
-        """Applies or buries each event; halves a failing batch, so that only the events at fault are buried."""
+    async def _try(self, events: Sequence[Received]) -> list[Waiting]:
+        waiting = await self._apply(events)
+        if waiting:
+            error = next((error for _, error in waiting if error), None)
+            log.warning(
+                "events set aside",
+                queue=self._queue.name,
+                events=len(waiting),
+                error=repr(error) if error else "a row is locked",
+                trace_ids=_traces([received for received, _ in waiting]),
+                exc_info=error,
+            )
+        return waiting
+
+    async def _apply(self, events: Sequence[Received]) -> list[Waiting]:
+        """Applies or buries each event, or returns it to be set aside; halves a batch that fails.
+
+        While a server is down the batch is held, and then given back.
+        """
         pauses = backoff()
         while True:
-            started = time.perf_counter()
+            started = time.monotonic()
             try:
                 handled = await self._handle(events)
-            except Exception as error:  # noqa: BLE001  # distinguishes outage and fault here
-                if not (isinstance(error, AppError) and error.code is Code.UNAVAILABLE):
-                    return await self._isolate(events, error)
-                self.stalled = True
-                log.warning(
-                    "batch held",
-                    queue=self._queue.name,
-                    events=len(events),
-                    error=str(error),
-                    cause=repr(error.__cause__),
-                    trace_ids=_traces(events),
-                )
-                await asyncio.sleep(next(pauses))
+            except Exception as raised:  # noqa: BLE001  # distinguishes outage and fault here
+                error = raised
             else:
-                self.stalled = False
-                self._report(events, handled, time.perf_counter() - started)
+                self._report(events, handled, time.monotonic() - started)
                 for received, reason in handled.refused:
                     await dead_letters.bury(self._publisher, self._queue, received.event, reason)
-                return None
+                return [(received, None) for received in handled.blocked]
+            if not _blames(error):
+                self._give_back(error, started)
+            if _blames(error) or not isinstance(error, AppError) or not await self._is_down():
+                return await self._isolate(events, error)
+            self._held = True
+            log.warning(
+                "batch held",
+                queue=self._queue.name,
+                events=len(events),
+                error=str(error),
+                cause=repr(error.__cause__),
+                trace_ids=_traces(events),
+            )
+            await asyncio.sleep(next(pauses))
 
-    async def _isolate(self, events: Sequence[Received], error: Exception) -> None:
-        if len(events) == 1:
-            await dead_letters.bury(self._publisher, self._queue, events[0].event, error)
-            return
-        middle = len(events) // 2
-        await self._apply(events[:middle])
-        await self._apply(events[middle:])
+    async def _isolate(self, events: Sequence[Received], error: Exception) -> list[Waiting]:
+        if len(events) > 1:
+            middle = len(events) // 2
+            return [*await self._apply(events[:middle]), *await self._apply(events[middle:])]
+        [received] = events
+        if not _blames(error) and not self._is_spent(received):
+            return [(received, error)]
+        self._failures.pop(_key(received), None)
+        await dead_letters.bury(self._publisher, self._queue, received.event, error)
+        return []
+
+    def _give_back(self, error: Exception, started: float) -> None:
+        """Raises _GiveBack if nothing was applied for so long that other replicas should try."""
+        self._failing_since = min(self._failing_since, started)
+        if time.monotonic() - self._failing_since > _HOLD and self._given_back < _MOST_GIVEN_BACK:
+            self._given_back += 1
+            log.warning("events given back", queue=self._queue.name, error=str(error), cause=repr(error.__cause__))
+            raise _GiveBack
+
+    def _is_spent(self, received: Received) -> bool:
+        """Counts a failure of the event, if others were applied meanwhile or no other has failed."""
+        failure = self._failures.setdefault(_key(received), _Failure(time.monotonic(), self._applied))
+        others_fail = any(each.error and each.received is not received for each in self._aside.values())
+        if self._applied > failure.applied or not others_fail:
+            failure.tries += 1
+        failure.applied = self._applied
+        if len(self._failures) > _MOST_FAILURES:  # of events that other replicas have got meanwhile
+            del self._failures[next(iter(self._failures))]
+        return failure.tries >= _TRIES and time.monotonic() - failure.since >= _PATIENCE
+
+    async def _is_down(self) -> bool:
+        try:
+            return not await self._is_up()
+        except AppError:
+            return True
 
     def _report(self, events: Sequence[Received], handled: Handled, seconds: float) -> None:
-        metrics.EVENTS.labels(self._queue.name, "applied").inc(len(events) - len(handled.refused))
+        self._held = False
+        self._failing_since = math.inf
+        self._given_back = 0
+        self._away = backoff()
+        if self._failures:
+            for received in events:
+                self._failures.pop(_key(received), None)
+        applied = len(events) - len(handled.refused) - len(handled.blocked)
+        self._applied += applied
+        metrics.EVENTS.labels(self._queue.name, "applied").inc(applied)
         metrics.BATCH_EVENTS.labels(self._queue.name).observe(len(events))
         metrics.BATCH_SECONDS.labels(self._queue.name).observe(seconds)
         log.info(
@@ -177,32 +282,13 @@ class Consumer(SupervisedConnection):
         )
 
 
-async def _next_batch(
-    inbox: "asyncio.Queue[DeliveredMessage]",
-) -> tuple[list[DeliveredMessage], list[Event | Unreadable]]:
-    """Waits for one message, then adds those that have arrived, up to about 512 events."""
-    messages = [await inbox.get()]
-    elements = cloudevents.decode(messages[0].body)
-    while len(elements) < _BATCH_EVENTS and not inbox.empty():
-        messages.append(inbox.get_nowait())
-        elements.extend(cloudevents.decode(messages[-1].body))
-    return messages, elements
+def _blames(error: Exception) -> bool:
+    """Whether the error is the event's own: of its data, or a decision of ours."""
+    return isinstance(error, FAULTS) or (isinstance(error, AppError) and error.code is not Code.UNAVAILABLE)
 
 
-def _check(element: Event | Unreadable) -> Received | Unreadable:
-    if isinstance(element, Unreadable):
-        return element
-    schema = DATA.get(element.type)
-    if schema is None:
-        return _unreadable(element, f"unknown type {element.type}")
-    try:
-        return Received(element, schema.load(element.data))
-    except ValidationError as error:
-        return _unreadable(element, f"data: {error.messages}")
-
-
-def _unreadable(event: Event, reason: str) -> Unreadable:
-    return Unreadable(cloudevents.batch_of(event), reason, event.traceparent)
+def _key(received: Received) -> tuple[str, str]:
+    return received.event.source, received.event.id
 
 
 def _traces(events: Sequence[Received]) -> list[str | None]:

@@ -29,7 +29,7 @@ async def bury(publisher: Publisher, queue: Queue, event: Event, error: Exceptio
     )
     headers = {
         "x-reason": "failed",
-        "x-error": f"{type(error).__name__}: {error}",
+        "x-error": f"{type(error).__name__}: {error}" + (f" ({error.__cause__!r})" if error.__cause__ else ""),
         "traceparent": event.traceparent or "",
     }
     await _publish(publisher, queue, cloudevents.batch_of(event), headers)

@@ -8,7 +8,8 @@ import pytest
 
 from shared.db import Database
 from shared.errors import AppError, Code
-from shared.messaging.consumer import Consumer, Handled, Received
+from shared.messaging.consumer import Consumer, Handled
+from shared.messaging.deliveries import Received
 from shared.messaging.outbox import Relay
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import PRODUCTS_ORDERS
@@ -25,25 +26,35 @@ class Handler:
         self.applied: list[int] = []
         self.batches: list[int] = []
         self.poison: int | None = None
+        self.unlucky: set[int] = set()
+        self.locked: set[int] = set()
         self.outage = False
+        self.is_reachable = True
+        self.probes = 0
         self.may_go_on = asyncio.Event()
         self.may_go_on.set()
 
     async def handle(self, batch: Sequence[Received]) -> Handled:
         self.batches.append(len(batch))
         await self.may_go_on.wait()
-        if self.outage:
-            raise AppError(Code.UNAVAILABLE, "The database cannot be reached")
+        if self.outage or not self.is_reachable:
+            raise AppError(Code.UNAVAILABLE, "The database did not answer")
         order_ids = [int(received.data["order_id"]) for received in batch]
         if self.poison in order_ids:
-            raise ValueError("an order that cannot be applied")
-        self.applied.extend(order_ids)
-        return Handled({})
+            raise AppError(Code.CONFLICT, "an order that cannot be applied")
+        if self.unlucky.intersection(order_ids):
+            raise LookupError("an error of the program")
+        self.applied.extend(order_id for order_id in order_ids if order_id not in self.locked)
+        return Handled({}, blocked=[each for each in batch if each.data["order_id"] in self.locked])
+
+    async def is_up(self) -> bool:
+        self.probes += 1
+        return self.is_reachable
 
 
 @asynccontextmanager
 async def consuming(url: str, handler: Handler, publisher: Publisher) -> AsyncIterator[Consumer]:
-    consumer = Consumer(url, "test", PRODUCTS_ORDERS, handler.handle, publisher)
+    consumer = Consumer(url, "test", PRODUCTS_ORDERS, handler.handle, publisher, is_up=handler.is_up)
     running = asyncio.create_task(consumer.run())
     try:
         await eventually(lambda: consumer.connected)

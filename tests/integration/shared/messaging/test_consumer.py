@@ -1,9 +1,13 @@
 import asyncio
 
+import orjson
+import pytest
+from structlog.testing import capture_logs
+
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher
-from shared.messaging.topology import PRODUCTS_ORDERS
-from tests.broker import Vhost, orders_created
+from shared.messaging.topology import EXCHANGE, PRODUCTS_ORDERS
+from tests.broker import Vhost, headers, orders_created
 from tests.integration.line import Line
 from tests.integration.shared.messaging.conftest import Handler, consuming
 from tests.waiting import eventually, reaches
@@ -39,14 +43,14 @@ async def test_messages_that_arrive_during_a_batch_share_the_next(
 
 
 async def test_while_a_server_is_down_the_batch_is_held(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
-    handler.outage = True
+    handler.is_reachable = False
     await vhost.publish_batch(*orders_created(7, [1, 2]))
     await eventually(lambda: consumer.stalled)
     await eventually(lambda: len(handler.batches) > 2)  # it was tried again
     await vhost.publish_batch(*orders_created(7, [3]))
 
     assert handler.applied == []
-    handler.outage = False
+    handler.is_reachable = True
 
     await eventually(lambda: handler.applied == [1, 2, 3])
     assert not consumer.stalled
@@ -56,7 +60,7 @@ async def test_while_a_server_is_down_the_batch_is_held(consumer: Consumer, hand
 async def test_a_held_batch_that_went_to_another_consumer_holds_nothing_up(
     consumer: Consumer, handler: Handler, vhost: Vhost, publisher: Publisher, consumer_line: Line
 ) -> None:
-    handler.outage = True
+    handler.is_reachable = False
     await vhost.publish_batch(*orders_created(7, [1]))
     await eventually(lambda: consumer.stalled)
 
@@ -113,3 +117,134 @@ async def test_stop_finishes_a_batch_and_takes_no_other(vhost: Vhost, handler: H
 
     assert handler.applied == [1]
     assert await given_back(vhost) == ["2"]
+
+
+async def test_an_event_whose_row_is_locked_holds_up_no_other_and_waits_for_its_lock(
+    vhost: Vhost, handler: Handler, publisher: Publisher
+) -> None:
+    handler.locked = {2, 4}
+    async with consuming(vhost.url, handler, publisher) as consumer:
+        await vhost.publish_batch(*orders_created(7, [1, 2, 3, 4]))
+        await vhost.publish_batch(*orders_created(7, [5]))
+        await eventually(lambda: handler.applied == [1, 3, 5])
+        assert consumer.stalled
+        handler.locked = {4}
+        await eventually(lambda: handler.applied == [1, 3, 5, 2])
+        assert consumer.stalled
+    assert [each["id"] for each in await vhost.take_events(QUEUE)] == ["1", "2", "3", "4"]
+
+    handler.locked = set()
+    async with consuming(vhost.url, handler, publisher) as consumer:
+        await vhost.publish_batch(*orders_created(7, [6]))
+        await eventually(lambda: handler.applied[-1] == 6)
+        assert not consumer.stalled
+        await consumer.stop()
+    await reaches(lambda: vhost.depth(QUEUE), 0)
+
+
+async def test_however_many_events_wait_the_others_go_on(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
+    """More than a consumer may hold messages, each of which carries one of them."""
+    waiting = range(1, 601)
+    handler.locked, handler.unlucky = set(waiting[:-1]), {600}
+    async with vhost.channel() as channel:
+        for order_id in waiting:
+            body = orjson.dumps(orders_created(7, [order_id]))
+            await channel.basic_publish(body, exchange=EXCHANGE, routing_key="order.created")
+    await vhost.publish_batch(*orders_created(7, [601]))
+    await eventually(lambda: handler.applied == [601])
+    assert consumer.stalled
+    handler.locked, handler.unlucky = set(), set()
+
+    await eventually(lambda: set(handler.applied) == {*waiting, 601})
+    await eventually(lambda: not consumer.stalled)
+    assert await vhost.depth(DEAD) == 0
+
+
+@pytest.mark.parametrize("unlucky", [[2], [2, 4]], ids=["in a quiet queue", "while others go through"])
+async def test_an_event_that_fails_alone_is_tried_for_a_while_and_then_buried(
+    consumer: Consumer, handler: Handler, vhost: Vhost, monkeypatch: pytest.MonkeyPatch, unlucky: list[int]
+) -> None:
+    monkeypatch.setattr("shared.messaging.consumer._TRIES", 4)
+    monkeypatch.setattr("shared.messaging.consumer._PATIENCE", 0.1)
+    handler.unlucky = {*unlucky}
+    await vhost.publish_batch(*orders_created(7, unlucky))
+
+    async def all_are_buried() -> bool:
+        if len(unlucky) > 1:
+            await vhost.publish_batch(*orders_created(7, [1]))
+        return await vhost.depth(DEAD) == len(unlucky)
+
+    await eventually(all_are_buried)
+    assert handler.batches.count(1) >= 4 * len(unlucky)
+    dead = await vhost.take(DEAD)
+    assert {headers(each)["x-error"] for each in dead} == {"LookupError: an error of the program"}
+    assert sorted(orjson.loads(each.body)[0]["id"] for each in dead) == [str(order_id) for order_id in unlucky]
+    await eventually(lambda: not consumer.stalled)
+
+
+async def test_where_all_fail_alike_none_is_to_blame(
+    consumer: Consumer, handler: Handler, vhost: Vhost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that answers, and refuses whatever changes something."""
+    monkeypatch.setattr("shared.messaging.consumer._TRIES", 2)
+    monkeypatch.setattr("shared.messaging.consumer._PATIENCE", 0.0)
+    handler.outage = True
+    await vhost.publish_batch(*orders_created(7, [1, 2, 3]))
+    await eventually(lambda: len(handler.batches) > 20)
+    assert consumer.stalled
+    handler.outage = False
+
+    await eventually(lambda: sorted(handler.applied) == [1, 2, 3])
+    await eventually(lambda: not consumer.stalled)
+    assert await vhost.depth(DEAD) == 0
+
+
+async def test_a_replica_that_can_apply_nothing_gives_its_events_back(
+    vhost: Vhost, handler: Handler, publisher: Publisher
+) -> None:
+    """Although its database answers."""
+    handler.outage = True
+    other = Handler()
+    async with consuming(vhost.url, handler, publisher) as consumer:
+        for order_id in range(1, 101):
+            await vhost.publish_batch(*orders_created(7, [order_id]))
+        await eventually(lambda: consumer.stalled)
+        async with consuming(vhost.url, other, publisher):
+            await eventually(lambda: set(other.applied) == set(range(1, 101)), within=15)
+        handler.outage = False
+        await vhost.publish_batch(*orders_created(7, [101]))
+
+        await eventually(lambda: handler.applied == [101])
+        await eventually(lambda: not consumer.stalled)
+        await consumer.stop()
+    assert (await vhost.depth(QUEUE), await vhost.depth(DEAD)) == (0, 0)
+
+
+@pytest.mark.parametrize("fault", ["is_reachable", "outage"])
+async def test_events_go_back_so_seldom_that_they_never_reach_the_limit_of_deliveries(
+    vhost: Vhost, handler: Handler, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    """Once before the database answers again; and a few times if it answers, and refuses all the same."""
+    monkeypatch.setattr("shared.messaging.consumer._HOLD", 0.0)
+    monkeypatch.setattr("shared.messaging.consumer._MOST_GIVEN_BACK", 3)
+    setattr(handler, fault, not getattr(handler, fault))
+    with capture_logs() as lines:
+        async with consuming(vhost.url, handler, publisher):
+            await vhost.publish_batch(*orders_created(7, [1, 2]))
+            await eventually(lambda: len(handler.batches) + handler.probes > 6)
+
+    assert [line["event"] for line in lines].count("events given back") == {"is_reachable": 1, "outage": 3}[fault]
+
+
+async def test_a_consumer_whose_broker_falls_silent_gives_its_events_back(
+    vhost: Vhost, handler: Handler, publisher: Publisher, consumer_line: Line
+) -> None:
+    """Within about two heartbeats, although the broker still gets its own."""
+    url = f"amqp://guest:guest@127.0.0.1:{consumer_line.port}/{vhost.name}?heartbeat=2"
+    handler.may_go_on.clear()
+    async with consuming(url, handler, publisher) as consumer:
+        await vhost.publish_batch(*orders_created(7, [1]))
+        await eventually(lambda: handler.batches == [1])
+        consumer_line.hold_answers()
+        await reaches(lambda: vhost.depth(QUEUE), 1, within=6)
+        assert not consumer.connected

@@ -86,7 +86,7 @@ async def test_only_the_faulty_event_of_a_batch_is_buried(consumer: Consumer, ha
     assert handler.applied == [order_id for order_id in range(1, 21) if order_id != 13]
     assert headers(dead) == {
         "x-reason": "failed",
-        "x-error": "ValueError: an order that cannot be applied",
+        "x-error": "AppError: an order that cannot be applied",
         "traceparent": TRACEPARENT,
     }
     assert orjson.loads(dead.body) == [events[12]]

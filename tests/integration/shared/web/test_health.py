@@ -59,10 +59,9 @@ async def test_a_service_whose_schema_is_too_old_is_not_ready_and_says_so(
 
 
 async def test_a_service_that_holds_events_still_answers_requests(
-    orders_api: Api, orders_database_url: str, vhost: Vhost, monkeypatch: pytest.MonkeyPatch
+    orders_api: Api, orders_database_url: str, vhost: Vhost
 ) -> None:
     """Because somebody has locked a row and gone."""
-    monkeypatch.setattr("orders.service._APPLY_LIMIT", 0.3)
     await fetch(
         orders_database_url,
         "INSERT INTO orders (product_id, quantity, unit_price, total_price, trace_id) VALUES (7, 1, 1, 1, 'none')",

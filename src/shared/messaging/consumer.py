@@ -156,7 +156,7 @@ class Consumer(SupervisedConnection):
         while True:
             due = await deliveries.due()
             async with self._may_work:
-                waiting = await self._try([each.received for each in due])
+                waiting = await self._apply([each.received for each in due])
                 await deliveries.settle(waiting, tried=due)
                 with suppress(PublishError):  # then they stay here
                     await self._repack(deliveries)
@@ -175,10 +175,7 @@ class Consumer(SupervisedConnection):
                 await dead_letters.bury_unreadable(self._publisher, self._queue, element)
             else:
                 events.append(element)
-        return await self._try(events) if events else []
-
-    async def _try(self, events: Sequence[Received]) -> list[Waiting]:
-        waiting = await self._apply(events)
+        waiting = await self._apply(events) if events else []
         if waiting:
             error = next((error for _, error in waiting if error), None)
             log.warning(
@@ -270,6 +267,8 @@ class Consumer(SupervisedConnection):
         applied = len(events) - len(handled.refused) - len(handled.blocked)
         self._applied += applied
         metrics.EVENTS.labels(self._queue.name, "applied").inc(applied)
+        if handled.blocked and not applied:
+            return  # what is set aside said so when it was
         metrics.BATCH_EVENTS.labels(self._queue.name).observe(len(events))
         metrics.BATCH_SECONDS.labels(self._queue.name).observe(seconds)
         log.info(

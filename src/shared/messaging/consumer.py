@@ -88,7 +88,7 @@ class Consumer(SupervisedConnection):
         self._held = False
         self._aside: Mapping[int, Aside] = {}
         self._applied = 0
-        self._failing_since = math.inf
+        self._failing_since = math.inf  # on the monotonic clock, without anything applied
         self._given_back = 0
         self._away = backoff()
         self._failures: dict[tuple[str, str], _Failure] = {}
@@ -115,7 +115,7 @@ class Consumer(SupervisedConnection):
         channel = await connection.channel(publisher_confirms=False)
         await channel.basic_qos(prefetch_count=PREFETCH)
         deliveries = Deliveries(channel)
-        self._aside = deliveries.aside
+        self._aside, self._failing_since = deliveries.aside, math.inf
         # The worker must end with the channel or the consumer, or it would wait for ever.
         worker: asyncio.Future[object] = asyncio.ensure_future(self._work(deliveries))
         channel.on_consumer_cancel_callbacks.add(lambda _: worker.cancel())
@@ -169,13 +169,11 @@ class Consumer(SupervisedConnection):
             await deliveries.settle((), tried=some)
 
     async def _process(self, elements: Sequence[Received | Unreadable]) -> list[Waiting]:
-        events = []
-        for element in elements:
-            if isinstance(element, Unreadable):
-                await dead_letters.bury_unreadable(self._publisher, self._queue, element)
-            else:
-                events.append(element)
+        events = [element for element in elements if isinstance(element, Received)]
         waiting = await self._apply(events) if events else []
+        for element in elements:
+            if isinstance(element, Unreadable):  # after the others, which may be given back with their message
+                await dead_letters.bury_unreadable(self._publisher, self._queue, element)
         if waiting:
             error = next((error for _, error in waiting if error), None)
             log.warning(
@@ -205,11 +203,13 @@ class Consumer(SupervisedConnection):
                 for received, reason in handled.refused:
                     await dead_letters.bury(self._publisher, self._queue, received.event, reason)
                 return [(received, None) for received in handled.blocked]
+            failed = time.monotonic()
+            is_down = isinstance(error, AppError) and not _blames(error) and await self._is_down()
             if not _blames(error):
-                self._give_back(error, started)
-            if _blames(error) or not isinstance(error, AppError) or not await self._is_down():
+                self._held = is_down
+                self._give_back(error, started if is_down else failed)
+            if not is_down:
                 return await self._isolate(events, error)
-            self._held = True
             log.warning(
                 "batch held",
                 queue=self._queue.name,
@@ -231,9 +231,9 @@ class Consumer(SupervisedConnection):
         await dead_letters.bury(self._publisher, self._queue, received.event, error)
         return []
 
-    def _give_back(self, error: Exception, started: float) -> None:
+    def _give_back(self, error: Exception, since: float) -> None:
         """Raises _GiveBack if nothing was applied for so long that other replicas should try."""
-        self._failing_since = min(self._failing_since, started)
+        self._failing_since = min(self._failing_since, since)
         if time.monotonic() - self._failing_since > _HOLD and self._given_back < _MOST_GIVEN_BACK:
             self._given_back += 1
             log.warning("events given back", queue=self._queue.name, error=str(error), cause=repr(error.__cause__))
@@ -242,7 +242,7 @@ class Consumer(SupervisedConnection):
     def _is_spent(self, received: Received) -> bool:
         """Counts a failure of the event, if others were applied meanwhile or no other has failed."""
         failure = self._failures.setdefault(_key(received), _Failure(time.monotonic(), self._applied))
-        others_fail = any(each.error and each.received is not received for each in self._aside.values())
+        others_fail = any(each.error and _key(each.received) != _key(received) for each in self._aside.values())
         if self._applied > failure.applied or not others_fail:
             failure.tries += 1
         failure.applied = self._applied

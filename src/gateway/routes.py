@@ -63,7 +63,14 @@ ROUTES = (
         header=read_idempotency_key,
         scope=Scope.CATALOG_WRITE,
     ),
-    Route("GET", "/products", "listProducts", "List products, newest first", responses.ProductsPage(), query=_PAGE),
+    Route(
+        "GET",
+        "/products",
+        "listProducts",
+        "List products, newest first, or those with certain ids",
+        responses.ProductsPage(),
+        query=requests.ProductsQuery(),
+    ),
     Route("GET", "/products/{id}", "getProduct", "Show a product", responses.ProductAnswer()),
     Route(
         "PATCH",

@@ -4,7 +4,7 @@ from aiohttp import web
 
 from products.service import Catalogue, Written
 from products.views import movement_view, product_view
-from shared.contracts.requests import AdjustStock, ChangeProduct, CreateProduct, PageQuery
+from shared.contracts.requests import AdjustStock, ChangeProduct, CreateProduct, PageQuery, ProductsQuery
 from shared.web.headers import REPLAYED, entity_tag, read_if_match, read_key
 from shared.web.requests import read_json, read_path, read_query
 from shared.web.responses import answer
@@ -16,6 +16,7 @@ _CREATE = CreateProduct()
 _CHANGE = ChangeProduct()
 _ADJUST = AdjustStock()
 _PAGE = PageQuery()
+_PRODUCTS = ProductsQuery()
 
 
 @ROUTES.post("/products")
@@ -30,7 +31,9 @@ async def create_product(request: web.Request) -> web.Response:
 
 @ROUTES.get("/products")
 async def list_products(request: web.Request) -> web.Response:
-    products, page = await request.app[CATALOGUE].page(**read_query(request, _PAGE))
+    query = read_query(request, _PRODUCTS)
+    ids = query.pop("ids")
+    products, page = await (request.app[CATALOGUE].selected(ids) if ids else request.app[CATALOGUE].page(**query))
     return answer(request, [product_view(product) for product in products], page=page)
 
 

@@ -107,6 +107,12 @@ async def page(connection: Connection, below_id: int, rows: int) -> list[Product
     return [Product(**row) for row in await connection.fetch(LIST, below_id, rows)]
 
 
+async def selected(connection: Connection, product_ids: Sequence[int]) -> list[Product]:
+    """In no particular order."""
+    rows = await connection.fetch(f"SELECT {_COLUMNS} FROM products WHERE id = ANY ($1::bigint[])", product_ids)
+    return [Product(**row) for row in rows]
+
+
 # walks stock_movements_pkey
 LIST_MOVEMENTS = """
 SELECT id, kind, delta, order_id, reason, created_at

@@ -96,6 +96,12 @@ class Catalogue:
             rows = await repository.page(connection, cursor, limit + 1)
         return pagination.page_of(rows, limit)
 
+    async def selected(self, product_ids: Sequence[int]) -> tuple[Sequence[Product], Page]:
+        """The products that exist, in the order of their ids in `product_ids`, from the database."""
+        async with self._database.connection() as connection:
+            found = {product.id: product for product in await repository.selected(connection, product_ids)}
+        return [found[id_] for id_ in product_ids if id_ in found], Page(len(product_ids), None)
+
     async def movements(self, product_id: int, limit: int, cursor: int) -> tuple[Sequence[Movement], Page]:
         """Raises AppError NOT_FOUND."""
         async with self._database.connection() as connection:

@@ -11,7 +11,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, missing
 from marshmallow.validate import NoneOf, Predicate
 
-from shared.contracts.fields import MAX_PRICE, Cursor, Price, WholeNumber
+from shared.contracts.fields import MAX_PRICE, Cursor, Price, QueryIntegers, WholeNumber
 from shared.contracts.requests import ChangeProduct
 from shared.pagination import encode_cursor
 
@@ -57,7 +57,11 @@ class Converter(OpenAPIConverter):
     """Adds the rules of the contracts' own fields to those of apispec."""
 
     # The format `cursor` marks the strings that an answer gave among all those that the pattern takes.
-    field_mapping = OpenAPIConverter.field_mapping | {Cursor: ("string", "cursor"), WholeNumber: ("integer", None)}
+    field_mapping = OpenAPIConverter.field_mapping | {
+        Cursor: ("string", "cursor"),
+        QueryIntegers: ("string", None),
+        WholeNumber: ("integer", None),
+    }
     price: Mapping[str, Any] = PRICE
 
     def reference(self, schema: Schema) -> Json:
@@ -95,6 +99,8 @@ def _own_rules(self: Converter, field: fields.Field[Any], ret: Json, **_: Any) -
         return dict(self.price)
     if isinstance(field, Cursor):
         return {"pattern": "^[A-Za-z0-9_-]{15}$", "examples": [encode_cursor(42)]}
+    if isinstance(field, QueryIntegers):
+        return {"pattern": f"^[1-9][0-9]{{0,17}}(,[1-9][0-9]{{0,17}}){{0,{field.most - 1}}}$"}
     if isinstance(field, WholeNumber):
         refused = [value for each in field.validators if isinstance(each, NoneOf) for value in each.iterable]
         return {"minimum": field.low, "maximum": field.high, **({"not": {"enum": refused}} if refused else {})}

@@ -13,6 +13,7 @@ MAX_PRICE = Decimal("9999999999.99")
 MAX_STOCK = 2**31 - 1
 MAX_QUANTITY = 1_000_000
 MAX_PAGE = 200
+MAX_LINES = 100
 DEFAULT_PAGE = 50
 MAX_TEXT = 200
 MAX_WAIT = 30
@@ -73,6 +74,23 @@ class QueryInteger(WholeNumber):
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> int:
         return super()._deserialize(int(value) if _DIGITS.fullmatch(value) else None, attr, data, **kwargs)
+
+
+class QueryIntegers(fields.Field[list[int]]):
+    """Integers with commas between them, at most `most` and each once; loads as a list in the order given."""
+
+    default_error_messages = {"invalid": "Must be 1 to {most} different ids with commas between them."}  # noqa: RUF012
+
+    def __init__(self, item: QueryInteger, most: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.item = item
+        self.most = most
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> list[int]:
+        items = value.split(",")
+        if not len(set(items)) == len(items) <= self.most:
+            raise self.make_error("invalid", most=self.most)
+        return [self.item.deserialize(item) for item in items]
 
 
 class Cursor(fields.Field[int]):

@@ -7,6 +7,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from shared.contracts.fields import (
     DEFAULT_PAGE,
+    MAX_LINES,
     MAX_PAGE,
     MAX_QUANTITY,
     MAX_STOCK,
@@ -14,6 +15,7 @@ from shared.contracts.fields import (
     Cursor,
     Price,
     QueryInteger,
+    QueryIntegers,
     WholeNumber,
     short_text,
 )
@@ -23,6 +25,11 @@ _NOT_ZERO = validate.NoneOf([0], error="Must not be 0.")
 # What the API documents show of a field beside its limits.
 _ID = {"examples": [42]}
 _NAME = {"examples": ["Desk lamp"]}
+_IDS = {
+    "description": f"Selects the products with these ids, at most {MAX_LINES} with commas between, in this order. "
+    "Those that do not exist are left out.",
+    "examples": ["1,2,3"],
+}
 _LIMIT = {"description": "The largest number of items on the page."}
 _CURSOR = {"description": "Where the page begins: the `page.next` of the page before it."}
 _WAIT = {"description": f"The seconds to wait for an order that is still pending, at most {MAX_WAIT}."}
@@ -82,6 +89,17 @@ class PageQuery(Schema):
 
     limit = QueryInteger(1, MAX_PAGE, load_default=DEFAULT_PAGE, metadata=_LIMIT)
     cursor = Cursor(load_default=MAX_ID, metadata=_CURSOR)
+
+
+class ProductsQuery(PageQuery):
+    """The query of `GET /products`: a page, or the products with these ids."""
+
+    ids = QueryIntegers(QueryInteger(1, MAX_ID), MAX_LINES, load_default=None, metadata=_IDS)
+
+    @validates_schema(pass_original=True)
+    def _is_one_of_both(self, content: dict[str, Any], given: dict[str, str], **_: Any) -> None:
+        if content["ids"] is not None and len(given) > 1:
+            raise ValidationError("Cannot be combined with limit or cursor.", "ids")
 
 
 class OrderQuery(Schema):

@@ -98,6 +98,18 @@ async def test_lists_hold_each_row_once_while_newer_are_written(products_api: Ap
     assert movements == [[9, 8, 7, 6], [5, 4, 3, 2], [1, 0]]
 
 
+async def test_products_are_selected_by_their_ids_in_the_order_asked(
+    products_api: Api, products_database_url: str
+) -> None:
+    ids = [await product(products_database_url, qty=n) for n in range(3)]
+
+    answer = await products_api.get(f"/products?ids={ids[2]},404,{ids[0]}")
+
+    assert [each["id"] for each in answer.data] == [ids[2], ids[0]]
+    assert answer.body["page"] == {"limit": 3, "next": None}
+    assert answer.data[0] == await products_api.data(f"/products/{ids[2]}")
+
+
 async def test_a_page_below_all_movements_is_empty(products_api: Api, products_database_url: str) -> None:
     product_id = await product(products_database_url, qty=10)
 

@@ -21,6 +21,7 @@ from shared.contracts.requests import (
     OrdersQuery,
     OrderStatus,
     PageQuery,
+    ProductsQuery,
     ResourcePath,
 )
 from shared.pagination import MAX_ID, encode_cursor
@@ -31,7 +32,7 @@ BODIES = {
     "adjustment": AdjustStock(),
     "order": CreateOrder(),
 }
-QUERIES = (NoQuery(), PageQuery(), OrderQuery(), OrdersQuery(), ResourcePath())
+QUERIES = (NoQuery(), PageQuery(), ProductsQuery(), OrderQuery(), OrdersQuery(), ResourcePath())
 VALID: dict[str, dict[str, Any]] = {
     "product": {"name": "Teapot", "price": "19.90", "qty": 5},
     "change": {"name": "Teapot", "price": "19.90"},
@@ -137,6 +138,8 @@ def test_both_take_the_same_texts_and_amounts(name: str, price: str) -> None:
         (NoQuery(), {}, {}),
         (PageQuery(), {}, {"limit": 50, "cursor": MAX_ID}),
         (PageQuery(), {"limit": "1"}, {"limit": 1, "cursor": MAX_ID}),
+        (ProductsQuery(), {}, {"limit": 50, "cursor": MAX_ID, "ids": None}),
+        (ProductsQuery(), {"ids": f"7,1,{MAX_ID}"}, {"limit": 50, "cursor": MAX_ID, "ids": [7, 1, MAX_ID]}),
         (OrderQuery(), {}, {"wait": 0}),
         (OrderQuery(), {"wait": "0"}, {"wait": 0}),
         (OrderQuery(), {"wait": "30"}, {"wait": 30}),
@@ -163,6 +166,11 @@ def test_orders_of_each_status_can_be_asked_for(status: OrderStatus) -> None:
     ("schema", "name", "values"),
     [
         *((schema, "color", ["red"]) for schema in QUERIES),
+        (
+            ProductsQuery(),
+            "ids",
+            ["", "1,", "1,1", "0", "1, 2", "x", str(MAX_ID + 1), ",".join(map(str, range(1, 102)))],
+        ),
         (OrderQuery(), "wait", ["31", "-1", "x", "", "1.5", "1e1"]),
         (OrdersQuery(), "limit", ["0", "201", "all"]),
         (OrdersQuery(), "cursor", ["made-up", ""]),
@@ -174,3 +182,7 @@ def test_orders_of_each_status_can_be_asked_for(status: OrderStatus) -> None:
 )
 def test_a_wrong_parameter_is_named(schema: Schema, name: str, values: list[str]) -> None:
     assert [wrong_fields(schema, {name: value}) for value in values] == [{name}] * len(values)
+
+
+def test_ids_are_no_page() -> None:
+    assert wrong_fields(ProductsQuery(), {"ids": "1", "limit": "50"}) == {"ids"}

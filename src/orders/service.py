@@ -196,7 +196,7 @@ class Orders:
 
         def parse(content: bytes) -> tuple[list[dict[str, Any]], Page]:
             page = orjson.loads(content)
-            if not has_shape(page, _PAGE_TYPES) or not all(map(is_order_view, page["orders"])):
+            if not has_shape(page, _PAGE_TYPES) or not all(is_order_view(product_id, each) for each in page["orders"]):
                 raise ValueError("not a page of orders")
             return page["orders"], Page(limit, page["next"])
 

@@ -35,9 +35,9 @@ def order_view(order: Order) -> dict[str, Any]:
     }
 
 
-def is_order_view(view: Any) -> bool:
-    """Whether parsed JSON is what `order_view` made."""
-    return has_shape(view, _ORDER_TYPES)
+def is_order_view(product_id: int, view: Any) -> bool:
+    """Whether parsed JSON is what `order_view` made of an order of this product."""
+    return has_shape(view, _ORDER_TYPES) and bool(view["productId"] == product_id)
 
 
 def entry_view(entry: HistoryEntry) -> dict[str, Any]:

@@ -6,6 +6,7 @@ of the same link must not overlap; a part and its links may break together.
 """
 
 import asyncio
+import itertools
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -19,7 +20,7 @@ from tools.faults.record import Record
 from tools.faults.system import System
 from tools.stack.rabbitmq import WATERMARK
 
-RESET_SECONDS = 0.2
+REPEAT_SECONDS = 0.2
 LAG_SECONDS = 0.3
 NO_MEMORY = "0"
 # The promise: within this many seconds, and without a restart.
@@ -86,13 +87,15 @@ async def broken(system: System, fault: Fault) -> AsyncIterator[None]:
 
     Raises StackError if it cannot be broken or healed.
     """
-    if link := system.links.get(fault.target):
-        disturbing = asyncio.create_task(_disturb(link, fault), name=str(fault))
+    link = system.links.get(fault.target)
+    if link or fault.kind is Kind.SPOIL:
+        disturbing = asyncio.create_task(_disturb(link, fault) if link else _spoil(system, fault), name=str(fault))
         try:
             yield
         finally:
             disturbing.cancel()
-            await link.heal()
+            await asyncio.wait({disturbing})
+            await (link.heal() if link else servers.flush_redis(system.redises[fault.target].url))
     else:
         await _break(system, fault)
         try:
@@ -106,7 +109,11 @@ async def _disturb(link: Proxy, fault: Fault) -> None:
         case Kind.RESET:
             while True:
                 link.reset()
-                await asyncio.sleep(RESET_SECONDS)
+                await asyncio.sleep(REPEAT_SECONDS)
+        case Kind.CUT_ANSWER:
+            while True:
+                link.cut_answer()
+                await asyncio.sleep(REPEAT_SECONDS)
         case Kind.CUT:
             link.cut()
         case Kind.STALL:
@@ -115,6 +122,12 @@ async def _disturb(link: Proxy, fault: Fault) -> None:
             link.mute()
         case _:
             link.lag(fault.size or LAG_SECONDS)
+
+
+async def _spoil(system: System, fault: Fault) -> None:
+    for spoiled in itertools.cycle(servers.SPOILED):
+        await servers.spoil_redis(system.redises[fault.target].url, spoiled)
+        await asyncio.sleep(REPEAT_SECONDS)
 
 
 async def _break(system: System, fault: Fault) -> None:
@@ -127,8 +140,13 @@ async def _break(system: System, fault: Fault) -> None:
             system.parts[fault.target].daemon.pause()
         case Kind.DELETE_QUEUE:
             await servers.delete_queues(system.rabbitmq.url, fault.target)
+        case Kind.DELETE_BINDING:
+            await servers.delete_bindings(system.rabbitmq.url, fault.target)
+        case Kind.DELETE_DEAD:
+            await servers.delete_queues(system.rabbitmq.url, f"{fault.target}.dead")
+            await servers.send_unreadable(system.rabbitmq.url, fault.target)
         case _:
-            await _spoil(system, fault, begins=True)
+            await _disable(system, fault, begins=True)
 
 
 async def _heal(system: System, fault: Fault) -> None:
@@ -137,18 +155,22 @@ async def _heal(system: System, fault: Fault) -> None:
             await system.parts[fault.target].start()
         case Kind.FREEZE:
             system.parts[fault.target].daemon.resume()
-        case Kind.DELETE_QUEUE:
-            pass  # its consumers declare it again
+        case Kind.DELETE_QUEUE | Kind.DELETE_BINDING | Kind.DELETE_DEAD:
+            pass  # whoever finds it missing declares it again
         case _:
-            await _spoil(system, fault, begins=False)
+            await _disable(system, fault, begins=False)
 
 
-async def _spoil(system: System, fault: Fault, *, begins: bool) -> None:
+async def _disable(system: System, fault: Fault, *, begins: bool) -> None:
     match fault.kind:
         case Kind.READ_ONLY:
             await system.databases[fault.target].refuse_writes(refuse=begins)
         case Kind.DISK_FULL:
             await system.databases[fault.target].refuse_rows(refuse=begins)
+        case Kind.REFUSE:
+            await system.databases[fault.target].refuse_connections(refuse=begins)
+        case Kind.LOCK:
+            await system.databases[fault.target].lock(locked=begins)
         case Kind.ALARM:
             await servers.allow_memory(system.rabbitmq, NO_MEMORY if begins else WATERMARK)
         case _ if fault.target in system.databases:

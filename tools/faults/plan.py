@@ -32,6 +32,18 @@ class Kind(StrEnum):
     """The broker blocks its publishers."""
     DELETE_QUEUE = "deleted queue"
     """The target is a queue: its consumers are cancelled and its events are lost."""
+    DELETE_BINDING = "deleted binding"
+    """The target is a queue to which the exchange leads no more."""
+    DELETE_DEAD = "deleted dead-letter queue"
+    """The target is the queue whose dead letters have no place, and to which comes a message that nobody can read."""
+    LOCK = "locked row"
+    """A forgotten session holds the lock of a product, or of the newest orders."""
+    REFUSE = "refused connections"
+    """The database ends its sessions and takes no new ones, as while it is restored or renamed."""
+    CUT_ANSWER = "cut answer"
+    """A link to a database loses the answer to a commit together with its connection, five times a second."""
+    SPOIL = "spoiled cache"
+    """Entries of a Redis are replaced, five times a second, by what no service wrote."""
     CLOCK = "clock jump"
     """The clock of a database or Redis jumps by minutes, ahead or back; healing puts it right."""
 
@@ -47,6 +59,8 @@ LINKS = (
     *(f"gateway>{name}-{n}" for name in ("products", "orders") for n in (1, 2)),
     *(f"orders-{n}>products-{n}" for n in (1, 2)),
 )
+# Of every drawn plan. Their ids count from 1.
+PRODUCTS = 7
 QUEUES = ("products.orders", "orders.stock", "orders.products")
 
 Action = Literal["order", "cancel", "adjust", "reprice", "read", "list"]
@@ -93,7 +107,7 @@ class Fault:
     @property
     def subject(self) -> str:
         """The part or link that is broken."""
-        return BROKER if self.kind is Kind.DELETE_QUEUE else self.target
+        return BROKER if self.target in QUEUES else self.target
 
     def __str__(self) -> str:
         return f"{self.kind} {self.target}"

@@ -1,9 +1,11 @@
 """A TCP proxy for one link between two parts, with the faults that a network has."""
 
 import asyncio
+import re
 import socket
 import struct
 from asyncio import StreamReader, StreamWriter
+from collections.abc import Callable
 from typing import cast
 
 from tools.stack import ports
@@ -14,6 +16,30 @@ BUFFER_BYTES = 4 * 1024 * 1024
 DIAL_SECONDS = 10.0
 # socket(7): lingering is on, for no time. close() drops what is not yet sent and sends RST.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+# What a client of PostgreSQL sends: statements with the names they are prepared under, executions of those by name,
+# and statements without a name, by which transactions begin and end (PostgreSQL §55.7).
+PREPARE = re.compile(rb"P.{4}(\w+)\0([^\0]*)\0", re.DOTALL)
+EXECUTE = re.compile(rb"B.{4}\0(\w+)\0", re.DOTALL)
+TRANSACTION = re.compile(rb"Q.{4}(BEGIN|COMMIT|ROLLBACK)\0", re.DOTALL)
+WRITE = re.compile(rb"INSERT INTO|DELETE FROM|\bSET\b")
+
+
+class Commits:
+    """Knows when a client of PostgreSQL asks for a commit, by a transaction or by a single statement that writes."""
+
+    def __init__(self) -> None:
+        self._writes: set[bytes] = set()
+        self._in_transaction = False
+
+    def is_commit(self, sent: bytes) -> bool:
+        """Whether this, sent after all before it, is a commit."""
+        self._writes.update(name for name, statement in PREPARE.findall(sent) if WRITE.search(statement))
+        for word in TRANSACTION.findall(sent):
+            self._in_transaction = word == b"BEGIN"
+            if word == b"COMMIT":
+                return True
+        return not self._in_transaction and not self._writes.isdisjoint(EXECUTE.findall(sent))
 
 
 class Proxy:
@@ -27,6 +53,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._requests_pass, self._answers_pass = asyncio.Event(), asyncio.Event()
         self._is_muted = False
+        self._cuts_answer = False
         self._lag = 0.0
 
     async def start(self) -> None:
@@ -60,6 +87,10 @@ class Proxy:
         self._is_muted = True
         self._answers_pass.clear()
 
+    def cut_answer(self) -> None:
+        """The next commit is carried to the target; its answer is lost, and its connection is reset."""
+        self._cuts_answer = True
+
     def lag(self, seconds: float) -> None:
         """Delays each direction; only a reset overtakes what is delayed."""
         self._lag = seconds
@@ -68,7 +99,7 @@ class Proxy:
         """Ends every fault. Raises OSError if the port of a cut link was taken meanwhile."""
         if self._is_muted:
             self.reset()
-        self._is_muted = False
+        self._is_muted = self._cuts_answer = False
         self._lag = 0.0
         self._requests_pass.set()
         self._answers_pass.set()
@@ -82,13 +113,25 @@ class Proxy:
         connection = cast("asyncio.Task[None]", asyncio.current_task())
         self.connections.add(connection)
         ends = [client]
+        commits = Commits()
+        loses_answer = False
+
+        def see_request(sent: bytes) -> None:
+            nonlocal loses_answer
+            if commits.is_commit(sent) and self._cuts_answer:
+                self._cuts_answer, loses_answer = False, True
+
+        def see_answer(_: bytes) -> None:
+            if loses_answer:
+                raise ConnectionResetError
+
         try:
             await self._requests_pass.wait()
             target_reader, target = await self._dial()
             ends.append(target)
             async with asyncio.TaskGroup() as directions:
-                directions.create_task(self._carry(client_reader, target, self._requests_pass))
-                directions.create_task(self._carry(target_reader, client, self._answers_pass))
+                directions.create_task(self._carry(client_reader, target, self._requests_pass, see_request))
+                directions.create_task(self._carry(target_reader, client, self._answers_pass, see_answer))
             for end in ends:
                 end.close()
         except* OSError:
@@ -106,8 +149,13 @@ class Proxy:
             await self._answers_pass.wait()  # a refusal is an answer too
             raise
 
-    async def _carry(self, source: StreamReader, sink: StreamWriter, passes: asyncio.Event) -> None:
-        """Carries one direction until its end. Raises OSError when the source is lost and the link lets that pass."""
+    async def _carry(
+        self, source: StreamReader, sink: StreamWriter, passes: asyncio.Event, see: Callable[[bytes], None]
+    ) -> None:
+        """Carries one direction until its end. Raises OSError when the source is lost and the link lets that pass.
+
+        `see` is shown what is carried before it is; what it raises is raised.
+        """
         has_ended = False
         while not has_ended:
             try:
@@ -117,6 +165,7 @@ class Proxy:
                 raise
             await asyncio.sleep(self._lag)
             await passes.wait()
+            see(data)
             has_ended = not data
             try:
                 if has_ended:

@@ -10,6 +10,7 @@ from tools.faults.plan import (
     DATABASES,
     LINKS,
     PARTS,
+    PRODUCTS,
     QUEUES,
     REDISES,
     Fault,
@@ -42,6 +43,12 @@ _HABITS: Mapping[Kind, _Habit] = MappingProxyType(
         Kind.DISK_FULL: _Habit(1, (1.0, 4.0), DATABASES),
         Kind.ALARM: _Habit(1, (2.0, 5.0), (BROKER,)),
         Kind.DELETE_QUEUE: _Habit(1, (1.0, 1.0), QUEUES),
+        Kind.DELETE_BINDING: _Habit(1, (1.0, 1.0), QUEUES),
+        Kind.DELETE_DEAD: _Habit(1, (1.0, 1.0), QUEUES),
+        Kind.LOCK: _Habit(1, (1.0, 6.0), DATABASES),
+        Kind.REFUSE: _Habit(1, (1.0, 4.0), DATABASES),
+        Kind.CUT_ANSWER: _Habit(2, (1.0, 4.0), [link for link in LINKS if link.endswith("-db")]),
+        Kind.SPOIL: _Habit(1, (2.0, 6.0), REDISES),
         Kind.CLOCK: _Habit(1, (2.0, 6.0), (*DATABASES, *REDISES)),
     }
 )
@@ -62,7 +69,7 @@ _ACTIONS: Mapping[str, int] = MappingProxyType(
 # A cancel at the time of its order meets `order.created` on its way.
 _CANCELLED_AT_ONCE = 0.05
 _KEYED, _AGAIN = 2 / 3, 0.2
-_HOT, _AMPLE, _SCARCE = range(1), range(1, 4), range(4, 7)
+_HOT, _AMPLE, _SCARCE = range(1), range(1, 4), range(4, PRODUCTS)
 _PLENTY = 1_000_000
 _CENTS = 100
 # Above every first price; each reprice sets another one, so a price identifies the request that set it.

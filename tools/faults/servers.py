@@ -2,16 +2,21 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import TypeAlias, TypeVar
 
 import aiormq
 import asyncpg
 import redis.asyncio
+from aiormq.abc import AbstractChannel
+from pamqp.commands import Basic
 from redis.exceptions import RedisError
 
+from shared.messaging.topology import EXCHANGE, QUEUES
 from tools.faults.clocks import Clock
+from tools.faults.plan import PRODUCTS
 from tools.stack.errors import StackError
 from tools.stack.ports import LOOPBACK
 from tools.stack.postgres import Postgres
@@ -66,6 +71,13 @@ SET LOCAL lock_timeout = '300ms';
 DROP FUNCTION IF EXISTS disk_full() CASCADE;
 """
 
+LOCK_ROWS: Mapping[str, str] = MappingProxyType(
+    {
+        "products": "SELECT FROM products ORDER BY id LIMIT 1 FOR UPDATE",
+        "orders": "SELECT FROM orders ORDER BY id DESC LIMIT 20 FOR UPDATE",
+    }
+)
+
 # All that a client sees of Redis's clock is when keys expire. ARGV: the milliseconds by which the clock jumps ahead.
 JUMP = """
 for _, key in ipairs(redis.call('KEYS', '*')) do
@@ -74,6 +86,31 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
 end
 """
 
+# ARGV: what the entry of each product becomes, where `list` is a value of another type and `other` the entry that the
+# next product had; how many products a round has; and for how many milliseconds, unless a service drops it before.
+SPOIL = """
+for prefix, its in pairs({['product:'] = '"id":', ['orders:product:'] = '"productId":'}) do
+    for id = 1, ARGV[2] do
+        local key = prefix .. id
+        local found = redis.pcall('GET', key)
+        if type(found) == 'string' and string.find(found, its .. id .. ',', 1, true) then
+            redis.call('SET', 'seen:' .. key, found)
+        end
+        local other = redis.call('GET', 'seen:' .. prefix .. (id % ARGV[2] + 1))
+        redis.call('DEL', key)
+        if ARGV[1] == 'list' then
+            redis.call('RPUSH', key, 'x')
+        else
+            redis.call('SET', key, ARGV[1] == 'other' and other or ARGV[1])
+        end
+        redis.call('PEXPIRE', key, ARGV[3])
+    end
+end
+"""
+SPOILED = ("other", "list", "no JSON", '{"id": 1}', '[{"price": 1.5}]')
+SPOILED_MILLISECONDS = 1_000
+
+Result = TypeVar("Result")
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 
@@ -89,6 +126,7 @@ class Database(Postgres):
             folder, port, self._secret, say, durable=False, settings=SETTINGS, environment=clock.environment
         )
         self._pids: set[int] = set()
+        self._locking: Connection | None = None
 
     @property
     def url(self) -> str:
@@ -137,8 +175,28 @@ class Database(Postgres):
         """Fakes what a session sees of a full disk, because filling a real one needs privileges."""
         await self._insist(f"BEGIN; {FILL_DISK if refuse else FREE_DISK} COMMIT", url=self.url)
 
+    async def refuse_connections(self, *, refuse: bool) -> None:
+        """Also those of a superuser; the sessions that are open end."""
+        await self._insist(
+            f"ALTER DATABASE {self._name} ALLOW_CONNECTIONS {not refuse}",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self._name}'",
+            url=self.admin_url,
+        )
+
+    async def lock(self, *, locked: bool) -> None:
+        """Opens the session that forgets its transaction, or ends it."""
+        if locked:
+            self._locking = await self._session("BEGIN", LOCK_ROWS[self._name], url=self.url)
+        elif self._locking:
+            self._locking.terminate()
+
     async def _insist(self, *statements: str, url: str) -> None:
-        async def attempt() -> None:
+        (await self._session(*statements, url=url)).terminate()
+
+    async def _session(self, *statements: str, url: str) -> Connection:
+        """An open session that has run the statements."""
+
+        async def attempt() -> Connection:
             connection = await asyncpg.connect(
                 url,
                 timeout=CONNECT_SECONDS,
@@ -148,14 +206,23 @@ class Database(Postgres):
             try:
                 for statement in statements:
                     await connection.execute(statement)
-            finally:
+            except BaseException:
                 connection.terminate()
+                raise
+            return connection
 
-        await insist(f"changing {self._name}-db", attempt, *TRANSIENT)
+        return await insist(f"changing {self._name}-db", attempt, *TRANSIENT)
 
 
 async def flush_redis(url: str) -> None:
     await _insist_redis(url, lambda client: client.flushall())
+
+
+async def spoil_redis(url: str, spoiled: str) -> None:
+    """Puts one of SPOILED where a Redis has, or would have, an entry of a product."""
+    await _insist_redis(
+        url, lambda client: client.register_script(SPOIL)(args=[spoiled, PRODUCTS, SPOILED_MILLISECONDS])
+    )
 
 
 async def jump_redis(url: str, seconds: float) -> None:
@@ -166,17 +233,31 @@ async def jump_redis(url: str, seconds: float) -> None:
 async def delete_queues(url: str, *names: str) -> None:
     """Deletes queues with what is in them; one that does not exist is no error."""
 
-    async def attempt() -> None:
-        async with asyncio.timeout(STATEMENT_SECONDS):
-            connection = await aiormq.connect(url)
-            try:
-                channel = await connection.channel(publisher_confirms=False)
-                for name in names:
-                    await channel.queue_delete(name)
-            finally:
-                await connection.close()
+    async def delete(channel: AbstractChannel) -> None:
+        for name in names:
+            await channel.queue_delete(name)
 
-    await insist(f"deleting {', '.join(names)}", attempt, OSError, aiormq.exceptions.AMQPError)
+    await _insist_rabbitmq(url, delete)
+
+
+async def delete_bindings(url: str, name: str) -> None:
+    """The exchange leads to that queue no more; what is in it stays, and its consumers too."""
+
+    async def delete(channel: AbstractChannel) -> None:
+        for queue in QUEUES:
+            if queue.name == name:
+                for event_type in queue.types:
+                    await channel.queue_unbind(name, EXCHANGE, event_type)
+
+    await _insist_rabbitmq(url, delete)
+
+
+async def send_unreadable(url: str, name: str) -> None:
+    """Puts a message into a queue that no consumer of it can read."""
+    properties = Basic.Properties(delivery_mode=2)
+    await _insist_rabbitmq(
+        url, lambda channel: channel.basic_publish(b"no event", routing_key=name, properties=properties)
+    )
 
 
 async def allow_memory(rabbitmq: RabbitMQ, share: str) -> None:
@@ -184,7 +265,7 @@ async def allow_memory(rabbitmq: RabbitMQ, share: str) -> None:
     await insist("the memory alarm", lambda: rabbitmq.control("set_vm_memory_high_watermark", share), StackError)
 
 
-async def insist(what: str, attempt: Callable[[], Awaitable[None]], *passing: type[Exception]) -> None:
+async def insist(what: str, attempt: Callable[[], Awaitable[Result]], *passing: type[Exception]) -> Result:
     """Repeats an attempt as long as it fails with one of `passing`. Raises StackError after a minute."""
     last: Exception | None = None
     try:
@@ -197,6 +278,18 @@ async def insist(what: str, attempt: Callable[[], Awaitable[None]], *passing: ty
                 await asyncio.sleep(PAUSE_SECONDS)
     except TimeoutError:
         raise StackError(f"{what}: not possible within {INSIST_SECONDS:g} s, at last: {last!r}") from last
+
+
+async def _insist_rabbitmq(url: str, work: Callable[[AbstractChannel], Awaitable[object]]) -> None:
+    async def attempt() -> None:
+        async with asyncio.timeout(STATEMENT_SECONDS):
+            connection = await aiormq.connect(url)
+            try:
+                await work(await connection.channel())
+            finally:
+                await connection.close()
+
+    await insist(f"changing {url}", attempt, OSError, aiormq.exceptions.AMQPError)
 
 
 async def _insist_redis(url: str, work: Callable[["redis.asyncio.Redis"], Awaitable[object]]) -> None:

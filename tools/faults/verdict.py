@@ -144,7 +144,7 @@ def reprices_happen_once(evidence: Evidence) -> Iterator[Difference]:
 
 
 def nothing_is_left_over(evidence: Evidence) -> Iterator[Difference]:
-    """Outboxes, queues and dead letters are empty, and `reconcile` agrees with the rows."""
+    """Outboxes and queues are empty, and `reconcile` agrees with the rows."""
     state = evidence.state
     for service, waiting in state.outboxes.items():
         if waiting:
@@ -154,14 +154,24 @@ def nothing_is_left_over(evidence: Evidence) -> Iterator[Difference]:
             yield Difference(
                 Breach.QUEUE, f"{name} holds {state.queues[name]}" if name in state.queues else f"no {name}"
             )
-    for letter in state.dead_letters:
-        text = f"{letter['queue']}: {letter['eventType']} {letter['eventId']}, {letter['reason']}: {letter['error']}"
-        yield Difference(Breach.DEAD_LETTER, text, letter["traceId"])
     for row in state.rows:
         # The times of a history may be out of order after a jump.
         if row.kind is not RowKind.HISTORY or not evidence.has_fault(Kind.CLOCK, "orders-db"):
             text = f"{row.kind} of product {row.product_id}, order {row.order_id}: {row.found}, not {row.expected}"
             yield Difference(Breach.ROWS, text, row.trace_id, row.order_id)
+
+
+def dead_letters_are_explained(evidence: Evidence) -> Iterator[Difference]:
+    """What nobody can read is among them, where a fault has sent it, and nothing else."""
+    planted = {fault.target for fault in evidence.plan.faults if fault.kind is Kind.DELETE_DEAD}
+    for letter in evidence.state.dead_letters:
+        if letter["queue"] in planted and letter["error"] == "not JSON":
+            continue
+        text = f"{letter['queue']}: {letter['eventType']} {letter['eventId']}, {letter['reason']}: {letter['error']}"
+        yield Difference(Breach.DEAD_LETTER, text, letter["traceId"])
+    for name in planted - {letter["queue"] for letter in evidence.state.dead_letters}:
+        if not evidence.has_fault(Kind.DELETE_QUEUE, name):
+            yield Difference(Breach.DEAD_LETTER, f"{name}: what nobody can read is not among them")
 
 
 RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
@@ -175,6 +185,7 @@ RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
     adjustments_happen_once,
     reprices_happen_once,
     nothing_is_left_over,
+    dead_letters_are_explained,
     answers.replicas_show_what_is_stored,
     answers.requests_are_answered,
     answers.answers_have_envelope_and_cause,

@@ -22,6 +22,7 @@ FAULTS: dict[str, Callable[[Proxy], None]] = {
     "stall": Proxy.stall,
     "mute": Proxy.mute,
     "lag": lambda proxy: proxy.lag(0.05),
+    "cut answer": Proxy.cut_answer,
 }
 
 
@@ -220,6 +221,44 @@ async def test_mute_lets_requests_through_and_no_answer_ever(link: Link, settle:
 
     assert were_silent == (True, True)
     await broken(client, server, later_client, later_server)
+
+
+def message(kind: bytes, content: bytes) -> bytes:
+    """As clients of PostgreSQL send it."""
+    return kind + (len(content) + 4).to_bytes(4, "big") + content
+
+
+@pytest.mark.parametrize(
+    ("before", "commit"),
+    [
+        ([], message(b"Q", b"COMMIT\0")),
+        (
+            [message(b"P", b"stmt_1\0WITH placed AS (INSERT INTO orders ...) ...\0\0\0")],
+            message(b"B", b"\0stmt_1\0" + bytes(6)),
+        ),
+    ],
+    ids=["of a transaction", "of a single statement"],
+)
+async def test_an_answer_that_is_cut_off_is_that_to_the_next_commit(
+    link: Link, before: list[bytes], commit: bytes
+) -> None:
+    client, server = await link.open()
+    other, other_server = await link.open()
+    link.proxy.cut_answer()
+    for innocent in (
+        message(b"P", b"stmt_2\0SELECT 1 FROM orders FOR UPDATE\0\0\0"),
+        message(b"B", b"\0stmt_2\0" + bytes(6)),
+        *before,
+        *(message(b"Q", b"BEGIN\0"), message(b"B", b"\0stmt_1\0" + bytes(6)), message(b"Q", b"ROLLBACK\0")),
+    ):
+        await pass_on(client, innocent, server)
+        await pass_on(server, b"answer", client)
+    await pass_on(client, commit, server)
+    server.send(b"answer")
+
+    await broken(client, server)
+    await pass_on(other, message(b"Q", b"COMMIT\0"), other_server)
+    await pass_on(other_server, b"answer", other)
 
 
 @pytest.mark.parametrize("name", ["stall", "mute"])

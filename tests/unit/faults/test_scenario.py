@@ -23,9 +23,11 @@ PLANS = st.builds(draw, SEEDS, st.floats(1, 60), KINDS, rate=st.floats(1, 20))
 TARGETS: dict[Kind, Collection[str]] = {
     **dict.fromkeys((Kind.KILL, Kind.TERMINATE, Kind.FREEZE), PARTS),
     **dict.fromkeys((Kind.RESET, Kind.CUT, Kind.STALL, Kind.MUTE, Kind.LAG), LINKS),
-    **dict.fromkeys((Kind.READ_ONLY, Kind.DISK_FULL), DATABASES),
+    Kind.CUT_ANSWER: [link for link in LINKS if link.endswith("-db")],
+    **dict.fromkeys((Kind.READ_ONLY, Kind.DISK_FULL, Kind.LOCK, Kind.REFUSE), DATABASES),
+    Kind.SPOIL: REDISES,
     Kind.ALARM: (BROKER,),
-    Kind.DELETE_QUEUE: QUEUES,
+    **dict.fromkeys((Kind.DELETE_QUEUE, Kind.DELETE_BINDING, Kind.DELETE_DEAD), QUEUES),
     Kind.CLOCK: (*DATABASES, *REDISES),
 }
 

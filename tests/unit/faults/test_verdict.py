@@ -151,6 +151,8 @@ CASES: Mapping[str, tuple[Callable[[World], Any], set[Breach]]] = {
 }  # fmt: skip
 
 LETTER = dict.fromkeys(("queue", "eventType", "eventId", "reason", "error", "traceId"), "…")
+UNREADABLE = {**LETTER, "queue": "orders.stock", "error": "not JSON"}
+NO_PLACE_FOR_LETTERS = Fault(1.0, 1.0, Kind.DELETE_DEAD, "orders.stock")
 OLD_PRICE = Cached("orders-redis", f"product:{FIRST_ID}", {"id": FIRST_ID, "price": "10.00"}, 59.0)
 DISORDERED = RowDifference(RowKind.HISTORY, "done, pending", "pending first", order_id=FIRST)
 
@@ -169,6 +171,9 @@ LEFT_OVER: Mapping[str, tuple[Callable[[State], State], Breach, Sequence[Fault]]
     "an event in a queue": (lambda s: replace(s, queues={**s.queues, "orders.stock": 1}), Breach.QUEUE, []),
     "no queue": (lambda s: replace(s, queues={}), Breach.QUEUE, []),
     "a dead letter": (lambda s: replace(s, dead_letters=[LETTER]), Breach.DEAD_LETTER, []),
+    "a dead letter that was sent as one": (
+        lambda s: replace(s, dead_letters=[UNREADABLE]), Breach.DEAD_LETTER, [NO_PLACE_FOR_LETTERS]
+    ),
     "rows that disagree": (
         lambda s: replace(s, rows=[replace(DISORDERED, kind=RowKind.STATUS)]), Breach.ROWS, []
     ),
@@ -215,6 +220,18 @@ def test_what_is_left_over_is_found_unless_a_fault_explains_it(case: str) -> Non
 
     assert found == {breach}
     assert judged(world, change) == (set() if faults else {breach})
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"), [([], {Breach.DEAD_LETTER}), ([Fault(1.0, 1.0, Kind.DELETE_QUEUE, "orders.stock")], set())]
+)
+def test_what_nobody_can_read_must_be_a_dead_letter_unless_its_queue_was_deleted(
+    fault: Sequence[Fault], expected: set[Breach]
+) -> None:
+    world = good()
+    world.faults += [NO_PLACE_FOR_LETTERS, *fault]
+
+    assert judged(world) == expected
 
 
 @pytest.mark.parametrize(("operation", "service"), [(READ, "products"), (LIST, "orders")])

@@ -8,8 +8,9 @@ from tools.faults.mutations import MUTATIONS, Mutation
 from tools.faults.round import play
 from tools.faults.system import System
 
-# Seconds in which a mutant may find again what it has lost.
-GIVE_UP = 6.0
+# Seconds in which a mutant may find again what it has lost, before the first look and before the second one. Together
+# they are more than the age of what the broker counts.
+GIVE_UP = 3.0
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from orders.domain import Draft, Order
 from products import repository as products_repository
 from products import settlement
 from products.settlement import Claim, Reservation
-from shared import cache
+from shared import cache, db
+from shared.cache import Cache
 from shared.contracts.events import Reason
 from shared.db import Connection
 from shared.messaging import connection as broker_connection
@@ -28,6 +29,7 @@ from shared.messaging import outbox
 from shared.messaging.cloudevents import Unreadable
 from shared.messaging.consumer import Consumer
 from shared.messaging.deliveries import Received, Waiting
+from shared.messaging.publisher import Publisher
 from tools.faults import scenario
 from tools.faults.plan import Fault, Kind, Operation, Plan, Product
 
@@ -35,6 +37,8 @@ SEED = 7
 SECONDS = 8.0
 # Some things happen only where two requests race, about five times in SECONDS and less on a busy machine.
 RACE_SECONDS = 16.0
+# Others show at once.
+_SHORT = 3.0
 # Pieces of the last two products: they sell out within the round.
 _SCARCE = 20
 
@@ -46,10 +50,11 @@ class Mutation:
     faults: Sequence[Fault] = ()
     operations: Sequence[Operation] = ()
     """Replace what clients do in any round."""
+    seconds: float = SECONDS
 
     @property
     def plan(self) -> Plan:
-        drawn = scenario.draw(SEED, SECONDS, ())
+        drawn = scenario.draw(SEED, self.seconds, ())
         scarce = tuple(Product(product.price, min(product.qty, _SCARCE)) for product in drawn.products[-2:])
         return replace(
             drawn,
@@ -125,6 +130,32 @@ def let_silence_end_tasks() -> None:
     broker_connection._is_cancelled = is_cancelled_by_anything
 
 
+def declare_nothing_again() -> None:
+    Publisher.publish = Publisher._publish  # type: ignore[method-assign,assignment]  # that is the mutation
+
+
+def blame_what_is_not_known() -> None:
+    """The errors that were known to be outages; connections that are not allowed (55000) are not among them."""
+    db._FAILURES = (  # type: ignore[assignment]  # that is the mutation
+        OSError,
+        TimeoutError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.OperatorInterventionError,
+    )
+
+
+def believe_the_cache() -> None:
+    get = Cache.get
+
+    async def believing(self: Cache, key: str, load: cache.Load, parse: Callable[[bytes], cache.Value]) -> object:
+        value, _ = await self._reads.submit(key)
+        return await get(self, key, load, parse) if value is None else cache._parsed(value, parse)
+
+    Cache.get = believing  # type: ignore[method-assign,assignment]  # that is the mutation
+
+
 async def _publish(relay: outbox.Relay, rows: Sequence[asyncpg.Record]) -> None:
     messages = outbox._messages(sorted(rows, key=lambda row: int(row["id"])))
     for error in await asyncio.gather(*map(relay._send, messages)):
@@ -195,6 +226,25 @@ MUTATIONS = (
         let_silence_end_tasks,
         [Fault(1.0, 8.5, Kind.FREEZE, "rabbitmq")],  # until its heartbeats are missed
     ),
+    Mutation(
+        "a deleted binding stays away",
+        declare_nothing_again,
+        [Fault(1.0, 1.0, Kind.DELETE_BINDING, "orders.stock")],
+        seconds=_SHORT,
+    ),
+    Mutation(
+        "a deleted dead-letter queue stays away",
+        declare_nothing_again,
+        [Fault(1.0, 1.0, Kind.DELETE_DEAD, "orders.stock")],
+        seconds=_SHORT,
+    ),
+    Mutation(
+        "an unknown error blames the event",
+        blame_what_is_not_known,
+        [Fault(1.0, 1.5, Kind.REFUSE, "products-db")],
+        seconds=_SHORT,
+    ),
+    Mutation("a cache is believed", believe_the_cache, [Fault(1.0, 1.5, Kind.SPOIL, "orders-redis")], seconds=_SHORT),
 )
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ async def play(system: System, plan: Plan, *, mutation: str | None = None, settl
     differences = await _judged(system, played.record, settle)
     if differences:
         # Twice: the broker's count of unacknowledged messages is some seconds old.
-        await asyncio.sleep(_COUNTED_SECONDS)
+        await asyncio.sleep(min(settle, _COUNTED_SECONDS))
         first = {difference.key for difference in differences}
         again = await _judged(system, played.record, 0.0)
         was_read = all(difference.kind is not Breach.UNREADABLE for difference in differences)

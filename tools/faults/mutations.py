@@ -96,7 +96,7 @@ def forget_reservations() -> None:
         return {}
 
     products_repository.reservations = reservations
-    _edit_settle("$4::text[], $5::text[])\n)", "$4::text[], $5::text[])\nON CONFLICT (order_id) DO NOTHING\n)")
+    _edit_settle("$6::uuid[])\n)", "$6::uuid[])\nON CONFLICT (order_id) DO NOTHING\n)")
 
 
 def fill_without_lease() -> None:

@@ -11,6 +11,7 @@ from tools.faults.record import Attempt
 
 # The gateway gives itself 5 s; the rest is for the way and for two shared cores.
 LIMIT = 6.5
+_UNAVAILABLE = HTTPStatus.SERVICE_UNAVAILABLE
 # Seconds after a fault of the gateway was healed until it serves again.
 _RESTART = 3.0
 _PAGE = 50
@@ -38,7 +39,8 @@ def requests_are_answered(evidence: Evidence) -> Iterator[Difference]:
 def answers_have_envelope_and_cause(evidence: Evidence) -> Iterator[Difference]:
     """Every answer is the envelope with the request's trace: a success, an outage, or a refusal that may be met.
 
-    A crash (500) and "no such thing" (404) are never among them. `unavailable` says when to come back.
+    A crash (500) and "no such thing" (404) are never among them. `unavailable` says when to come back, and of the
+    other outages none does: what came of the request may not be known.
     """
     for operation, attempt in evidence.record.attempts():
         if attempt.status is None:
@@ -134,7 +136,7 @@ def _is_enveloped(attempt: Attempt) -> bool:
         and isinstance(error, dict)
         and isinstance(error.get("message"), str)
         and error.get("code") in _CODES[attempt.status or 0]
-        and (attempt.status != HTTPStatus.SERVICE_UNAVAILABLE or attempt.is_deferred)
+        and (attempt.status == HTTPStatus.CONFLICT or attempt.is_deferred == (attempt.status == _UNAVAILABLE))
     )
 
 

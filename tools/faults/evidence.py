@@ -130,7 +130,7 @@ class Evidence:
             (Decimal(outcome.operation.price), attempt)
             for outcome in self.reprices.get(product, ())
             for attempt in outcome.attempts
-            if attempt.began < ended
+            if attempt.began < ended and not attempt.is_refused
         ]
         finished = [attempt.began for _, attempt in changes if attempt.succeeded and attempt.ended < began]
         newest = max(finished, default=-math.inf)

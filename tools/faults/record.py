@@ -38,6 +38,18 @@ class Attempt:
         return answered and not self.is_deferred
 
     @property
+    def is_refused(self) -> bool:
+        """Whether the answer says that this request did nothing: a refusal, a deferral, or a 503.
+
+        Any other failed answer, as 504 `outcome_unknown`, and no answer leave that open.
+        """
+        status = self.status or 0
+        return (
+            HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+            or status == HTTPStatus.SERVICE_UNAVAILABLE
+        )
+
+    @property
     def accepted_id(self) -> int | None:
         """The id of the order that a 201 announced."""
         if self.status != HTTPStatus.CREATED or not isinstance(self.data, dict):
@@ -68,7 +80,7 @@ class Outcome:
     @property
     def is_refused(self) -> bool:
         """Whether it is certain that nothing was done."""
-        return all(attempt.is_certain and not attempt.succeeded for attempt in self.attempts)
+        return all(attempt.is_refused for attempt in self.attempts)
 
 
 @dataclass(slots=True)

@@ -88,7 +88,7 @@ def body(operation: int, **fields: Any) -> Callable[[World], None]:
 def refuse(operation: int, status: int, code: str) -> Callable[[World], None]:
     def change(world: World) -> None:
         body(operation, statusCode=status, data=None, error={"code": code, "message": "…"})(world)
-        attempt(operation, status=status)(world)
+        attempt(operation, status=status, is_deferred=status == 503)(world)
 
     return change
 
@@ -116,11 +116,14 @@ CASES: Mapping[str, tuple[Callable[[World], Any], set[Breach]]] = {
     "a wrong total": (order(OPEN_ORDER, totalPrice="35.00"), {Breach.PRICE}),
     "two orders of one request": (duplicate, {Breach.DOUBLED, Breach.STOCK}),
     "an order of a refused request": (refuse(OPEN, 400, "bad_request"), {Breach.UNASKED, Breach.UNEXPLAINED}),
+    "an order of an unavailable service": (refuse(OPEN, 503, "unavailable"), {Breach.UNASKED}),
+    "an order of an unknown outcome": (refuse(OPEN, 504, "outcome_unknown"), set()),
     "an order of no request": (forget(OPEN), {Breach.UNASKED}),
     "pending for ever": (order(OPEN_ORDER, status="pending"), {Breach.UNFINISHED, Breach.STOCK}),
     "another reason": (order(REJECTED_ORDER, reason="product_not_found"), {Breach.REJECTED}),
     "rejected with stock enough": (movement(SCARCE, 1, delta=-1), {Breach.REJECTED}),
     "cancelled without an answer": (forget(CANCEL), {Breach.CANCELLED}),
+    "cancelled by an unavailable service": (refuse(CANCEL, 503, "unavailable"), {Breach.CANCELLED}),
     "a cancellation undone": (order(CANCELLED_ORDER, status="done"), {Breach.CANCELLED, Breach.STOCK}),
     "stock that no order explains": (product(AMPLE, qty=98), {Breach.STOCK}),
     "below zero": (product(SCARCE, qty=-1), {Breach.STOCK, Breach.BELOW_ZERO}),
@@ -130,6 +133,8 @@ CASES: Mapping[str, tuple[Callable[[World], Any], set[Breach]]] = {
     ),
     "a correction done twice": (moved("adjustment", 5, "k-6"), {Breach.ADJUSTMENT, Breach.STOCK}),
     "a refused correction done": (moved("adjustment", 0, "k-7"), {Breach.ADJUSTMENT}),
+    "a correction by an unavailable service": (refuse(OPEN_ADJUST, 503, "unavailable"), {Breach.ADJUSTMENT}),
+    "a price set by an unavailable service": (refuse(OPEN_REPRICE, 503, "unavailable"), {Breach.CATALOGUE}),
     "a price that was not set": (product(AMPLE, price="9.00"), {Breach.CATALOGUE}),
     "a change lost": (product(AMPLE, version=1), {Breach.CATALOGUE}),
     "a product is gone": (lambda w: w.products.pop(FIRST_ID + SCARCE), {Breach.CATALOGUE, Breach.STOCK}),
@@ -145,6 +150,7 @@ CASES: Mapping[str, tuple[Callable[[World], Any], set[Breach]]] = {
     "the trace of another request": (body(REFUSED, traceId=TRACE_ID), {Breach.ENVELOPE}),
     "another code": (body(REFUSED, error={"code": "upstream_error", "message": "…"}), {Breach.ENVELOPE}),
     "no time to come back": (attempt(REFUSED, is_deferred=False), {Breach.ENVELOPE}),
+    "a time to come back after what is not known": (attempt(OPEN, is_deferred=True), {Breach.ENVELOPE}),
     "a crash": (refuse(REFUSED, 500, "internal_error"), {Breach.UNEXPLAINED}),
     "no such thing": (refuse(REFUSED, 404, "not_found"), {Breach.UNEXPLAINED}),
     "a conflict without a key": (refuse(REFUSED, 409, "conflict"), {Breach.UNEXPLAINED}),

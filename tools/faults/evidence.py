@@ -32,6 +32,7 @@ class Breach(StrEnum):
     CANCELLED = "order and its cancellation disagree"
     CATALOGUE = "price or version of a product"
     STOCK = "stock"
+    RESERVATION = "order done without stock of its own"
     BELOW_ZERO = "stock below zero"
     ADJUSTMENT = "adjustment of stock"
     ROWS = "rows disagree"
@@ -153,6 +154,11 @@ class Evidence:
             or (fault.kind in _HOLDING and fault.target.endswith(f"{service}-db"))
             for fault in self.plan.faults
         )
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether a database has lost its tail."""
+        return any(fault.kind is Kind.RESTORE for fault in self.plan.faults)
 
     def has_fault(self, kind: Kind, target: str) -> bool:
         return any(fault.kind is kind and fault.target == target for fault in self.plan.faults)

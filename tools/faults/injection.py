@@ -169,6 +169,8 @@ async def _disable(system: System, fault: Fault, *, begins: bool) -> None:
             await system.databases[fault.target].refuse_rows(refuse=begins)
         case Kind.REFUSE:
             await system.databases[fault.target].refuse_connections(refuse=begins)
+        case Kind.RESTORE:
+            await (system.databases[fault.target].dump() if begins else system.databases[fault.target].restore())
         case Kind.LOCK:
             await system.databases[fault.target].lock(locked=begins)
         case Kind.ALARM:

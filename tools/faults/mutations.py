@@ -19,7 +19,7 @@ from orders import service as orders_service
 from orders.domain import Draft, Order
 from products import repository as products_repository
 from products import settlement
-from products.settlement import Claim, Reservation
+from products.settlement import Claim, Release, Reservation
 from shared import cache, db
 from shared.cache import Cache
 from shared.contracts.events import Reason
@@ -156,6 +156,17 @@ def believe_the_cache() -> None:
     Cache.get = believing  # type: ignore[method-assign,assignment]  # that is the mutation
 
 
+def answer_by_number_alone() -> None:
+    def is_of(self: Reservation, request: Claim | Release) -> bool:
+        return True
+
+    Reservation.is_of = is_of  # type: ignore[method-assign]  # that is the mutation
+
+
+def apply_by_number_alone() -> None:
+    orders_repository.APPLY = _edited(orders_repository.APPLY, f" AND {orders_repository._IS_OF}", "")
+
+
 async def _publish(relay: outbox.Relay, rows: Sequence[asyncpg.Record]) -> None:
     messages = outbox._messages(sorted(rows, key=lambda row: int(row["id"])))
     for error in await asyncio.gather(*map(relay._send, messages)):
@@ -245,6 +256,19 @@ MUTATIONS = (
         seconds=_SHORT,
     ),
     Mutation("a cache is believed", believe_the_cache, [Fault(1.0, 1.5, Kind.SPOIL, "orders-redis")], seconds=_SHORT),
+    Mutation(
+        "a reservation answers for its number",
+        answer_by_number_alone,
+        [Fault(0.5, 1.0, Kind.RESTORE, "orders-db")],
+        seconds=_SHORT,
+    ),
+    Mutation(
+        "a verdict is on its number",
+        apply_by_number_alone,
+        # Verdicts on orders that are lost by the time they arrive.
+        [Fault(0.5, 1.0, Kind.RESTORE, "orders-db"), Fault(0.8, 2.0, Kind.STALL, "orders-2>rabbitmq")],
+        seconds=_SHORT,
+    ),
 )
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Kind(StrEnum):
     """Entries of a Redis are replaced, five times a second, by what no service wrote."""
     CLOCK = "clock jump"
     """The clock of a database or Redis jumps by minutes, ahead or back; healing puts it right."""
+    RESTORE = "restored dump"
+    """A copy of the database is taken, and put back when the fault ends: what came between is lost."""
 
 
 SERVICES = ("products-1", "products-2", "orders-1", "orders-2", "gateway")

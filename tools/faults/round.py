@@ -12,8 +12,9 @@ from tools.faults import state
 from tools.faults.client import clients
 from tools.faults.evidence import Breach, Difference
 from tools.faults.injection import READY_SECONDS, Outages
-from tools.faults.plan import Kind, Plan
+from tools.faults.plan import Fault, Kind, Plan
 from tools.faults.record import Record
+from tools.faults.repair import repaired
 from tools.faults.system import System
 from tools.faults.verdict import judge
 from tools.stack import logs
@@ -55,6 +56,7 @@ async def play(system: System, plan: Plan, *, mutation: str | None = None, settl
         await asyncio.gather(driving.drive(started), played.outages.cause(system, played.record, started))
     if loses:
         await asyncio.sleep(_MENDED_SECONDS)
+    unearned = [found for fault in plan.faults for found in await _repaired(system, fault, settle)]
     differences = await _judged(system, played.record, settle)
     if differences:
         # Twice: the broker's count of unacknowledged messages is some seconds old.
@@ -64,12 +66,19 @@ async def play(system: System, plan: Plan, *, mutation: str | None = None, settl
         was_read = all(difference.kind is not Breach.UNREADABLE for difference in differences)
         differences = [difference for difference in again if difference.key in first or not was_read]
     await system.end()
-    played.differences = [*differences, *_own_findings(system, played.outages)]
+    played.differences = [*unearned, *differences, *_own_findings(system, played.outages)]
     system.complaints.clear()
     of_kind = {found.kind: found for found in reversed(played.differences) if found.trace_id}
     for found in list(of_kind.values())[-_STORIES:]:
         played.stories[found] = [str(line) for line in logs.search(system.logs, {found.trace_id or ""})]
     return played
+
+
+async def _repaired(system: System, fault: Fault, settle: float) -> list[Difference]:
+    try:
+        return [found async for found in repaired(system, fault.target, settle)] if fault.kind is Kind.RESTORE else []
+    except (OSError, OpsError) as error:
+        return [Difference(Breach.UNREADABLE, repr(error))]
 
 
 async def _judged(system: System, record: Record, settle: float) -> list[Difference]:

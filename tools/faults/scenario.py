@@ -58,6 +58,8 @@ ALL = frozenset(Kind)
 _SILENT = frozenset({Kind.FREEZE, Kind.STALL, Kind.MUTE})
 _SILENCE = (1.0, 10.0)
 _JUMP = (600, 7200)
+# The share of rounds that break nothing else: what a database has lost is mended by hand, and judged by less.
+_RESTORED = 0.1
 # How many faults come together, within what time, and the seconds of peace before and after.
 _BURSTS: Mapping[int, int] = MappingProxyType({1: 60, 2: 25, 3: 15})
 _SPREAD = 1.0
@@ -93,8 +95,10 @@ def _random(seed: int, what: str) -> random.Random:
 
 
 def _faults(rng: random.Random, seconds: float, kinds: Collection[Kind]) -> tuple[Fault, ...]:
+    if Kind.RESTORE in kinds and (len(kinds) == 1 or rng.random() < _RESTORED):
+        return (Fault(seconds * 0.2, seconds * 0.2, Kind.RESTORE, rng.choice(DATABASES)),)
     drawn: list[Fault] = []
-    wanted = [kind for kind in Kind if kind in kinds]  # the order of a set differs between processes
+    wanted = [kind for kind in _HABITS if kind in kinds]  # the order of a set differs between processes
     begin = rng.uniform(*_QUIET)
     while wanted and begin < seconds:
         drawn += [fault for fault in _burst(rng, begin, wanted) if fault.at + fault.seconds <= seconds]

@@ -183,6 +183,24 @@ class Database(Postgres):
             url=self.admin_url,
         )
 
+    async def dump(self) -> None:
+        """Copies the database, for which its sessions have to end; new ones are refused for that moment."""
+        await self.refuse_connections(refuse=True)
+        await self._insist(
+            f"DROP DATABASE IF EXISTS {self._name}_dump",
+            f"CREATE DATABASE {self._name}_dump TEMPLATE {self._name} OWNER {self._owner}",
+            url=self.admin_url,
+        )
+        await self.refuse_connections(refuse=False)
+
+    async def restore(self) -> None:
+        """Puts the copy in the place of the database."""
+        await self._insist(
+            f"DROP DATABASE IF EXISTS {self._name} WITH (FORCE)",
+            f"ALTER DATABASE {self._name}_dump RENAME TO {self._name}",
+            url=self.admin_url,
+        )
+
     async def lock(self, *, locked: bool) -> None:
         """Opens the session that forgets its transaction, or ends it."""
         if locked:

@@ -77,14 +77,8 @@ async def read(system: System) -> State:
     orders = await _all(f"{first_orders}/orders")
     ids = [product["id"] for product in products]
     movements = {id_: (await _all(f"{first_products}/products/{id_}/movements"))[::-1] for id_ in ids}
-    urls = DatabaseUrls(
-        products_database_url=system.databases["products-db"].url,
-        orders_database_url=system.databases["orders-db"].url,
-    )
-    found = await reconcile(urls, _ANY_AGE, lambda: asyncio.sleep(_SETTLE_SECONDS))
-    dead_letters = await letters.run(
-        {"AMQP_URL": system.rabbitmq.url}, Namespace(action="list", queue=None, limit=_LETTERS)
-    )
+    found = await reconcile(DatabaseUrls.load(operators(system)), _ANY_AGE, lambda: asyncio.sleep(_SETTLE_SECONDS))
+    dead_letters = await letters.run(operators(system), Namespace(action="list", queue=None, limit=_LETTERS))
     return State(
         products={product["id"]: product for product in products},
         movements=movements,
@@ -103,19 +97,27 @@ async def read(system: System) -> State:
     )
 
 
+def operators(system: System) -> dict[str, str]:
+    """The environment of the operator's program."""
+    databases = {f"{name.upper()}_DATABASE_URL": system.databases[f"{name}-db"].url for name in ("products", "orders")}
+    return {"AMQP_URL": system.rabbitmq.url, **databases}
+
+
 async def settled(system: System) -> bool:
-    """Whether nothing is in flight any more; the broker counts unacknowledged messages every few seconds only."""
+    """Whether nothing is in flight any more, and every order is final."""
     pending = await call("GET", f"{system.service_url('orders-1')}/orders?status=pending&limit=1")
-    if pending.body["data"] or any((await _outboxes(system)).values()):
+    return not pending.body["data"] and await is_quiet(system)
+
+
+async def is_quiet(system: System) -> bool:
+    """Whether no event is in flight; the broker counts unacknowledged messages every few seconds only."""
+    if any((await _outboxes(system)).values()):
         return False
     return await _depths(system) == dict.fromkeys(QUEUES, 0)
 
 
 async def _outboxes(system: System) -> dict[str, int]:
-    environment = {
-        f"{name}_DATABASE_URL": system.databases[f"{name.lower()}-db"].url for name in ("PRODUCTS", "ORDERS")
-    }
-    found = await outbox.run(environment, Namespace(action=None))
+    found = await outbox.run(operators(system), Namespace(action=None))
     return {service: waiting["rows"] + waiting["parked"] for service, waiting in found.document.items()}
 
 

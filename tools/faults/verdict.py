@@ -15,9 +15,10 @@ from tools.faults.state import Json, State
 
 
 def judge(record: Record, state: State) -> list[Difference]:
-    """Every promise that was not kept."""
+    """Every promise that was not kept; a database that lost its tail cannot keep all of them."""
     evidence = Evidence(record, state)
-    return [difference for rule in RULES for difference in rule(evidence)]
+    rules = RESTORED_RULES if evidence.is_restored else RULES
+    return [difference for rule in rules for difference in rule(evidence)]
 
 
 def nothing_accepted_is_lost(evidence: Evidence) -> Iterator[Difference]:
@@ -78,6 +79,7 @@ def orders_finish(evidence: Evidence) -> Iterator[Difference]:
             yield _of(order, Breach.REJECTED, f"it has the reason {reason}")
         elif (
             status == "rejected"
+            and not evidence.is_restored
             and (least := min(_levels(evidence, order["productId"]), default=0)) >= order["quantity"]
         ):
             yield _of(order, Breach.REJECTED, f"the stock was never less than {least}")
@@ -167,6 +169,8 @@ def dead_letters_are_explained(evidence: Evidence) -> Iterator[Difference]:
     for letter in evidence.state.dead_letters:
         if letter["queue"] in planted and letter["error"] == "not JSON":
             continue
+        if evidence.is_restored and "Another order has" in letter["error"]:
+            continue  # it is about an order that is lost
         text = f"{letter['queue']}: {letter['eventType']} {letter['eventId']}, {letter['reason']}: {letter['error']}"
         yield Difference(Breach.DEAD_LETTER, text, letter["traceId"])
     for name in planted - {letter["queue"] for letter in evidence.state.dead_letters}:
@@ -191,6 +195,15 @@ RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
     answers.answers_have_envelope_and_cause,
     answers.own_prices_are_seen,
     answers.own_orders_are_seen,
+)
+RESTORED_RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
+    nothing_is_made_up,
+    prices_are_true,
+    orders_finish,
+    stock_adds_up,
+    nothing_is_left_over,
+    dead_letters_are_explained,
+    answers.requests_are_answered,
 )
 
 

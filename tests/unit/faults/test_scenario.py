@@ -24,7 +24,7 @@ TARGETS: dict[Kind, Collection[str]] = {
     **dict.fromkeys((Kind.KILL, Kind.TERMINATE, Kind.FREEZE), PARTS),
     **dict.fromkeys((Kind.RESET, Kind.CUT, Kind.STALL, Kind.MUTE, Kind.LAG), LINKS),
     Kind.CUT_ANSWER: [link for link in LINKS if link.endswith("-db")],
-    **dict.fromkeys((Kind.READ_ONLY, Kind.DISK_FULL, Kind.LOCK, Kind.REFUSE), DATABASES),
+    **dict.fromkeys((Kind.READ_ONLY, Kind.DISK_FULL, Kind.LOCK, Kind.REFUSE, Kind.RESTORE), DATABASES),
     Kind.SPOIL: REDISES,
     Kind.ALARM: (BROKER,),
     **dict.fromkeys((Kind.DELETE_QUEUE, Kind.DELETE_BINDING, Kind.DELETE_DEAD), QUEUES),

@@ -1,20 +1,22 @@
 """The evidence of one round, arranged for the rules of the verdict, and what a rule finds."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar
 
-from tools.faults.plan import SERVICES, Kind, Operation
+from tools.faults.plan import SERVICES, Fault, Kind, Operation
 from tools.faults.record import Attempt, Outcome, Record
 from tools.faults.state import Json, State
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
+# Seconds after a fault until nothing is left of it.
+_PEACE = 3.0
 # Faults by which a statement may arrive, or be done, later than its sender waits for it.
 _HOLDING = {Kind.STALL, Kind.LAG, Kind.FREEZE}
 
@@ -28,6 +30,7 @@ class Breach(StrEnum):
     UNASKED = "order that no request explains"
     PRICE = "price of an order"
     UNFINISHED = "unfinished order"
+    HELD_UP = "order held up by what it does not need"
     REJECTED = "order rejected without cause"
     CANCELLED = "order and its cancellation disagree"
     CATALOGUE = "price or version of a product"
@@ -159,6 +162,14 @@ class Evidence:
     def is_restored(self) -> bool:
         """Whether a database has lost its tail."""
         return any(fault.kind is Kind.RESTORE for fault in self.plan.faults)
+
+    def alone(self, kind: Kind) -> Iterator[tuple[Fault, float, float]]:
+        """Faults of a kind that nothing else was broken beside, and from when to when they lasted."""
+        for fault in self.plan.faults:
+            began, ended = self.record.lasted[fault]
+            others = (times for other, times in self.record.lasted.items() if other is not fault)
+            if fault.kind is kind and all(last + _PEACE < began or ended < first for first, last in others):
+                yield fault, began, ended
 
     def has_fault(self, kind: Kind, target: str) -> bool:
         return any(fault.kind is kind and fault.target == target for fault in self.plan.faults)

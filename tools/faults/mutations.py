@@ -9,8 +9,9 @@ import asyncio
 import os
 import runpy
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import asyncpg
 
@@ -18,12 +19,13 @@ from orders import repository as orders_repository
 from orders import service as orders_service
 from orders.domain import Draft, Order
 from products import repository as products_repository
+from products import service as products_service
 from products import settlement
-from products.settlement import Claim, Release, Reservation
+from products.settlement import Claim, Release, Reservation, Settlement
 from shared import cache, db
 from shared.cache import Cache
 from shared.contracts.events import Reason
-from shared.db import Connection
+from shared.db import Connection, Database
 from shared.messaging import connection as broker_connection
 from shared.messaging import outbox
 from shared.messaging.cloudevents import Unreadable
@@ -39,8 +41,13 @@ SECONDS = 8.0
 RACE_SECONDS = 16.0
 # Others show at once.
 _SHORT = 3.0
+# Long enough for orders that wait for nothing else to be late.
+_LOCK_SECONDS = 5.0
 # Pieces of the last two products: they sell out within the round.
 _SCARCE = 20
+
+
+Write: TypeAlias = Callable[[Connection], Awaitable[db.Result]]
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,21 @@ def apply_by_number_alone() -> None:
     orders_repository.APPLY = _edited(orders_repository.APPLY, f" AND {orders_repository._IS_OF}", "")
 
 
+def wait_for_every_lock() -> None:
+    async def settle(self: products_service.Stock, requests: Sequence[Claim | Release]) -> Settlement:
+        return await self._settle(requests, {request.product_id for request in requests}, set())
+
+    products_service.Stock.settle = settle  # type: ignore[method-assign]  # that is the mutation
+
+
+def settle_nothing() -> None:
+    async def write(self: Database, work: Write[db.Result], *, first: Write[db.Result] | None = None) -> db.Result:
+        async with self.connection() if first else self.transaction() as connection:
+            return await (first or work)(connection)
+
+    Database.write = write  # type: ignore[method-assign]  # that is the mutation
+
+
 async def _publish(relay: outbox.Relay, rows: Sequence[asyncpg.Record]) -> None:
     messages = outbox._messages(sorted(rows, key=lambda row: int(row["id"])))
     for error in await asyncio.gather(*map(relay._send, messages)):
@@ -267,6 +289,18 @@ MUTATIONS = (
         apply_by_number_alone,
         # Verdicts on orders that are lost by the time they arrive.
         [Fault(0.5, 1.0, Kind.RESTORE, "orders-db"), Fault(0.8, 2.0, Kind.STALL, "orders-2>rabbitmq")],
+        seconds=_SHORT,
+    ),
+    Mutation(
+        "a locked row holds up all orders",
+        wait_for_every_lock,
+        [Fault(0.5, _LOCK_SECONDS, Kind.LOCK, "products-db")],
+        seconds=_LOCK_SECONDS + 0.5,
+    ),
+    Mutation(
+        "an unknown outcome is called a failure",
+        settle_nothing,
+        _on_both(Kind.CUT_ANSWER, "orders", "orders-db", 0.5, 2.5),
         seconds=_SHORT,
     ),
 )

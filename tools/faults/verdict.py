@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from decimal import Decimal
 from itertools import accumulate
 
@@ -12,6 +13,11 @@ from tools.faults.evidence import Breach, Difference, Evidence
 from tools.faults.plan import QUEUES, Kind
 from tools.faults.record import Attempt, Outcome, Record
 from tools.faults.state import Json, State
+
+# Seconds in which an order becomes final that meets no fault of its own.
+_PROMPT = 2.5
+# Seconds until rows are locked; those of orders that came until then may be among them.
+_LOCKED = 1.0
 
 
 def judge(record: Record, state: State) -> list[Difference]:
@@ -83,6 +89,20 @@ def orders_finish(evidence: Evidence) -> Iterator[Difference]:
             and (least := min(_levels(evidence, order["productId"]), default=0)) >= order["quantity"]
         ):
             yield _of(order, Breach.REJECTED, f"the stock was never less than {least}")
+
+
+def orders_go_on_beside_a_lock(evidence: Evidence) -> Iterator[Difference]:
+    """While a row is locked, and nothing else is broken, orders that do not need it are done or rejected in time."""
+    for fault, began, ended in evidence.alone(Kind.LOCK):
+        for order_id, (operation, accepted) in evidence.acceptances.items():
+            order = evidence.state.orders.get(order_id)
+            needs_it = fault.target == "products-db" and operation.product == 0  # the first product is locked
+            if order is None or order["status"] == "cancelled" or needs_it:
+                continue
+            if began + _LOCKED < accepted.ended < ended - _PROMPT:
+                final = datetime.fromisoformat(order["updatedAt"]).timestamp() - evidence.record.began
+                if final - accepted.ended > _PROMPT:
+                    yield _of(order, Breach.HELD_UP, f"accepted at {accepted.ended:.2f} s, final at {final:.2f} s")
 
 
 def cancellations_are_kept(evidence: Evidence) -> Iterator[Difference]:
@@ -184,6 +204,7 @@ RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
     nothing_is_made_up,
     prices_are_true,
     orders_finish,
+    orders_go_on_beside_a_lock,
     cancellations_are_kept,
     stock_adds_up,
     adjustments_happen_once,

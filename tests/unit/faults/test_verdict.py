@@ -9,7 +9,7 @@ import pytest
 
 from ops.differences import Difference as RowDifference
 from ops.differences import Kind as RowKind
-from tests.unit.faults.world import FIRST_ID, World
+from tests.unit.faults.world import FIRST_ID, World, time_at
 from tools.faults.evidence import Breach
 from tools.faults.plan import Fault, Kind, Product
 from tools.faults.state import Cached, State
@@ -240,6 +240,25 @@ def test_what_nobody_can_read_must_be_a_dead_letter_unless_its_queue_was_deleted
     assert judged(world) == expected
 
 
+@pytest.mark.parametrize(
+    ("target", "also", "expected"),
+    [
+        ("orders-db", [], {Breach.HELD_UP}),
+        ("orders-db", [KILLED], set()),
+        ("products-db", [], set()),  # the order needs what is locked
+    ],
+)
+def test_beside_a_lock_and_nothing_else_orders_are_final_in_time(
+    target: str, also: Sequence[Fault], expected: set[Breach]
+) -> None:
+    world = good()
+    world.faults += [Fault(0.5, 60.0, Kind.LOCK, target), *also]
+    in_time = judged(world)
+    order(FIRST, updatedAt=time_at(6.0))(world)
+
+    assert (in_time, judged(world)) == (set(), expected)
+
+
 @pytest.mark.parametrize(("operation", "service"), [(READ, "products"), (LIST, "orders")])
 def test_an_own_write_may_be_seen_late_while_a_drop_is_missing(operation: int, service: str) -> None:
     world = good()
@@ -277,6 +296,7 @@ def test_no_answer_is_excused_only_while_the_gateway_is_down(at: float, expected
 def test_every_breach_was_seen() -> None:
     seen = {breach for _, expected in CASES.values() for breach in expected}
     seen.update(breach for _, breach, _ in LEFT_OVER.values())
+    seen.add(Breach.HELD_UP)
 
     # The others show during the round.
     assert seen == set(Breach) - {Breach.READINESS, Breach.PROCESS, Breach.UNREADABLE, Breach.RESERVATION}

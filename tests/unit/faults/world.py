@@ -1,6 +1,7 @@
 """A round in which every promise was kept, made without a system: what clients saw, and what it left behind."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -45,8 +46,8 @@ class World:
             "status": status,
             "reason": reason,
             "traceId": trace_id,
-            "createdAt": f"{self._now}",
-            "updatedAt": f"{self._now} and later",
+            "createdAt": time_at(self._now),
+            "updatedAt": time_at(self._now + 0.5),
         }
         self.orders[order["id"]] = order
         if status == "done":
@@ -155,6 +156,11 @@ class World:
         moved = self.movements.setdefault(product_id, [])
         self.products[product_id]["qty"] += delta
         moved.append({"id": len(moved), "kind": kind, "delta": delta, "orderId": order_id, "reason": reason})
+
+
+def time_at(seconds: float) -> str:
+    """As the API shows it, of a round that began with the epoch."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def _as_placed(order: Json) -> Json:

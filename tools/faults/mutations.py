@@ -26,8 +26,9 @@ from shared import cache, db
 from shared.cache import Cache
 from shared.contracts.events import Reason
 from shared.db import Connection, Database
+from shared.errors import AppError, Code
 from shared.messaging import connection as broker_connection
-from shared.messaging import outbox
+from shared.messaging import consumer, outbox
 from shared.messaging.cloudevents import Unreadable
 from shared.messaging.consumer import Consumer
 from shared.messaging.deliveries import Received, Waiting
@@ -151,6 +152,11 @@ def blame_what_is_not_known() -> None:
         asyncpg.PostgresConnectionError,
         asyncpg.OperatorInterventionError,
     )
+
+    def blames(error: Exception) -> bool:
+        return not (isinstance(error, AppError) and error.code is Code.UNAVAILABLE)
+
+    consumer._blames = blames
 
 
 def believe_the_cache() -> None:

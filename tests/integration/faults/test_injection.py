@@ -200,6 +200,19 @@ async def test_the_lock_of_a_row_is_held_and_then_let_go(system: System, api: Ap
     await eventually(are_free)
 
 
+async def test_a_database_that_is_put_back_to_its_copy_has_lost_what_came_since(
+    system: System, api: Api, product_id: int
+) -> None:
+    before = await order(api, product_id)
+    async with broken(system, Kind.RESTORE, "orders-db"):
+        await ready(system)
+        lost = await order(api, product_id)
+    await ready(system)
+    found = [(await api.get(f"/orders/{placed.data['id']}")).status for placed in (before, lost)]
+    await system.begin(stuck_order_seconds=600)  # for numbers are given out twice now
+    assert found == [200, 404]
+
+
 @pytest.mark.usefixtures("product_id")
 async def test_nobody_is_shown_what_a_spoiled_cache_holds(system: System, api: Api) -> None:
     first = 1  # entries are spoiled of the first products only

@@ -13,6 +13,9 @@ from shared.messaging import cloudevents, topology
 from shared.messaging.connection import FAILURES, SupervisedConnection, silence_as_error
 
 _CONFIRM = 5.0
+# Until the broker has told the consumers of a queue that it is deleted. They would not hear of it, and get nothing
+# more, if the queue were there again before (seen with quorum queues of RabbitMQ 3.10).
+_NOTICE = 0.3
 _IN_FLIGHT = 256
 _PERSISTENT = 2
 
@@ -44,6 +47,7 @@ class Publisher(SupervisedConnection):
         try:
             await self._publish(exchange, routing_key, body, headers)
         except UnroutableError:
+            await asyncio.sleep(_NOTICE)
             with _failures_as_publish_error():
                 async with asyncio.timeout(_CONFIRM):
                     await topology.declare(self._connected().connection)

@@ -17,6 +17,7 @@ class Line:
         self._answers = asyncio.Event()
         self._answers.set()
         self._writers: set[asyncio.StreamWriter] = set()
+        self.lost: bytearray | None = None
 
     def cut(self) -> None:
         """Every connection breaks, and so does each new one."""
@@ -28,8 +29,12 @@ class Line:
         """Requests still arrive, what the server answers does not; only `cut` ends this."""
         self._answers.clear()
 
+    def lose_answers(self) -> None:
+        """What the server sends goes to `lost`; connections stay."""
+        self.lost = bytearray()
+
     def restore(self) -> None:
-        self._carries = True
+        self._carries, self.lost = True, None
         self._answers.set()
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -62,6 +67,9 @@ class Line:
             while chunk := await reader.read(_CHUNK):
                 if answers:
                     await self._answers.wait()
+                if answers and self.lost is not None:
+                    self.lost += chunk
+                    continue
                 writer.write(chunk)
                 await writer.drain()
         except OSError:

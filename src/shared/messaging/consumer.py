@@ -17,7 +17,7 @@ from shared.db import FAULTS
 from shared.errors import AppError, Code
 from shared.messaging import cloudevents, dead_letters
 from shared.messaging.cloudevents import Unreadable
-from shared.messaging.connection import SupervisedConnection
+from shared.messaging.connection import FAILURES, SupervisedConnection
 from shared.messaging.deliveries import PREFETCH, Aside, Deliveries, Received, Waiting
 from shared.messaging.publisher import Publisher, PublishError
 from shared.messaging.topology import DEFAULT_EXCHANGE, Queue
@@ -54,10 +54,17 @@ _MOST_GIVEN_BACK = 20
 _TRIES = 10
 _PATIENCE = 600.0
 _MOST_FAILURES = 10_000
+# Seconds between two looks whether the queue has a consumer; a busy broker may once say that it has none.
+_LOOK = 5.0
+_MOST_UNHEARD = 2
 
 
 class _GiveBack(Exception):  # noqa: N818  # it is no error
     """Ends the session, and so gives all of its events back to the queue."""
+
+
+class _DeafError(Exception):
+    """The queue has no consumer, although this one has subscribed to it."""
 
 
 @dataclass(slots=True)
@@ -117,7 +124,7 @@ class Consumer(SupervisedConnection):
         deliveries = Deliveries(channel)
         self._aside, self._failing_since = deliveries.aside, math.inf
         # The worker must end with the channel or the consumer, or it would wait for ever.
-        worker: asyncio.Future[object] = asyncio.ensure_future(self._work(deliveries))
+        worker: asyncio.Future[object] = asyncio.ensure_future(self._work(deliveries, connection))
         channel.on_consumer_cancel_callbacks.add(lambda _: worker.cancel())
         channel.closing.add_done_callback(lambda _: worker.cancel())
         try:
@@ -136,14 +143,34 @@ class Consumer(SupervisedConnection):
             await asyncio.sleep(next(self._away))
             self._held = await self._is_down()
 
-    async def _work(self, deliveries: Deliveries) -> None:
+    async def _work(self, deliveries: Deliveries, connection: AbstractConnection) -> None:
         """Ends when the channel is closed, a redelivered batch changes nothing; or when events are given back."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._take(deliveries))
                 group.create_task(self._try_again(deliveries))
-        except* (aiormq.exceptions.ChannelInvalidStateError, _GiveBack):
+                group.create_task(self._listen(connection))
+        except* (aiormq.exceptions.ChannelInvalidStateError, _GiveBack, _DeafError):
             pass
+
+    async def _listen(self, connection: AbstractConnection) -> None:
+        """Raises _DeafError when the broker does not say any more that the queue has a consumer.
+
+        RabbitMQ 3.10 tells nobody of a queue that was deleted and is there again at once.
+        """
+        unheard = 0
+        while unheard < _MOST_UNHEARD:
+            await asyncio.sleep(_LOOK)
+            unheard += 1
+            with suppress(*FAILURES):
+                async with asyncio.timeout(_LOOK):
+                    channel = await connection.channel(publisher_confirms=False)
+                    declared = await channel.queue_declare(self._queue.name, passive=True)
+                    await channel.close()
+                if declared.consumer_count:
+                    unheard = 0
+        log.warning("queue without a consumer", queue=self._queue.name)
+        raise _DeafError
 
     async def _take(self, deliveries: Deliveries) -> None:
         while True:

@@ -4,6 +4,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from shared.messaging import topology
 from shared.messaging.consumer import Consumer
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import EXCHANGE, PRODUCTS_ORDERS
@@ -13,6 +14,7 @@ from tests.integration.shared.messaging.conftest import Handler, consuming
 from tests.waiting import eventually, reaches
 
 QUEUE, DEAD = PRODUCTS_ORDERS.name, PRODUCTS_ORDERS.dead
+CONSUMER_CANCEL = b"\0\x3c\0\x1e"  # basic.cancel of AMQP 0-9-1: class 60, method 30
 
 
 async def given_back(vhost: Vhost) -> list[str]:
@@ -100,6 +102,23 @@ async def test_it_consumes_again_after_its_queue_is_gone(consumer: Consumer, han
     await vhost.publish_batch(*orders_created(7, [2]))
 
     await eventually(lambda: handler.applied == [2])
+
+
+async def test_it_consumes_again_though_it_was_not_told_that_its_queue_is_another_one(
+    handler: Handler, publisher: Publisher, vhost: Vhost, consumer_line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with RabbitMQ 3.10, where a queue that is deleted is there again at once."""
+    monkeypatch.setattr("shared.messaging.consumer._LOOK", 0.5)
+    url = f"amqp://guest:guest@127.0.0.1:{consumer_line.port}/{vhost.name}"
+    async with consuming(url, handler, publisher), vhost.channel() as channel:
+        consumer_line.lose_answers()
+        await channel.queue_delete(QUEUE)
+        await eventually(lambda: CONSUMER_CANCEL in (consumer_line.lost or b""))
+        await topology.declare(channel.connection)
+        consumer_line.restore()
+        await vhost.publish_batch(*orders_created(7, [1]))
+
+        await eventually(lambda: handler.applied == [1])
 
 
 async def test_stop_finishes_a_batch_and_takes_no_other(vhost: Vhost, handler: Handler, publisher: Publisher) -> None:

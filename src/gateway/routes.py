@@ -112,9 +112,10 @@ ROUTES = (
         "Order a product",
         responses.OrderAnswer(),
         description="The order is `pending` until the product service has decided: `done`, or `rejected` with a "
-        "reason. Wait for the decision with `GET /orders/{id}?wait=` or watch `GET /orders/{id}/events`.",
+        "reason. Wait for the decision with `GET /orders/{id}?wait=` or watch `GET /orders/{id}/events`. If another "
+        "order has the `reference`, the order is refused (409 `duplicate_reference`), and the details name the other.",
         status=201,
-        refusals=(Code.NOT_FOUND,),
+        refusals=(Code.NOT_FOUND, Code.DUPLICATE_REFERENCE),
         body=requests.CreateOrder(),
         header=read_idempotency_key,
         scope=Scope.ORDERS_WRITE,
@@ -125,6 +126,7 @@ ROUTES = (
         "listOrders",
         "List orders, newest first",
         responses.OrdersPage(),
+        description="`status` and `productId` may be given together, `customerId` and `reference` only by themselves.",
         query=requests.OrdersQuery(),
         scope=Scope.ORDERS_READ,
     ),
@@ -136,6 +138,17 @@ ROUTES = (
         responses.OrderAnswer(),
         query=requests.OrderQuery(),
         scope=Scope.ORDERS_READ,
+    ),
+    Route(
+        "PATCH",
+        "/orders/{id}",
+        "changeOrder",
+        "Change an order's metadata",
+        responses.OrderAnswer(),
+        description="The new metadata takes the place of all that the order had, whatever its status. `updatedAt` "
+        "stays. Of two changes at once the later one counts.",
+        body=requests.ChangeOrder(),
+        scope=Scope.ORDERS_WRITE,
     ),
     Route(
         "POST",

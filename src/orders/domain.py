@@ -23,10 +23,14 @@ class Order:
     trace_id: str
     created_at: datetime
     updated_at: datetime
+    customer_id: str | None
+    reference: str | None
+    metadata: str | None
 
-    def as_placed(self) -> "Order":
-        """The order as it was in the answer to the request that placed it."""
-        return replace(self, status=OrderStatus.PENDING.value, reason=None, updated_at=self.created_at)
+    def as_placed(self, metadata: str | None) -> "Order":
+        """The order as it was in the answer to the request that placed it, with this metadata."""
+        pending = OrderStatus.PENDING.value
+        return replace(self, status=pending, reason=None, updated_at=self.created_at, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,15 @@ class Product:
 
     uid: UUID | None
     price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What an order means to the shop. A reference is of one order; `metadata` is JSON, None for an empty object."""
+
+    customer_id: str | None = None
+    reference: str | None = None
+    metadata: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,7 @@ class Draft:
     unit_price: Decimal
     trace_id: str
     traceparent: str
+    labels: Labels
     key: Key | None = None
 
 

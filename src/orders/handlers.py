@@ -7,10 +7,10 @@ import orjson
 import structlog
 from aiohttp import web
 
-from orders.domain import HistoryEntry
+from orders.domain import HistoryEntry, Labels
 from orders.service import Orders
-from orders.views import entry_view, order_view
-from shared.contracts.requests import CreateOrder, OrderQuery, OrdersQuery, PageQuery
+from orders.views import entry_view, json_of, order_view
+from shared.contracts.requests import ChangeOrder, CreateOrder, OrderQuery, OrdersQuery, PageQuery
 from shared.errors import AppError
 from shared.web import sse
 from shared.web.headers import REPLAYED, read_key, read_last_event_id
@@ -23,6 +23,7 @@ ROUTES = web.RouteTableDef()
 ORDERS = web.AppKey("orders", Orders)
 
 _CREATE = CreateOrder()
+_CHANGE = ChangeOrder()
 _ORDER_QUERY = OrderQuery()
 _ORDERS_QUERY = OrdersQuery()
 _PAGE = PageQuery()
@@ -33,7 +34,9 @@ _HEARTBEAT_SECONDS = 15.0
 async def create_order(request: web.Request) -> web.Response:
     read_query(request)
     content = await read_json(request, _CREATE)
-    placed = await request.app[ORDERS].place(**content, key=read_key(request, content))
+    labels = Labels(content.get("customer_id"), content.get("reference"), json_of(content.get("metadata")))
+    key = read_key(request, content)
+    placed = await request.app[ORDERS].place(content["product_id"], content["quantity"], labels, key)
     headers = {"Location": f"/orders/{placed.order.id}", **(REPLAYED if placed.replayed else {})}
     return answer(request, order_view(placed.order), status=201, headers=headers)
 
@@ -49,6 +52,14 @@ async def get_order(request: web.Request) -> web.Response:
     order_id, wait = read_path(request)["id"], read_query(request, _ORDER_QUERY)["wait"]
     orders = request.app[ORDERS]
     order = await (orders.get_when_final(order_id, wait) if wait else orders.get(order_id))
+    return answer(request, order_view(order))
+
+
+@ROUTES.patch("/orders/{id}")
+async def change_order(request: web.Request) -> web.Response:
+    read_query(request)
+    content = await read_json(request, _CHANGE)
+    order = await request.app[ORDERS].change(read_path(request)["id"], json_of(content["metadata"]))
     return answer(request, order_view(order))
 
 

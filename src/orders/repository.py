@@ -11,9 +11,10 @@ from shared.db import Connection, columns
 from shared.idempotency import Key
 
 # The number of the newest file in migrations/orders.
-SCHEMA = 6
+SCHEMA = 7
 
-_COLUMNS = "id, product_id, quantity, unit_price, total_price, status, reason, trace_id, created_at, updated_at"
+_COLUMNS = """id, product_id, quantity, unit_price, total_price, status, reason, trace_id, created_at, updated_at,
+    customer_id, reference, metadata"""
 _SELECT = f"SELECT {_COLUMNS} FROM orders"
 # Of an order `o`.
 _EVENT_DATA = """json_build_object(
@@ -21,28 +22,30 @@ _EVENT_DATA = """json_build_object(
 )"""
 
 _KEY = "(idempotency_key) WHERE idempotency_key IS NOT NULL"
-# $1 to $9 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
-# An order whose key is taken is not placed; nor, when it is placed again, one whose identity is. Keys are written in
-# sorted order, so that two batches with common keys never wait for each other in a circle.
+_SORTED = "ORDER BY idempotency_key NULLS FIRST, position"
+# $1 to $12 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
+# An order whose key is taken is not placed. Keys are written in sorted order, so that two batches with common keys
+# never wait for each other in a circle.
 PLACE = f"""
 WITH draft AS MATERIALIZED (
     SELECT nextval('orders_id_seq') AS id, d.*
     FROM unnest(
         $1::uuid[], $2::bigint[], $3::uuid[], $4::integer[], $5::numeric[], $6::text[], $7::text[], $8::text[],
-        $9::bytea[]
+        $9::bytea[], $10::text[], $11::text[], $12::json[]
     ) WITH ORDINALITY AS d (
         uid, product_id, product_uid, quantity, unit_price, trace_id, traceparent, idempotency_key, request_hash,
-        position
+        customer_id, reference, metadata, position
     )
 ), placed AS (
     INSERT INTO orders (
-        id, uid, product_id, product_uid, quantity, unit_price, total_price, trace_id, idempotency_key, request_hash
+        id, uid, product_id, product_uid, quantity, unit_price, total_price, trace_id, idempotency_key, request_hash,
+        customer_id, reference, metadata
     )
     SELECT
         id, uid, product_id, product_uid, quantity, unit_price, unit_price * quantity, trace_id, idempotency_key,
-        request_hash
+        request_hash, customer_id, reference, metadata
     FROM draft
-    ORDER BY idempotency_key NULLS FIRST, position
+    {_SORTED}
     ON CONFLICT {_KEY} DO NOTHING
     RETURNING {_COLUMNS}
 ), noted AS (
@@ -57,19 +60,28 @@ WITH draft AS MATERIALIZED (
 )
 SELECT placed.* FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
 """
-PLACE_AGAIN = PLACE.replace(_KEY, "")
+# Nor is one whose reference is taken, or its identity because it is placed again: that asks every unique index, which
+# an order without a reference is spared. References cannot be sorted too, so each is locked before any row is written.
+_REFERENCES_LOCKED = """0 <= (
+        SELECT count(pg_advisory_xact_lock(hash)::text)
+        FROM (SELECT DISTINCT hashtextextended(reference, 0) AS hash FROM draft ORDER BY hash) AS of_references
+        WHERE hash IS NOT NULL
+    )"""
+PLACE_UNLESS_KNOWN = PLACE.replace(_KEY, "").replace(_SORTED, f"WHERE {_REFERENCES_LOCKED} {_SORTED}")
 
 
-async def place(connection: Connection, drafts: Sequence[Draft], statement: str = PLACE) -> list[Order | None]:
+async def place(connection: Connection, drafts: Sequence[Draft], *, again: bool = False) -> list[Order | None]:
     """Writes orders, their history and the events `order.created`.
 
-    Returns one element for each draft, in order: None if another order has its key.
+    Returns one element for each draft, in order: None if another order has its key or its reference.
     """
+    statement = PLACE_UNLESS_KNOWN if again or any(draft.labels.reference for draft in drafts) else PLACE
     rows = await connection.fetch(
         statement,
         *columns(drafts, "uid", "product_id", "product_uid", "quantity", "unit_price", "trace_id", "traceparent"),
         [draft.key.value if draft.key else None for draft in drafts],
         [draft.key.request_hash if draft.key else None for draft in drafts],
+        *columns(drafts, "labels.customer_id", "labels.reference", "labels.metadata"),
     )
     return [Order(**row) if row["id"] else None for row in rows]
 
@@ -80,10 +92,10 @@ LOCK_BY_UID = f"SELECT uid, {_COLUMNS} FROM orders WHERE uid = ANY ($1::uuid[]) 
 
 async def place_again(connection: Connection, drafts: Sequence[Draft]) -> list[Order | None]:
     """Like `place`, in a transaction, for drafts that another may have placed or may be placing: it waits for that."""
-    stored = await place(connection, drafts, PLACE_AGAIN)
-    missing = [draft.uid for draft, order in zip(drafts, stored, strict=True) if order is None]
-    rows = [dict(row) for row in await connection.fetch(LOCK_BY_UID, missing)] if missing else []
-    earlier = {row.pop("uid"): Order(**row).as_placed() for row in rows}
+    stored = await place(connection, drafts, again=True)
+    missing = {draft.uid: draft for draft, order in zip(drafts, stored, strict=True) if order is None}
+    rows = [dict(row) for row in await connection.fetch(LOCK_BY_UID, list(missing))] if missing else []
+    earlier = {uid: Order(**row).as_placed(missing[uid].labels.metadata) for row in rows if (uid := row.pop("uid"))}
     return [order or earlier.get(draft.uid) for draft, order in zip(drafts, stored, strict=True)]
 
 
@@ -181,6 +193,24 @@ async def find_by_key(connection: Connection, key: Key) -> Order | None:
     return Order(**order)
 
 
+FIND_BY_REFERENCE = "SELECT id FROM orders WHERE reference = $1 FOR UPDATE"
+
+
+async def find_by_reference(connection: Connection, reference: str) -> int | None:
+    order_id: int | None = await connection.fetchval(FIND_BY_REFERENCE, reference)
+    return order_id
+
+
+# The time of the last change stays: by it the sweeper and reconciliation know how long an order has its status.
+CHANGE = f"UPDATE orders SET metadata = $2 WHERE id = $1 RETURNING {_COLUMNS}"
+
+
+async def change(connection: Connection, order_id: int, metadata: str | None) -> Order | None:
+    """None if there is no such order."""
+    row = await connection.fetchrow(CHANGE, order_id, metadata)
+    return Order(**row) if row else None
+
+
 # Expired keys leave their orders, at most $1 of them at a time (`shared.db.purge`).
 FORGET_KEYS = """
 UPDATE orders SET idempotency_key = NULL, request_hash = NULL
@@ -219,18 +249,27 @@ LIST_BY_PRODUCT_AND_STATUS = f"""
 """
 
 
-async def page(
-    connection: Connection, below_id: int, rows: int, *, status: str | None = None, product_id: int | None = None
-) -> list[Order]:
-    """Newest first."""
-    if product_id is None and status is None:
-        found = await connection.fetch(LIST, below_id, rows)
-    elif product_id is None:
-        found = await connection.fetch(LIST_BY_STATUS, below_id, rows, status)
-    elif status is None:
-        found = await connection.fetch(LIST_BY_PRODUCT, below_id, rows, product_id)
-    else:
-        found = await connection.fetch(LIST_BY_PRODUCT_AND_STATUS, below_id, rows, product_id, status)
+# walks orders_customer
+LIST_BY_CUSTOMER = f"""
+{_SELECT} WHERE customer_id >= $3 AND (customer_id, id) < ($3, $1) ORDER BY customer_id DESC, id DESC LIMIT $2
+"""
+# walks orders_reference, which holds at most one
+LIST_BY_REFERENCE = f"{_SELECT} WHERE reference = $3 AND id < $1 LIMIT $2"
+# By the columns that select, in the order of their parameters.
+_LISTS = {
+    (): LIST,
+    ("status",): LIST_BY_STATUS,
+    ("product_id",): LIST_BY_PRODUCT,
+    ("product_id", "status"): LIST_BY_PRODUCT_AND_STATUS,
+    ("customer_id",): LIST_BY_CUSTOMER,
+    ("reference",): LIST_BY_REFERENCE,
+}
+
+
+async def page(connection: Connection, below_id: int, rows: int, **selected: str | int | None) -> list[Order]:
+    """Newest first, of the orders with these values in the columns named; None selects nothing."""
+    given = {name: value for name, value in sorted(selected.items()) if value is not None}
+    found = await connection.fetch(_LISTS[tuple(given)], below_id, rows, *given.values())
     return [Order(**row) for row in found]
 
 

@@ -1,7 +1,7 @@
 """The use cases of the order service. Each owns its transaction."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ import orjson
 from uuid_utils.compat import uuid7
 
 from orders import repository
-from orders.domain import Draft, HistoryEntry, Order, Verdict, first_verdicts, is_final
+from orders.domain import Draft, HistoryEntry, Labels, Order, Verdict, first_verdicts, is_final
 from orders.products import Products
 from orders.views import is_order_view, order_view
 from orders.watch import Watch
@@ -67,34 +67,35 @@ class Orders:
         self._locked: set[int] = set()
         self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_WRITE_SPACING)
 
-    async def place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
+    async def place(self, product_id: int, quantity: int, labels: Labels, key: Key | None = None) -> Placed:
         """Returns a pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE, OUTCOME_UNKNOWN.
 
-        With a key it also raises CONFLICT while a request with the same key is in progress, and IDEMPOTENCY_MISMATCH.
+        With a reference it also raises DUPLICATE_REFERENCE. With a key it also raises CONFLICT while a request with
+        the same key is in progress, and IDEMPOTENCY_MISMATCH.
         """
         if key is None:
-            return await self._place(product_id, quantity)
+            return await self._place(product_id, quantity, labels)
         with self._in_progress.claim(key):
-            return await self._replay(key) or await self._place(product_id, quantity, key)
+            return await self._replay(key, labels) or await self._place(product_id, quantity, labels, key)
 
     async def cancel(self, order_id: int) -> Order:
         """Returns the order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT if it is rejected."""
         trace = tracing.here()
-        product_id = (await self.get(order_id)).product_id
 
         async def cancel(connection: Connection) -> Order | None:
             cancelled = await repository.cancel(connection, order_id, trace.trace_id, trace.traceparent)
             return cancelled or await repository.get(connection, order_id, "FOR UPDATE")
 
-        async with self._cache.dropping([_cache_key(product_id)]):
-            order = await self._database.write(cancel, first=cancel)
-        if order is None:
-            raise _unknown(order_id)
+        order = await self._change(order_id, cancel)
         if order.status != OrderStatus.CANCELLED:
             raise AppError(Code.CONFLICT, f"The order is {order.status} and cannot be cancelled")
         self._relay.wake()
         self._watch.wake([order.id])
         return order
+
+    async def change(self, order_id: int, metadata: str | None) -> Order:
+        """Replaces the metadata. Raises AppError NOT_FOUND."""
+        return await self._change(order_id, partial(repository.change, order_id=order_id, metadata=metadata))
 
     async def apply(self, verdicts: Sequence[Verdict]) -> Applied:
         """Sets the status of each order that was pending until now.
@@ -176,11 +177,10 @@ class Orders:
                     async with asyncio.timeout(heartbeat):
                         await changed.wait()
 
-    async def page(
-        self, limit: int, cursor: int, status: str | None = None, product_id: int | None = None
-    ) -> tuple[Sequence[Order], Page]:
+    async def page(self, limit: int, cursor: int, **selected: str | int | None) -> tuple[Sequence[Order], Page]:
+        """Of the orders that `OrdersQuery` selects."""
         async with self._database.connection() as connection:
-            rows = await repository.page(connection, cursor, limit + 1, status=status, product_id=product_id)
+            rows = await repository.page(connection, cursor, limit + 1, **selected)
         return pagination.page_of(rows, limit)
 
     async def page_of_product(self, product_id: int, limit: int, cursor: int) -> tuple[list[dict[str, Any]], Page]:
@@ -202,7 +202,7 @@ class Orders:
 
         return await self._cache.get(_cache_key(product_id), load, parse) or ([], Page(limit, None))
 
-    async def _place(self, product_id: int, quantity: int, key: Key | None = None) -> Placed:
+    async def _place(self, product_id: int, quantity: int, labels: Labels, key: Key | None = None) -> Placed:
         if self._relay.full:
             raise AppError(Code.UNAVAILABLE, "Too many orders wait to be processed", retry_after=10)
         product = await self._products.get(product_id)
@@ -211,20 +211,34 @@ class Orders:
             raise AppError(Code.NOT_FOUND, f"There is no product {product_id}", details=[detail])
         trace = tracing.here()
         draft = Draft(
-            uuid7(), product_id, product.uid, quantity, product.price, trace.trace_id, trace.traceparent, key
+            uuid7(), product_id, product.uid, quantity, product.price, trace.trace_id, trace.traceparent, labels, key
         )
         order = await self._writes.submit(draft)
         if order:
             return Placed(order)
         # Another process has placed an order under this key since `place` looked for one.
-        if key and (earlier := await self._replay(key)):
+        if key and (earlier := await self._replay(key, labels)):
             return earlier
+        if labels.reference:
+            async with self._database.connection() as connection:
+                first_id = await repository.find_by_reference(connection, labels.reference)
+            if first_id:
+                detail = Detail("reference", f"The order {first_id} has it.")
+                raise AppError(Code.DUPLICATE_REFERENCE, details=[detail])
         raise AppError(Code.CONFLICT, "A request with this Idempotency-Key is in progress", retry_after=1)
 
-    async def _replay(self, key: Key) -> Placed | None:
+    async def _replay(self, key: Key, labels: Labels) -> Placed | None:
         async with self._database.connection() as connection:
             order = await repository.find_by_key(connection, key)
-        return Placed(order.as_placed(), replayed=True) if order else None
+        return Placed(order.as_placed(labels.metadata), replayed=True) if order else None
+
+    async def _change(self, order_id: int, work: Callable[[Connection], Awaitable[Order | None]]) -> Order:
+        product_id = (await self.get(order_id)).product_id
+        async with self._cache.dropping([_cache_key(product_id)]):
+            order = await self._database.write(work, first=work)
+        if order is None:
+            raise _unknown(order_id)
+        return order
 
     async def _write(self, drafts: list[Draft]) -> list[Order | None]:
         keys = {_cache_key(draft.product_id) for draft in drafts}

@@ -1,7 +1,10 @@
 """Orders as the API shows them. orjson writes their times as RFC 3339 UTC."""
 
-from types import NoneType
+from collections.abc import Mapping
+from types import EllipsisType, NoneType
 from typing import Any
+
+import orjson
 
 from orders.domain import HistoryEntry, Order
 from shared.contracts.fields import has_shape
@@ -17,6 +20,10 @@ _ORDER_TYPES = {
     "traceId": (str,),
     "createdAt": (str,),
     "updatedAt": (str,),
+    # An older release writes none of these.
+    "customerId": (str, NoneType, EllipsisType),
+    "reference": (str, NoneType, EllipsisType),
+    "metadata": (dict, EllipsisType),
 }
 
 
@@ -32,7 +39,15 @@ def order_view(order: Order) -> dict[str, Any]:
         "traceId": order.trace_id,
         "createdAt": order.created_at,
         "updatedAt": order.updated_at,
+        "customerId": order.customer_id,
+        "reference": order.reference,
+        "metadata": orjson.Fragment(order.metadata) if order.metadata else {},
     }
+
+
+def json_of(metadata: Mapping[str, str] | None) -> str | None:
+    """None for no pairs, as orders without any are stored."""
+    return orjson.dumps(metadata).decode() if metadata else None
 
 
 def is_order_view(product_id: int, view: Any) -> bool:

@@ -11,7 +11,7 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, missing
 from marshmallow.validate import NoneOf, Predicate
 
-from shared.contracts.fields import MAX_PRICE, Cursor, Price, QueryIntegers, WholeNumber
+from shared.contracts.fields import MAX_PRICE, PRINTABLE, Cursor, Metadata, Price, QueryIntegers, WholeNumber
 from shared.contracts.requests import ChangeProduct
 from shared.pagination import encode_cursor
 
@@ -104,6 +104,8 @@ def _own_rules(self: Converter, field: fields.Field[Any], ret: Json, **_: Any) -
     if isinstance(field, WholeNumber):
         refused = [value for each in field.validators if isinstance(each, NoneOf) for value in each.iterable]
         return {"minimum": field.low, "maximum": field.high, **({"not": {"enum": refused}} if refused else {})}
-    if any(isinstance(each, Predicate) for each in field.validators):  # only `short_text` has one
-        return {"pattern": _SHORT_TEXT}
-    return {}
+    if isinstance(field, Metadata) and field.key_field:
+        return {"propertyNames": self.field2property(field.key_field), "maxProperties": ret.pop("maxLength")}
+    is_short_text = any(isinstance(each, Predicate) for each in field.validators)  # nothing else has one
+    pattern = _SHORT_TEXT if is_short_text else f"^{_PRINTABLE}*$"
+    return {"pattern": pattern} if PRINTABLE in field.validators else {}

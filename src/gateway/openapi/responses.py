@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from shared.contracts.events import Reason
-from shared.contracts.fields import MAX_PAGE, MAX_QUANTITY, MAX_STOCK, Cursor, WholeNumber, short_text
+from shared.contracts.fields import MAX_PAGE, MAX_QUANTITY, MAX_STOCK, Cursor, Metadata, WholeNumber, short_text
 from shared.contracts.requests import OrderStatus
 from shared.errors import Code
 from shared.pagination import MAX_ID
@@ -79,7 +79,10 @@ class Movement(Schema):
 
 
 class Order(Schema):
-    """An order; its prices are those of the moment when it was placed."""
+    """An order; its prices are those of the moment when it was placed, `updatedAt` is when it got its status.
+
+    `customerId` and `reference` are null, and `metadata` is empty, where the client has given none.
+    """
 
     id = _id()
     product_id = _id("productId")
@@ -91,6 +94,9 @@ class Order(Schema):
     trace_id = _trace_id()
     created_at = _time("createdAt")
     updated_at = _time("updatedAt")
+    customer_id = short_text(required=True, allow_none=True, data_key="customerId", metadata={"examples": [None]})
+    reference = short_text(required=True, allow_none=True, metadata={"examples": ["A-2026-00042"]})
+    metadata = Metadata(required=True, metadata={"examples": [{"channel": "app"}]})
 
 
 class HistoryEntry(Schema):

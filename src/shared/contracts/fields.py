@@ -21,7 +21,7 @@ MAX_WAIT = 30
 _PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
 _DIGITS = re.compile(r"[0-9]{1,19}")
 # A text contains no control characters (PostgreSQL stores no NUL) and no lone surrogates (they are not UTF-8).
-_PRINTABLE = validate.Regexp(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z", error="Must not contain control characters.")
+PRINTABLE = validate.Regexp(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z", error="Must not contain control characters.")
 _CENT = Decimal("0.01")
 
 
@@ -43,14 +43,22 @@ class Price(fields.Field[Decimal]):
         return amount
 
 
-def short_text(**options: Any) -> fields.String:
-    """1 to 200 printable characters, not all of them blank."""
+def short_text(most: int = MAX_TEXT, **options: Any) -> fields.String:
+    """1 to `most` printable characters, not all of them blank."""
     checks = (
-        validate.Length(min=1, max=MAX_TEXT),
+        validate.Length(min=1, max=most),
         validate.Predicate("strip", error="Must not be blank."),
-        _PRINTABLE,
+        PRINTABLE,
     )
     return fields.String(validate=checks, **options)
+
+
+class Metadata(fields.Dict):
+    """Up to 20 pairs of printable texts: a key of 1 to 40 characters, a value of up to 500."""
+
+    def __init__(self, **options: Any) -> None:
+        value = fields.String(validate=(validate.Length(max=500), PRINTABLE))
+        super().__init__(short_text(40), value, validate=validate.Length(max=20), **options)
 
 
 class WholeNumber(fields.Field[int]):

@@ -13,6 +13,7 @@ from shared.contracts.fields import (
     MAX_STOCK,
     MAX_WAIT,
     Cursor,
+    Metadata,
     Price,
     QueryInteger,
     QueryIntegers,
@@ -30,11 +31,14 @@ _IDS = {
     "Those that do not exist are left out.",
     "examples": ["1,2,3"],
 }
+_PAIRS = {"examples": [{"channel": "app"}]}
 _LIMIT = {"description": "The largest number of items on the page."}
 _CURSOR = {"description": "Where the page begins: the `page.next` of the page before it."}
 _WAIT = {"description": f"The seconds to wait for an order that is still pending, at most {MAX_WAIT}."}
 _STATUS = {"description": "Selects the orders with this status."}
 _PRODUCT = {"description": "Selects the orders of this product."}
+_CUSTOMER = {"description": "Selects the orders of this customer.", "examples": ["customer-17"]}
+_REFERENCE = {"description": "Selects the order with this reference.", "examples": ["A-2026-00042"]}
 
 
 class OrderStatus(StrEnum):
@@ -78,6 +82,15 @@ class CreateOrder(Schema):
 
     product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId", metadata=_ID)
     quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
+    customer_id = short_text(data_key="customerId", metadata={"examples": ["customer-17"]})
+    reference = short_text(metadata={"description": "No other order has it.", "examples": ["A-2026-00042"]})
+    metadata = Metadata(metadata=_PAIRS)
+
+
+class ChangeOrder(Schema):
+    """The body of `PATCH /orders/{id}`."""
+
+    metadata = Metadata(required=True, metadata=_PAIRS)
 
 
 class NoQuery(Schema):
@@ -113,6 +126,15 @@ class OrdersQuery(PageQuery):
 
     status = fields.String(load_default=None, validate=validate.OneOf(list(OrderStatus)), metadata=_STATUS)
     product_id = QueryInteger(1, MAX_ID, load_default=None, data_key="productId", metadata=_PRODUCT)
+    customer_id = short_text(load_default=None, data_key="customerId", metadata=_CUSTOMER)
+    reference = short_text(load_default=None, metadata=_REFERENCE)
+
+    @validates_schema(pass_original=True)
+    def _walks_an_index(self, _content: dict[str, Any], given: dict[str, str], **_: Any) -> None:
+        for name in ("customerId", "reference"):
+            if name in given and given.keys() - {name, "limit", "cursor"}:
+                message = "Can be combined with limit and cursor alone; only status and productId go together."
+                raise ValidationError(message, name)
 
 
 class ResourcePath(Schema):

@@ -68,7 +68,10 @@ def placing(orders_api: Api, start_orders: Start, orders_database_url: str) -> O
     return Operation(
         *("placing", orders_api, start_orders, orders_database_url, "/orders"),
         content={"productId": 7, "quantity": 3},
-        others=[{"quantity": 4}, {"productId": 8}],
+        others=[
+            *({"quantity": 4}, {"productId": 8}),
+            *({"customerId": "c"}, {"reference": "A-1"}, {"metadata": {"channel": "app"}}),
+        ],
         status=201,
         done="SELECT id FROM orders WHERE quantity = 3",
         keys="SELECT idempotency_key FROM orders WHERE idempotency_key IS NOT NULL OR request_hash IS NOT NULL",

@@ -30,7 +30,8 @@ async def pages(api: Api, path: str, shown: str = "id", write: str = "", content
 
 async def test_every_list_of_orders_holds_each_matching_order_once(orders_api: Api, orders_database_url: str) -> None:
     for order_id in range(1, 8):
-        await orders_api.post("/orders", {"productId": 7 if order_id % 2 else 8, "quantity": order_id})
+        content = {"productId": 7 if order_id % 2 else 8, "quantity": order_id, "reference": f"A-{order_id}"}
+        await orders_api.post("/orders", {**content, "customerId": "M\xfcller" if order_id > 2 else "Zoe"})
     await fetch(orders_database_url, "UPDATE orders SET status = 'done' WHERE id IN (3, 4, 6)")
     expected = {
         "/orders": [[7, 6, 5, 4, 3, 2, 1]],
@@ -41,6 +42,10 @@ async def test_every_list_of_orders_holds_each_matching_order_once(orders_api: A
         "/orders?limit=3&productId=7": [[7, 5, 3], [1]],
         "/orders?limit=1&productId=8&status=done": [[6], [4]],
         "/orders?limit=2&status=pending&productId=7": [[7, 5], [1]],
+        "/orders?limit=3&customerId=M\xfcller": [[7, 6, 5], [4, 3]],
+        "/orders?customerId=M": [[]],
+        "/orders?limit=1&reference=A-4": [[4]],
+        "/orders?reference=a-4": [[]],
         "/orders/product/7": [[7, 5, 3, 1]],
         "/orders/product/7?limit=3": [[7, 5, 3], [1]],
         "/orders/product/9?limit=3": [[]],

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientTimeout
 
 from orders import repository
-from orders.domain import Draft
+from orders.domain import Draft, Labels
 from orders.products import Products
 from shared.cache import Cache
 from shared.db import Database
@@ -154,9 +154,9 @@ async def test_past_a_million_events_that_wait_orders_are_refused_until_they_hav
     await reaches(status, 201)
 
 
-def draft(key: str | None = None) -> Draft:
-    trace_id, keyed = "a" * 32, Key(key, b"hash") if key else None
-    return Draft(uuid4(), 7, None, 1, Decimal(1), trace_id, f"00-{trace_id}-{'b' * 16}-01", keyed)
+def draft(key: str | None = None, reference: str | None = None) -> Draft:
+    trace_id, keyed, labels = "a" * 32, Key(key, b"hash") if key else None, Labels(reference=reference)
+    return Draft(uuid4(), 7, None, 1, Decimal(1), trace_id, f"00-{trace_id}-{'b' * 16}-01", labels, keyed)
 
 
 async def place(database: Database, drafts: list[Draft]) -> list[int | None]:
@@ -164,9 +164,13 @@ async def place(database: Database, drafts: list[Draft]) -> list[int | None]:
         return [order.id if order else None for order in await repository.place(connection, drafts)]
 
 
-async def test_a_batch_places_each_key_once_and_in_order(orders_database: Database, orders_database_url: str) -> None:
+@pytest.mark.parametrize("name", ["key", "reference"])
+async def test_a_batch_places_each_key_and_reference_once_and_in_order(
+    orders_database: Database, orders_database_url: str, name: str
+) -> None:
     first, second = [
-        await place(orders_database, [draft("b"), draft(), draft("a"), draft("b"), draft()]) for _ in range(2)
+        await place(orders_database, [draft(**{name: value} if value else {}) for value in ("b", "", "a", "b", "")])
+        for _ in range(2)
     ]
 
     assert [order_id is None for order_id in first] == [False, False, False, True, False]
@@ -197,12 +201,21 @@ async def test_orders_that_are_placed_again_are_found_unless_another_has_their_k
     assert [order.id for order in stored] == [order.id for order in again if order][-1:] + first[::-1]
 
 
-async def test_batches_that_share_keys_do_not_deadlock(orders_database: Database, orders_database_url: str) -> None:
+@pytest.mark.parametrize("shared", ["keys", "references"])
+async def test_batches_that_share_keys_or_references_do_not_deadlock(
+    orders_database: Database, orders_database_url: str, shared: str
+) -> None:
+    """In the order in which keys are written, the references of the second batch go backwards."""
     for number in range(3):
-        drafts = [draft(f"{number}-{n}") for n in range(1000)]
-        outcomes = await asyncio.gather(
-            *(place(orders_database, each) for each in (drafts, drafts[::-1])), return_exceptions=True
-        )
+        names = [f"{number}-{n:03}" for n in range(1000)]
+        if shared == "keys":
+            batches = [[draft(name) for name in each] for each in (names, names[::-1])]
+        else:
+            batches = [
+                [draft(f"{batch}{name}", reference) for name, reference in zip(names, references, strict=True)]
+                for batch, references in (("a", names), ("b", names[::-1]))
+            ]
+        outcomes = await asyncio.gather(*(place(orders_database, each) for each in batches), return_exceptions=True)
         causes = [outcome.__cause__ for outcome in outcomes if isinstance(outcome, BaseException)]
         assert not any(isinstance(cause, asyncpg.DeadlockDetectedError) for cause in causes)
     found = await fetch(orders_database_url, "SELECT count(*), count(DISTINCT idempotency_key) FROM orders")

@@ -15,14 +15,17 @@ from tests.databases import fetch
 
 ROWS = {
     "orders": [
-        # Orders of 200 products, a few of them pending, every 20th cancelled, every tenth with a key.
+        # Orders of 200 products, a few of them pending, every 20th cancelled, every tenth with a key, every fourth of
+        # one of 50 customers, every fifth with a reference.
         """
         INSERT INTO orders
-            (product_id, quantity, unit_price, total_price, status, trace_id, updated_at, idempotency_key)
+            (product_id, quantity, unit_price, total_price, status, trace_id, updated_at, idempotency_key,
+             customer_id, reference)
         SELECT n % 200, 1, 1, 1,
                CASE WHEN n % 1000 = 0 THEN 'pending' WHEN n % 20 = 1 THEN 'cancelled'
                     WHEN n % 7 = 0 THEN 'rejected' ELSE 'done' END,
-               'trace', now() - n * interval '1 second', CASE WHEN n % 10 = 0 THEN 'key ' || n END
+               'trace', now() - n * interval '1 second', CASE WHEN n % 10 = 0 THEN 'key ' || n END,
+               CASE WHEN n % 4 = 0 THEN 'customer ' || n % 200 END, CASE WHEN n % 5 = 0 THEN 'reference ' || n END
         FROM generate_series(1, 20000) AS n
         """,
         "INSERT INTO order_history (order_id, status) SELECT id, 'pending' FROM orders",
@@ -56,6 +59,7 @@ PAGES = {
         Query(orders.LIST_BY_STATUS, ("done",), "orders_status"),  # as nearly all are
         Query(orders.LIST_BY_PRODUCT, (7,), "orders_product"),
         Query(orders.LIST_BY_PRODUCT_AND_STATUS, (7, "done"), "orders_product_status"),
+        Query(orders.LIST_BY_CUSTOMER, ("customer 4",), "orders_customer"),
     ],
     "products": [
         Query(products.LIST, (), "products_pkey"),
@@ -66,6 +70,9 @@ PAGES = {
 FEW_ORDERS: list[tuple[str, tuple[object, ...], tuple[str, ...]]] = [
     (orders.LIST_PENDING, (0, 1000, datetime.now(UTC)), ("Limit", "Index Scan Forward by orders_status")),
     (orders.FIND_BY_KEY, ("key 70",), ("LockRows", "Index Scan Forward by orders_idempotency_key")),
+    # Of one row, which needs no order.
+    (orders.LIST_BY_REFERENCE, (MAX_ID, 51, "reference 70"), ("Limit", "Index Scan Forward by orders_reference")),
+    (orders.FIND_BY_REFERENCE, ("reference 70",), ("LockRows", "Index Scan Forward by orders_reference")),
     # There are at most four rows to sort: one for each status.
     (orders.GET_HISTORY, (70,), ("Sort", "Index Scan Forward by order_history_pkey")),
 ]

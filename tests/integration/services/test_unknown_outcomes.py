@@ -60,14 +60,19 @@ class Write:
 
 PLACED = "SELECT FROM orders JOIN order_history ON order_id = id WHERE id > 1"
 CANCELLED = "SELECT FROM order_history WHERE status = 'cancelled'"
+LABELS_CHANGED = "SELECT FROM orders WHERE metadata->>'channel' = 'app'"
 CREATED = "SELECT FROM products JOIN stock_movements ON product_id = products.id WHERE products.id > 1"
 CHANGED = "SELECT FROM products, generate_series(2, version)"
 CORRECTED = "SELECT FROM stock_movements WHERE kind = 'adjustment'"
+LABELLED = {**ORDER, "customerId": "c", "reference": "A-1", "metadata": {"channel": "app"}}
 WRITES = {
     "an order": Write("POST /orders", ORDER, PLACED),
     "an order with a key": Write("POST /orders", ORDER, PLACED, _KEYED),
+    # Done twice it would be 409.
+    "an order with a reference": Write("POST /orders", LABELLED, PLACED),
     "orders at once": Write("POST /orders", ORDER, PLACED, times=5),
     "a cancellation": Write("POST /orders/1/cancel", None, CANCELLED),
+    "a change of metadata": Write("PATCH /orders/1", {"metadata": {"channel": "app"}}, LABELS_CHANGED),
     "a product": Write("POST /products", _SOFA, CREATED),
     "a product with a key": Write("POST /products", _SOFA, CREATED, _KEYED),
     # Done twice it would be 412.

@@ -33,6 +33,11 @@ WRITES = {
         lambda api, n: api.request("POST", f"/orders/{n}/cancel"),
         lambda orders: sum(order["status"] == "cancelled" for order in orders),
     ),
+    "label": Write(
+        "orders",
+        lambda api, n: api.request("PATCH", f"/orders/{n}", json={"metadata": {"n": str(n)}}),
+        lambda orders: sum(order["metadata"] == {"n": str(order["id"])} for order in orders),
+    ),
     "reprice": Write(
         "products",
         lambda api, n: api.request("PATCH", "/products/1", json={"price": n}),

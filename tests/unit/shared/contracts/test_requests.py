@@ -13,6 +13,7 @@ from marshmallow import Schema, ValidationError
 from gateway.openapi.json_schema import specification
 from shared.contracts.requests import (
     AdjustStock,
+    ChangeOrder,
     ChangeProduct,
     CreateOrder,
     CreateProduct,
@@ -31,6 +32,7 @@ BODIES = {
     "change": ChangeProduct(),
     "adjustment": AdjustStock(),
     "order": CreateOrder(),
+    "change of an order": ChangeOrder(),
 }
 QUERIES = (NoQuery(), PageQuery(), ProductsQuery(), OrderQuery(), OrdersQuery(), ResourcePath())
 VALID: dict[str, dict[str, Any]] = {
@@ -38,17 +40,27 @@ VALID: dict[str, dict[str, Any]] = {
     "change": {"name": "Teapot", "price": "19.90"},
     "adjustment": {"delta": -2, "reason": "broken"},
     "order": {"productId": 1, "quantity": 2},
+    "change of an order": {"metadata": {"channel": "app"}},
 }
 LOADED: dict[str, dict[str, Any]] = {
     "product": {"name": "Teapot", "price": Decimal("19.90"), "qty": 5},
     "change": {"name": "Teapot", "price": Decimal("19.90")},
     "adjustment": {"delta": -2, "reason": "broken"},
     "order": {"product_id": 1, "quantity": 2},
+    "change of an order": {"metadata": {"channel": "app"}},
 }
 TEXTS = (["a", "a" * 200, " a ", "\N{TEAPOT}", "\ufeff"], ["", " ", "a" * 201, "a\nb", "a\x7f", "\u3000", 7, None])
 PRICES = (
     [0, 0.01, 0.1, 1.1, 19.9, 19.99, 9999999999.99, "0", "19.9", "1.25"],
     [-1, -0.01, 10000000000, "1.", "1,5", "-1", True, "10000000000", "1e3", "", None],
+)
+TWENTY = {f"key {n}": "" for n in range(20)}
+PAIRS: tuple[list[Any], list[Any]] = (
+    [{}, TWENTY, {"k" * 40: "v" * 500}, {"\N{TEAPOT}": " "}],
+    [
+        *(TWENTY | {"one more": ""}, {"k" * 41: ""}, {"": "v"}, {" ": "v"}, {"k\nk": "v"}),
+        *({"k": "v" * 501}, {"k": "\x00"}, {"k": None}, {"k": 1}, {"k": {}}, [], "k", None),
+    ],
 )
 # The values of a field that are taken, and those that are refused.
 FIELDS: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {
@@ -62,7 +74,12 @@ FIELDS: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {
     ("adjustment", "reason"): TEXTS,
     ("order", "productId"): ([1, MAX_ID], [0, -1, MAX_ID + 1, 10**400, "1", None]),
     ("order", "quantity"): ([1, 1_000_000], [0, -1, 1_000_001, 2.5, "2", False, None]),
+    ("order", "customerId"): TEXTS,
+    ("order", "reference"): TEXTS,
+    ("order", "metadata"): PAIRS,
     ("order", "product_id"): ([], [1]),
+    ("change of an order", "metadata"): PAIRS,
+    ("change of an order", "reference"): ([], ["A-2"]),
     **{(body, "color"): ([], ["red"]) for body in BODIES},
 }
 # JSON Schema takes 1.0 for an integer, the services do not.
@@ -132,6 +149,9 @@ def test_both_take_the_same_texts_and_amounts(name: str, price: str) -> None:
         assert VALIDATORS["product"].is_valid(content) == (not wrong_fields(BODIES["product"], content))
 
 
+NOTHING_SELECTED = dict.fromkeys(["status", "product_id", "customer_id", "reference"])
+
+
 @pytest.mark.parametrize(
     ("schema", "query", "expected"),
     [
@@ -143,11 +163,16 @@ def test_both_take_the_same_texts_and_amounts(name: str, price: str) -> None:
         (OrderQuery(), {}, {"wait": 0}),
         (OrderQuery(), {"wait": "0"}, {"wait": 0}),
         (OrderQuery(), {"wait": "30"}, {"wait": 30}),
-        (OrdersQuery(), {}, {"limit": 50, "cursor": MAX_ID, "status": None, "product_id": None}),
+        (OrdersQuery(), {}, {"limit": 50, "cursor": MAX_ID} | NOTHING_SELECTED),
         (
             OrdersQuery(),
             {"limit": "200", "cursor": encode_cursor(7), "status": "done", "productId": "3"},
-            {"limit": 200, "cursor": 7, "status": "done", "product_id": 3},
+            {"limit": 200, "cursor": 7} | NOTHING_SELECTED | {"status": "done", "product_id": 3},
+        ),
+        (
+            OrdersQuery(),
+            {"customerId": "c", "limit": "1"},
+            {"limit": 1, "cursor": MAX_ID} | NOTHING_SELECTED | {"customer_id": "c"},
         ),
         (ResourcePath(), {"id": "7"}, {"id": 7}),
         (ResourcePath(), {"productId": str(MAX_ID)}, {"product_id": MAX_ID}),
@@ -176,6 +201,8 @@ def test_orders_of_each_status_can_be_asked_for(status: OrderStatus) -> None:
         (OrdersQuery(), "cursor", ["made-up", ""]),
         (OrdersQuery(), "status", ["lost", ""]),
         (OrdersQuery(), "productId", ["0", str(MAX_ID + 1)]),
+        (OrdersQuery(), "customerId", ["", " ", "a" * 201, "a\x7f"]),
+        (OrdersQuery(), "reference", ["", " ", "a" * 201, "a\x7f"]),
         (ResourcePath(), "id", ["seven", "0", str(MAX_ID + 1)]),
         (ResourcePath(), "productId", ["0", str(MAX_ID + 1)]),
     ],
@@ -184,5 +211,16 @@ def test_a_wrong_parameter_is_named(schema: Schema, name: str, values: list[str]
     assert [wrong_fields(schema, {name: value}) for value in values] == [{name}] * len(values)
 
 
-def test_ids_are_no_page() -> None:
-    assert wrong_fields(ProductsQuery(), {"ids": "1", "limit": "50"}) == {"ids"}
+@pytest.mark.parametrize(
+    ("schema", "query", "refused"),
+    [
+        (ProductsQuery(), {"ids": "1", "limit": "50"}, "ids"),
+        (OrdersQuery(), {"customerId": "c", "status": "done"}, "customerId"),
+        (OrdersQuery(), {"reference": "r", "productId": "1"}, "reference"),
+        (OrdersQuery(), {"reference": "r", "customerId": "c"}, "customerId"),
+    ],
+)
+def test_parameters_that_no_index_serves_together_are_refused(
+    schema: Schema, query: dict[str, str], refused: str
+) -> None:
+    assert wrong_fields(schema, query) == {refused}

@@ -13,6 +13,10 @@ from shared.pagination import MAX_ID, encode_cursor
 schemathesis.openapi.format("cursor", strategies.integers(1, MAX_ID).map(encode_cursor))
 
 
+# Parameters, and all that can be given beside them.
+_ALONE = {"ids": (), "customerId": ("limit", "cursor"), "reference": ("limit", "cursor")}
+
+
 @schemathesis.hook
 def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
     """What the API says in words: 1.0 is written as 1, the same to JSON Schema, and a price has two places."""
@@ -25,17 +29,26 @@ def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
 
 @schemathesis.hook
 def filter_case(_context: schemathesis.HookContext, case: schemathesis.Case[Any]) -> bool:
-    """Follows no link from the `orderId` of a movement that no order made: null is the address of nothing."""
-    return None not in (case.path_parameters or {}).values()
+    """Follows no link from the `orderId` of a movement that no order made: null is the address of nothing.
+
+    Nor does it combine parameters that the API says in words it does not take together.
+    """
+    return _is_taken(set(case.query or {})) and None not in (case.path_parameters or {}).values()
 
 
 @schemathesis.hook
 def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any], _options: dict[str, Any]) -> None:
-    """Gives up the document's examples of headers that fit one request only, and would have all others refused."""
+    """Gives up the document's examples that fit one request only, or not each other: all others would be refused."""
+    if not _is_taken(set(case.query or {})):
+        case.query = {name: value for name, value in case.query.items() if name not in _ALONE}
     if case.headers.get("Idempotency-Key") == _example("IdempotencyKey"):
         case.headers["Idempotency-Key"] = case.id
     if case.headers.get("If-Match") == _example("IfMatch"):
         case.headers["If-Match"] = "*"
+
+
+def _is_taken(query: set[str]) -> bool:
+    return all(query <= {name, *others} for name, others in _ALONE.items() if name in query)
 
 
 def _example(header: str) -> object:

@@ -242,9 +242,11 @@ async def unconfirmed(servers: Servers, url: str) -> AsyncIterator[None]:
     ("keyed", "others"),
     [
         ("an order with a key", ["a cancellation"]),
+        # The repeat of it must not be told that an order has its reference.
+        ("an order with a reference", ["a change of metadata"]),
         ("a product with a key", ["a product", "a correction"]),
     ],
-    ids=["orders", "products"],
+    ids=["orders", "references", "products"],
 )
 async def test_what_no_standby_has_confirmed_is_not_known(
     start: Callable[[Write], Any], servers: Servers, keyed: str, others: list[str]

@@ -113,9 +113,11 @@ ROUTES = (
         responses.OrderAnswer(),
         description="The order is `pending` until the product service has decided: `done`, or `rejected` with a "
         "reason. Wait for the decision with `GET /orders/{id}?wait=` or watch `GET /orders/{id}/events`. If another "
-        "order has the `reference`, the order is refused (409 `duplicate_reference`), and the details name the other.",
+        "order has the `reference`, the order is refused (409 `duplicate_reference`), and the details name the other. "
+        "With a `unitPrice`, the price that the customer has seen, it is refused too if the price is another one now "
+        "(409 `price_changed`); the details then show the price.",
         status=201,
-        refusals=(Code.NOT_FOUND, Code.DUPLICATE_REFERENCE),
+        refusals=(Code.NOT_FOUND, Code.DUPLICATE_REFERENCE, Code.PRICE_CHANGED),
         body=requests.CreateOrder(),
         header=read_idempotency_key,
         scope=Scope.ORDERS_WRITE,

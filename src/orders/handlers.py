@@ -36,7 +36,9 @@ async def create_order(request: web.Request) -> web.Response:
     content = await read_json(request, _CREATE)
     labels = Labels(content.get("customer_id"), content.get("reference"), json_of(content.get("metadata")))
     key = read_key(request, content)
-    placed = await request.app[ORDERS].place(content["product_id"], content["quantity"], labels, key)
+    placed = await request.app[ORDERS].place(
+        content["product_id"], content["quantity"], labels, key, seen_price=content.get("unit_price")
+    )
     headers = {"Location": f"/orders/{placed.order.id}", **(REPLAYED if placed.replayed else {})}
     return answer(request, order_view(placed.order), status=201, headers=headers)
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import partial
 from types import NoneType
 from typing import Any
@@ -67,16 +68,25 @@ class Orders:
         self._locked: set[int] = set()
         self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_WRITE_SPACING)
 
-    async def place(self, product_id: int, quantity: int, labels: Labels, key: Key | None = None) -> Placed:
+    async def place(
+        self,
+        product_id: int,
+        quantity: int,
+        labels: Labels,
+        key: Key | None = None,
+        *,
+        seen_price: Decimal | None = None,
+    ) -> Placed:
         """Returns a pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE, OUTCOME_UNKNOWN.
 
-        With a reference it also raises DUPLICATE_REFERENCE. With a key it also raises CONFLICT while a request with
+        With a reference it also raises DUPLICATE_REFERENCE, with `seen_price` PRICE_CHANGED unless the product, past
+        all caches, has that price. With a key it also raises CONFLICT while a request with
         the same key is in progress, and IDEMPOTENCY_MISMATCH.
         """
         if key is None:
-            return await self._place(product_id, quantity, labels)
+            return await self._place(product_id, quantity, labels, None, seen_price)
         with self._in_progress.claim(key):
-            return await self._replay(key, labels) or await self._place(product_id, quantity, labels, key)
+            return await self._replay(key, labels) or await self._place(product_id, quantity, labels, key, seen_price)
 
     async def cancel(self, order_id: int) -> Order:
         """Returns the order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT if it is rejected."""
@@ -202,13 +212,17 @@ class Orders:
 
         return await self._cache.get(_cache_key(product_id), load, parse) or ([], Page(limit, None))
 
-    async def _place(self, product_id: int, quantity: int, labels: Labels, key: Key | None = None) -> Placed:
+    async def _place(
+        self, product_id: int, quantity: int, labels: Labels, key: Key | None, seen_price: Decimal | None
+    ) -> Placed:
         if self._relay.full:
             raise AppError(Code.UNAVAILABLE, "Too many orders wait to be processed", retry_after=10)
-        product = await self._products.get(product_id)
+        product = await (self._products.get if seen_price is None else self._products.current)(product_id)
         if product is None:
             detail = Detail("productId", "There is no such product.")
             raise AppError(Code.NOT_FOUND, f"There is no product {product_id}", details=[detail])
+        if seen_price not in (None, product.price):
+            raise AppError(Code.PRICE_CHANGED, details=[Detail("unitPrice", f"The price is {product.price:.2f}.")])
         trace = tracing.here()
         draft = Draft(
             uuid7(), product_id, product.uid, quantity, product.price, trace.trace_id, trace.traceparent, labels, key

@@ -82,6 +82,7 @@ class CreateOrder(Schema):
 
     product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId", metadata=_ID)
     quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
+    unit_price = Price(data_key="unitPrice")
     customer_id = short_text(data_key="customerId", metadata={"examples": ["customer-17"]})
     reference = short_text(metadata={"description": "No other order has it.", "examples": ["A-2026-00042"]})
     metadata = Metadata(metadata=_PAIRS)

@@ -29,13 +29,16 @@ def prices(product_service: FakeService) -> dict[int, str]:
     prices = {7: "19.90", 8: "0.01"}
 
     async def respond(request: web.Request) -> web.StreamResponse:
-        product_id = int(request.path.removeprefix("/products/"))
+        selected = request.query.get("ids")
+        product_id = int(selected or request.path.removeprefix("/products/"))
+        if selected and product_id not in prices:
+            return await respond_with(200, envelope(200, []))(request)
         if product_id not in prices:
             refusal = envelope(404, None, error={"code": "not_found", "message": "There is no such product"})
             return await respond_with(404, refusal)(request)
         product = {"id": product_id, "name": "Lamp", "price": prices[product_id], "qty": 0, "version": 1}
         product["uid"] = PRODUCT_UID
-        return await respond_with(200, envelope(200, product))(request)
+        return await respond_with(200, envelope(200, [product] if selected else product))(request)
 
     product_service.respond = respond
     return prices

@@ -116,6 +116,23 @@ async def test_a_new_price_counts_for_new_orders_only(orders_api: Api, prices: d
     assert before["unitPrice"] == cached["unitPrice"] == unchanged["unitPrice"] == "19.90"
 
 
+async def test_a_price_that_the_customer_has_not_seen_refuses_the_order(
+    orders_api: Api, orders_database_url: str, prices: dict[int, str]
+) -> None:
+    await orders_api.post("/orders", ORDER)  # the price is cached
+    prices[7] = "25.00"
+
+    refused = await orders_api.post("/orders", {**ORDER, "unitPrice": "19.90"})
+    unknown = await orders_api.post("/orders", {"productId": 404, "quantity": 1, "unitPrice": 1})
+    taken = [await orders_api.post("/orders", {**ORDER, "unitPrice": seen}) for seen in (25, "25.0")]
+
+    assert refused.refusal == (409, "price_changed", ["unitPrice"])
+    assert refused.body["error"]["details"][0]["message"] == "The price is 25.00."
+    assert unknown.refusal == (404, "not_found", ["productId"])
+    assert [(answer.status, answer.data["unitPrice"]) for answer in taken] == [(201, "25.00")] * 2
+    assert await fetch(orders_database_url, "SELECT count(*) FROM orders") == [(3,)]
+
+
 async def test_orders_at_once_share_transactions_and_are_answered(orders_api: Api, orders_database_url: str) -> None:
     quantities = range(1, 101)
 

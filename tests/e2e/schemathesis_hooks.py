@@ -22,8 +22,9 @@ def map_body(_context: schemathesis.HookContext, body: Any) -> Any:
     """What the API says in words: 1.0 is written as 1, the same to JSON Schema, and a price has two places."""
     if not isinstance(body, dict):
         return body
-    if isinstance(price := body.get("price"), float) and 0 <= price <= MAX_PRICE:
-        body = {**body, "price": round(price, 2)}
+    for name in ("price", "unitPrice"):
+        if isinstance(price := body.get(name), float) and 0 <= price <= MAX_PRICE:
+            body = {**body, name: round(price, 2)}
     return {name: int(value) if _is_whole(value) else value for name, value in body.items()}
 
 

@@ -43,7 +43,7 @@ RACE_SECONDS = 16.0
 # Others show at once.
 _SHORT = 3.0
 # Long enough for orders that wait for nothing else to be late.
-_LOCK_SECONDS = 5.0
+_LOCK_SECONDS = 7.0
 # Pieces of the last two products: they sell out within the round.
 _SCARCE = 20
 

@@ -15,7 +15,7 @@ from tools.faults.record import Attempt, Outcome, Record
 from tools.faults.state import Json, State
 
 # Seconds in which an order becomes final that meets no fault of its own.
-_PROMPT = 2.5
+_PROMPT = 4.0
 # Seconds until rows are locked; those of orders that came until then may be among them.
 _LOCKED = 1.0
 

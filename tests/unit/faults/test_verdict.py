@@ -254,7 +254,7 @@ def test_beside_a_lock_and_nothing_else_orders_are_final_in_time(
     world = good()
     world.faults += [Fault(0.5, 60.0, Kind.LOCK, target), *also]
     in_time = judged(world)
-    order(FIRST, updatedAt=time_at(6.0))(world)
+    order(FIRST, updatedAt=time_at(9.0))(world)
 
     assert (in_time, judged(world)) == (set(), expected)
 

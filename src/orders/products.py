@@ -1,7 +1,7 @@
 """Products as the order service knows them: read from its own cache, else from the product service."""
 
 from collections.abc import Collection
-from functools import partial
+from functools import lru_cache, partial
 
 import orjson
 from marshmallow import ValidationError, fields
@@ -65,6 +65,7 @@ def _cacheable(product_id: int, reply: Reply) -> bytes | None:
     return kept
 
 
+@lru_cache(maxsize=1024)  # a product that is ordered often is parsed once
 def _product(product_id: int, content: bytes) -> Product:
     """Raises ValidationError, ValueError, KeyError or TypeError for JSON that is not of this product."""
     product = orjson.loads(content)

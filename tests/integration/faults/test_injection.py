@@ -172,13 +172,16 @@ async def test_without_its_dead_letter_queue_a_queue_goes_on(system: System, api
     async with broken(system, Kind.DELETE_DEAD, queue.name):
         assert await status(api, await order(api, product_id), wait=20) == "done"
     connection = await aiormq.connect(system.rabbitmq.url)
-    channel = await connection.channel()
 
     async def is_buried() -> bool:
-        return (await channel.queue_declare(queue.dead, passive=True)).message_count == 1
+        channel = await connection.channel()
+        try:
+            return (await channel.queue_declare(queue.dead, passive=True)).message_count == 1
+        except aiormq.exceptions.ChannelNotFoundEntity:
+            return False  # it is not declared again yet
 
     await eventually(is_buried, within=20)
-    await channel.queue_purge(queue.dead)
+    await (await connection.channel()).queue_purge(queue.dead)
     await connection.close()
 
 

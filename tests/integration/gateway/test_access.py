@@ -22,6 +22,7 @@ CONTENT = {
     "PATCH /products/{id}": {"name": "Lamp"},
     "POST /products/{id}/stock": {"delta": 1, "reason": "found"},
     "POST /orders": ORDER,
+    "PATCH /orders/{id}": {"metadata": {}},
 }
 # By docs/gateway.md; every other route is public.
 DOCUMENTED = {
@@ -29,7 +30,7 @@ DOCUMENTED = {
         ("POST /products", "PATCH /products/{id}", "POST /products/{id}/stock", "GET /products/{id}/movements"),
         Scope.CATALOG_WRITE,
     ),
-    **dict.fromkeys(("POST /orders", "POST /orders/{id}/cancel"), Scope.ORDERS_WRITE),
+    **dict.fromkeys(("POST /orders", "PATCH /orders/{id}", "POST /orders/{id}/cancel"), Scope.ORDERS_WRITE),
     **dict.fromkeys(
         ("GET /orders", "GET /orders/{id}", "GET /orders/{id}/history", "GET /orders/{id}/events"), Scope.ORDERS_READ
     ),

@@ -43,7 +43,7 @@ ALLOWED = {
     "PUT /products/7": {"GET", "HEAD", "PATCH"},
     "GET /products/7/stock": {"POST"},
     "POST /products/7/movements": {"GET", "HEAD"},
-    "PATCH /orders/7": {"GET", "HEAD"},
+    "PUT /orders/7": {"GET", "HEAD", "PATCH"},
     "GET /orders/7/cancel": {"POST"},
     "DELETE /orders/7/history": {"GET", "HEAD"},
     "POST /orders/7/events": {"GET"},

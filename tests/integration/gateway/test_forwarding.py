@@ -35,6 +35,7 @@ async def test_each_request_is_forwarded_as_it_came(gateway: Api, products: Fake
         "GET /orders/7?wait=1": None,
         "GET /orders/7/history": None,
         "GET /orders/7/events": None,
+        "PATCH /orders/7": {"metadata": {"channel": "app"}},
         "POST /orders/7/cancel": None,
         "GET /orders/product/7?limit=1": None,
         "POST /orders": ORDER,

@@ -87,7 +87,7 @@ class QueryInteger(WholeNumber):
 class QueryIntegers(fields.Field[list[int]]):
     """Integers with commas between them, at most `most` and each once; loads as a list in the order given."""
 
-    default_error_messages = {"invalid": "Must be 1 to {most} different ids with commas between them."}  # noqa: RUF012
+    default_error_messages = {"invalid": "Must be 1 to {most} different ids, with commas."}  # noqa: RUF012  # as above
 
     def __init__(self, item: QueryInteger, most: int, **options: Any) -> None:
         super().__init__(**options)

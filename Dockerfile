@@ -17,6 +17,7 @@ RUN useradd --system --uid 10001 --no-create-home app
 WORKDIR /app
 COPY --from=build /opt/venv /opt/venv
 COPY migrations migrations
+COPY docs/openapi.json docs/openapi.json
 COPY src src
 # The processes may not write their own code, so it is compiled here.
 RUN python -m compileall -q src

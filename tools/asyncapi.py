@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from gateway.openapi.headers import PARAMETERS
-from gateway.openapi.json_schema import AMOUNT, Converter, Json, specification
 from shared.contracts.events import DATA, EventType
 from shared.messaging.cloudevents import CONTENT_TYPE
 from shared.messaging.topology import EXCHANGE, QUEUES, Queue
+from tools.openapi.headers import PARAMETERS
+from tools.openapi.json_schema import AMOUNT, Converter, Json, specification
 
 _DESCRIPTION = """\
 A message carries 1 to 256 events of one type as a CloudEvents 1.0 JSON batch; identity, trace, retry and dead letter \

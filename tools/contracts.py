@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway.openapi import document as openapi
 from gateway.routes import ROUTES
 from tools import asyncapi
+from tools.openapi import document as openapi
 
 FOLDER = Path(__file__).parents[1] / "docs"
 

@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     app[HEALTH] = Health(BackgroundTasks())
     app[WAITING] = Waiting()
-    app[DOCS] = Docs(ROUTES)
+    app[DOCS] = Docs()
     app[SECONDS] = settings.request_seconds
     app.add_routes(health.ROUTES)
     app.add_routes(docs.ROUTES)

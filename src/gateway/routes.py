@@ -8,8 +8,8 @@ from typing import Literal
 from aiohttp import web
 from marshmallow import Schema
 
-from gateway.openapi import responses
-from gateway.openapi.responses import Envelope
+from gateway import responses
+from gateway.responses import Envelope
 from gateway.scopes import Scope
 from shared.contracts import requests
 from shared.errors import Code
@@ -27,7 +27,7 @@ class Route:
     """A request that is forwarded to the service that its path begins with; every parameter of the path is an id.
 
     `id` names the operation in `/openapi.json` and stays when the path changes. `answer` and `status` are those of a
-    success; `refusals` are the codes that do not follow from the other fields (`gateway.openapi.document`). A
+    success; `refusals` are the codes that do not follow from the other fields (`tools.openapi.document`). A
     `streamed` answer is passed on as it comes and holds the data of `answer`, one event for each item. `body` is the
     schema of the JSON body, None if there is no body. `scope` is what an API key needs, None if the route is public.
     """

@@ -3,10 +3,10 @@ import re
 import orjson
 import pytest
 
-from gateway.openapi.document import document
 from gateway.routes import ROUTES
 from tests.api import Api
 from tests.integration.shared.web.raw import connected
+from tools.openapi.document import document
 
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

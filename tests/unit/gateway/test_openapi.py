@@ -9,8 +9,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from gateway.openapi.document import document
 from gateway.routes import ROUTES
+from tools.openapi.document import document
 
 DOCUMENT = json.loads(json.dumps(document(ROUTES)))
 WITHOUT_EXAMPLE = {"/docs", "/openapi.json"}

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from marshmallow import Schema, ValidationError
 
-from gateway.openapi.json_schema import specification
 from shared.contracts.requests import (
     AdjustStock,
     ChangeOrder,
@@ -26,6 +25,7 @@ from shared.contracts.requests import (
     ResourcePath,
 )
 from shared.pagination import MAX_ID, encode_cursor
+from tools.openapi.json_schema import specification
 
 BODIES = {
     "product": CreateProduct(),

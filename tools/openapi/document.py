@@ -11,14 +11,14 @@ from typing import Any
 import orjson
 from marshmallow import Schema
 
-from gateway.openapi import responses
-from gateway.openapi.headers import HEADERS, PARAMETERS
-from gateway.openapi.json_schema import Json, specification
+from gateway import responses
 from gateway.routes import ReadHeader, Route
 from shared.errors import Code
 from shared.pagination import MAX_ID
 from shared.web.connection import SAFE
 from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id
+from tools.openapi.headers import HEADERS, PARAMETERS
+from tools.openapi.json_schema import Json, specification
 
 _TITLE = "Product & Order System"
 _DESCRIPTION = """\

@@ -17,9 +17,10 @@ FROM outbox
 GROUP BY type
 ORDER BY type
 """
-# $1 holds ids, NULL for all.
+# $1 holds ids, NULL for all. The columns have the names of the JSON document.
 _PARKED = """
-SELECT id, type, payload, traceparent, created_at, attempts, last_error, parked_at
+SELECT id, type, attempts, last_error AS "lastError", traceparent AS "traceId", created_at AS "createdAt",
+       parked_at AS "parkedAt", payload
 FROM parked_events WHERE $1::bigint[] IS NULL OR id = ANY ($1) ORDER BY id LIMIT $2
 """
 _RETRY = """
@@ -30,6 +31,7 @@ RETURNING id
 """
 _DROP = "DELETE FROM parked_events WHERE $1::bigint[] IS NULL OR id = ANY ($1) RETURNING id"
 _HEADINGS = ("ID", "TYPE", "ATTEMPTS", "ERROR", "TRACE", "PARKED")
+_SHOWN = ("id", "type", "attempts", "lastError", "traceId", "parkedAt")
 
 
 async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
@@ -83,10 +85,7 @@ async def _list(databases: Mapping[str, str], limit: int) -> Answer:
     found: list[dict[str, Any]] = []
     for service, url in databases.items():
         found += await _parked(service, url, None, limit - len(found))
-    rows = [
-        (event["id"], event["type"], event["attempts"], event["lastError"], event["traceId"], event["parkedAt"])
-        for event in found
-    ]
+    rows = [[event[name] for name in _SHOWN] for event in found]
     return Answer({"parked": found}, table(_HEADINGS, rows) if rows else "no parked events")
 
 
@@ -121,19 +120,7 @@ def _by_service(ids: Sequence[str], databases: Mapping[str, str]) -> dict[str, l
 async def _parked(service: str, url: str, ids: list[int] | None, limit: int) -> list[dict[str, Any]]:
     async with snapshot(url, f"{service}-db") as database:
         rows = await database.fetch(_PARKED, ids, limit)
-    return [
-        {
-            "id": f"{service}/{row['id']}",
-            "type": row["type"],
-            "attempts": row["attempts"],
-            "lastError": row["last_error"],
-            "traceId": tracing.trace_id_of(row["traceparent"]),
-            "createdAt": row["created_at"],
-            "parkedAt": row["parked_at"],
-            "payload": row["payload"],
-        }
-        for row in rows
-    ]
+    return [{**row, "id": f"{service}/{row['id']}", "traceId": tracing.trace_id_of(row["traceId"])} for row in rows]
 
 
 def _age(seconds: float | None) -> str | None:

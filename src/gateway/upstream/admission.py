@@ -123,14 +123,14 @@ class Admission:
         if self.in_flight >= self._limit.limit:
             self._refuse_if_queue_is_full(self._clock())
 
-    def acquire(self, seconds_left: Callable[[], float] = deadline.left) -> "Slot":
+    def acquire(self) -> "Slot":
         """A context that holds a slot; entering it raises AppError UNAVAILABLE if none comes free in time.
 
         The limit learns how long the slot was held by a request that was answered or timed out.
         """
-        return Slot(self, seconds_left)
+        return Slot(self)
 
-    async def _acquire(self, seconds_left: Callable[[], float]) -> float:
+    async def _acquire(self) -> float:
         """The time of the admission."""
         now = self._clock()
         if self.in_flight < self._limit.limit and not self._queue:
@@ -140,7 +140,7 @@ class Admission:
         if not self._queue:
             self._policy.began(now)
         try:
-            await self._wait(min(bounds.seconds, seconds_left()))
+            await self._wait(min(bounds.seconds, deadline.left()))
         except TimeoutError:
             raise self._refusal(self._clock()) from None
         return self._clock()
@@ -190,11 +190,10 @@ class Admission:
 class Slot:
     """The room of one request at the service; made by `Admission.acquire`, to be entered once."""
 
-    __slots__ = ("_admission", "_is_sample", "_seconds_left", "_since")
+    __slots__ = ("_admission", "_is_sample", "_since")
 
-    def __init__(self, admission: Admission, seconds_left: Callable[[], float]) -> None:
+    def __init__(self, admission: Admission) -> None:
         self._admission = admission
-        self._seconds_left = seconds_left
         self._is_sample = True
         self._since = 0.0
 
@@ -203,7 +202,7 @@ class Slot:
         self._is_sample = False
 
     async def __aenter__(self) -> Self:
-        self._since = await self._admission._acquire(self._seconds_left)
+        self._since = await self._admission._acquire()
         return self
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:

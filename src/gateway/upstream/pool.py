@@ -60,7 +60,7 @@ class Address:
 
     async def is_ready(self) -> bool:
         try:
-            return await self.client.is_ready()
+            return (await self.client.request("GET", "/health/ready")).status == HTTPStatus.OK
         except AppError:
             return False
 

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from http import HTTPStatus
 
 import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -93,10 +92,6 @@ class ServiceClient:
         """An answer without an end, with at most `quiet` seconds between its pieces. Raises what `request` raises."""
         limits = aiohttp.ClientTimeout(total=None, connect=self._session.timeout.connect, sock_read=quiet)
         return self._call(method, target, headers, None, limits)
-
-    async def is_ready(self) -> bool:
-        reply = await self.request("GET", "/health/ready")
-        return reply.status == HTTPStatus.OK
 
     @asynccontextmanager
     async def _call(

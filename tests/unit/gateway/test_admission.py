@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.upstream.admission import Admission, ConcurrencyLimit, QueueBounds, QueuePolicy
+from shared import deadline
 from shared.errors import AppError, Code
 
 LONG = 60.0
@@ -50,7 +51,11 @@ class Visit:
     inside: bool = False
 
     async def run(self, admission: Admission, seconds_left: float = LONG) -> None:
-        async with admission.acquire(lambda: seconds_left):
+        with deadline.until(seconds_left):
+            await self._stay(admission)
+
+    async def _stay(self, admission: Admission) -> None:
+        async with admission.acquire():
             self.order.append(self.number)
             self.inside = True
             try:
@@ -78,8 +83,8 @@ async def visiting(admission: Admission, visits: Sequence[Visit]) -> AsyncIterat
 
 
 async def refusal(admission: Admission, seconds_left: float = LONG) -> tuple[Code, int | None]:
-    with pytest.raises(AppError, match="orders is overloaded") as refused:
-        async with admission.acquire(lambda: seconds_left):
+    with deadline.until(seconds_left), pytest.raises(AppError, match="orders is overloaded") as refused:
+        async with admission.acquire():
             pass
     return refused.value.code, refused.value.retry_after
 
@@ -127,7 +132,7 @@ async def test_those_that_leave_let_in_as_many_as_the_limit_allows(
 @pytest.mark.parametrize("cancelled_first", [False, True])
 async def test_a_waiter_that_is_cancelled_as_its_slot_comes_free_gives_it_to_the_next(cancelled_first: bool) -> None:
     admission, gone, next_in_line = of(Samples(1)), Visit(1), Visit(2)
-    slot = await admission.acquire(lambda: LONG).__aenter__()
+    slot = await admission.acquire().__aenter__()
     async with visiting(admission, [gone, next_in_line]) as tasks:
         if cancelled_first:
             tasks[0].cancel()
@@ -166,7 +171,7 @@ async def test_an_answer_or_a_time_out_shows_the_latency_unless_it_is_discarded(
 ) -> None:
     clock, limit = Clock(), Samples(1)
     admission = of(limit, clock=clock)
-    slot = admission.acquire(lambda: LONG)
+    slot = admission.acquire()
     await slot.__aenter__()
     clock.now += 5.0
     if discarded:
@@ -178,7 +183,7 @@ async def test_an_answer_or_a_time_out_shows_the_latency_unless_it_is_discarded(
 
 async def test_while_there_is_room_acquiring_does_not_suspend() -> None:
     admission = of(Samples(1))
-    entering = admission.acquire(lambda: LONG).__aenter__()
+    entering = admission.acquire().__aenter__()
     with pytest.raises(StopIteration):
         entering.send(None)
     assert admission.in_flight == 1

@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -219,9 +219,9 @@ def most_retries(in_flight: int) -> int:
     return max(3, in_flight // 5)
 
 
-def retry_delay(draw: Callable[[float, float], float] = random.uniform) -> float:
+def retry_delay() -> float:
     """Seconds, with full jitter, so that requests that failed together do not return together."""
-    return draw(_SHORTEST_DELAY, _LONGEST_DELAY)
+    return random.uniform(_SHORTEST_DELAY, _LONGEST_DELAY)  # noqa: S311  # a delay, not a secret
 
 
 def is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:

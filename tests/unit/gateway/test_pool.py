@@ -1,8 +1,4 @@
-import random
-
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.upstream.pool import Call, is_worth_repeating, most_retries, retry_delay
@@ -20,11 +16,8 @@ def test_a_fifth_of_the_requests_in_flight_may_be_repeated_but_always_three(in_f
     assert expected == most_retries(in_flight)
 
 
-@settings(max_examples=10)
-@given(st.integers())
-def test_the_delay_is_spread_over_all_of_its_range(seed: int) -> None:
-    draw = random.Random(seed).uniform  # noqa: S311  # a delay, not a secret
-    delays = [retry_delay(draw) for _ in range(200)]
+def test_the_delay_is_spread_over_all_of_its_range() -> None:
+    delays = [retry_delay() for _ in range(500)]
     assert 0.025 <= min(delays) < 0.07
     assert 0.2 < max(delays) <= 0.25
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
-from uuid import UUID
 
 from shared.contracts.requests import OrderStatus
 from shared.idempotency import Key
@@ -37,7 +36,7 @@ class Order:
 class Product:
     """What an order needs to know of its product; an older release of the product service tells no `uid`."""
 
-    uid: UUID | None
+    uid: str | None
     price: Decimal
 
 
@@ -57,9 +56,9 @@ class Draft:
     `uid` tells it from another order that gets the same number from a restored database.
     """
 
-    uid: UUID
+    uid: str
     product_id: int
-    product_uid: UUID | None
+    product_uid: str | None
     quantity: int
     unit_price: Decimal
     trace_id: str
@@ -83,7 +82,7 @@ class Verdict:
     """The product service's decision on an order."""
 
     order_id: int
-    order_uid: UUID | None
+    order_uid: str | None
     product_id: int
     status: str
     reason: str | None

@@ -4,16 +4,16 @@ from collections.abc import Collection
 from functools import lru_cache, partial
 
 import orjson
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError
 
 from orders.domain import Product
 from shared.cache import Cache
-from shared.contracts.fields import Price
+from shared.contracts.fields import Identity, Price
 from shared.errors import AppError, Code
 from shared.web.client import Reply, ServiceClient
 
 _PRICE = Price(required=True)
-_UID = fields.UUID(allow_none=True)
+_UID = Identity(allow_none=True)
 _OK = 200
 _NOT_FOUND = 404
 

@@ -87,7 +87,7 @@ async def place(connection: Connection, drafts: Sequence[Draft], *, again: bool 
 
 
 # Each `FOR UPDATE` here writes, so that the commit confirms the rows that it returns.
-LOCK_BY_UID = f"SELECT uid, {_COLUMNS} FROM orders WHERE uid = ANY ($1::uuid[]) ORDER BY id FOR UPDATE"
+LOCK_BY_UID = f"SELECT uid::text, {_COLUMNS} FROM orders WHERE uid = ANY ($1::uuid[]) ORDER BY id FOR UPDATE"
 
 
 async def place_again(connection: Connection, drafts: Sequence[Draft]) -> list[Order | None]:

@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Any
 
 import orjson
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from orders import repository
 from orders.domain import Draft, HistoryEntry, Labels, Order, Verdict, first_verdicts, is_final
@@ -225,7 +225,15 @@ class Orders:
             raise AppError(Code.PRICE_CHANGED, details=[Detail("unitPrice", f"The price is {product.price:.2f}.")])
         trace = tracing.here()
         draft = Draft(
-            uuid7(), product_id, product.uid, quantity, product.price, trace.trace_id, trace.traceparent, labels, key
+            str(uuid7()),
+            product_id,
+            product.uid,
+            quantity,
+            product.price,
+            trace.trace_id,
+            trace.traceparent,
+            labels,
+            key,
         )
         order = await self._writes.submit(draft)
         if order:

@@ -126,7 +126,7 @@ async def movements(connection: Connection, product_id: int, below_id: int, rows
 
 
 # Rows are locked in the order of their ids, so that two batches never wait for each other in a circle.
-LOCK_STOCK = "SELECT id, qty, uid FROM products WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
+LOCK_STOCK = "SELECT id, qty, uid::text FROM products WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE"
 LOCK_FREE_STOCK = f"{LOCK_STOCK} SKIP LOCKED"
 
 
@@ -147,7 +147,7 @@ async def lock_free_stock(connection: Connection, product_ids: Collection[int]) 
 
 
 GET_RESERVATIONS = """
-SELECT order_id, product_id, quantity, outcome, reason, order_uid
+SELECT order_id, product_id, quantity, outcome, reason, order_uid::text
 FROM reservations WHERE order_id = ANY ($1::bigint[])
 """
 

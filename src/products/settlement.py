@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
-from uuid import UUID
 
 from shared.contracts.events import Reason
 
@@ -18,8 +17,8 @@ class Claim:
     product_id: int
     quantity: int
     traceparent: str | None = None
-    order_uid: UUID | None = None
-    product_uid: UUID | None = None
+    order_uid: str | None = None
+    product_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +28,8 @@ class Release:
     order_id: int
     product_id: int
     quantity: int
-    order_uid: UUID | None = None
-    product_uid: UUID | None = None
+    order_uid: str | None = None
+    product_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Reservation:
     quantity: int
     outcome: Outcome
     reason: str | None = None
-    order_uid: UUID | None = None
+    order_uid: str | None = None
 
     def is_of(self, request: Claim | Release) -> bool:
         """Whether the request is of the same order, and not of another one that has the same number.
@@ -58,7 +57,7 @@ class OnHand:
     """The stock of a product, and its identity."""
 
     quantity: int
-    uid: UUID | None = None
+    uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from shared.contracts.fields import MAX_QUANTITY, Price, WholeNumber, short_text
+from shared.contracts.fields import MAX_QUANTITY, Identity, Price, WholeNumber, short_text
+from shared.contracts.plain import PlainSchema
 from shared.pagination import MAX_ID
 
 
@@ -27,12 +28,12 @@ class Reason(StrEnum):
     PRODUCT_NOT_FOUND = "product_not_found"
 
 
-def _uid(data_key: str) -> fields.UUID:
+def _uid(data_key: str) -> Identity:
     """The identity behind a number, which a restored database cannot give out again; older releases have none."""
-    return fields.UUID(load_default=None, allow_none=True, data_key=data_key)
+    return Identity(load_default=None, allow_none=True, data_key=data_key)
 
 
-class _EventData(Schema):
+class _EventData(PlainSchema):
     class Meta:
         unknown = EXCLUDE
 
@@ -54,12 +55,16 @@ class _OrderEventData(_EventData):
 class OrderData(_OrderEventData):
     """`order.created` and `order.cancelled`: the stock that an order asks for, or no longer needs."""
 
+    plain = ("order_id", "order_uid", "product_id", "product_uid", "quantity")
+
     product_uid = _uid("productUid")
     quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
 
 
 class OrderUpdatedData(_OrderEventData):
     """`order.updated`: whether the order got its stock."""
+
+    plain = ("order_id", "order_uid", "product_id", "status", "reason")
 
     status = fields.String(required=True, validate=validate.OneOf(["done", "rejected"]))
     reason = fields.String(

@@ -19,6 +19,7 @@ MAX_TEXT = 200
 MAX_WAIT = 30
 
 _PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGITS = re.compile(r"[0-9]{1,19}")
 # A text contains no control characters (PostgreSQL stores no NUL) and no lone surrogates (they are not UTF-8).
 PRINTABLE = validate.Regexp(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z", error="Must not contain control characters.")
@@ -75,6 +76,14 @@ class WholeNumber(fields.Field[int]):
         if type(value) is not int or not self.low <= value <= self.high:
             raise self.make_error("range", low=self.low, high=self.high)
         return value
+
+
+class Identity(fields.UUID):
+    """A UUID, which loads as its text: that is compared and passed on, and PostgreSQL is the only one to parse it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> Any:
+        is_canonical = isinstance(value, str) and _UUID.fullmatch(value)
+        return value if is_canonical else str(super()._deserialize(value, attr, data, **kwargs))
 
 
 class QueryInteger(WholeNumber):

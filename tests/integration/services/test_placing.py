@@ -173,7 +173,7 @@ async def test_past_a_million_events_that_wait_orders_are_refused_until_they_hav
 
 def draft(key: str | None = None, reference: str | None = None) -> Draft:
     trace_id, keyed, labels = "a" * 32, Key(key, b"hash") if key else None, Labels(reference=reference)
-    return Draft(uuid4(), 7, None, 1, Decimal(1), trace_id, f"00-{trace_id}-{'b' * 16}-01", labels, keyed)
+    return Draft(str(uuid4()), 7, None, 1, Decimal(1), trace_id, f"00-{trace_id}-{'b' * 16}-01", labels, keyed)
 
 
 async def place(database: Database, drafts: list[Draft]) -> list[int | None]:

@@ -17,7 +17,7 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 VERDICTS = st.builds(
     Verdict,
     order_id=st.integers(1, 5),
-    order_uid=st.none() | st.sampled_from([UUID(int=1), UUID(int=2)]),
+    order_uid=st.none() | st.sampled_from([str(UUID(int=1)), str(UUID(int=2))]),
     product_id=st.just(3),
     status=st.sampled_from(["done", "rejected"]),
     reason=st.none() | st.just("insufficient_stock"),

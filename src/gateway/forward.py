@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 import structlog
 from aiohttp import HttpVersion11, web
-from multidict import CIMultiDict, MultiMapping
+from multidict import CIMultiDict, MultiMapping, istr
 
 from gateway.access.guard import CLIENT, KEY_NAME
 from gateway.routes import Route
@@ -30,8 +30,10 @@ log = structlog.get_logger()
 
 # These headers pass. All others, hop-by-hop headers (RFC 9110 §7.6.1) included, end here; the client of the service
 # sets the trace headers anew.
-_REQUEST_HEADERS = ("Content-Type", IDEMPOTENCY_KEY, "If-Match", "Last-Event-ID", "tracestate")
-_RESPONSE_HEADERS = ("Content-Type", "Location", "Retry-After", "ETag", "Link", "Allow", "Idempotency-Replayed")
+_REQUEST_HEADERS = tuple(map(istr, ("Content-Type", IDEMPOTENCY_KEY, "If-Match", "Last-Event-ID", "tracestate")))
+_RESPONSE_HEADERS = tuple(
+    map(istr, ("Content-Type", "Location", "Retry-After", "ETag", "Link", "Allow", "Idempotency-Replayed"))
+)
 # Seconds: a service that does not answer within a shorter deadline has not failed.
 _FAIR_DEADLINE = 1.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

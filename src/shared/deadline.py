@@ -3,9 +3,9 @@
 import asyncio
 import math
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
 from contextvars import ContextVar
+from typing import Any
 
 from shared.errors import AppError, Code
 
@@ -27,7 +27,7 @@ def left() -> float:
     when = _current.get()
     if when == math.inf:
         return math.inf
-    seconds = when - asyncio.get_running_loop().time()
+    seconds = when - time.monotonic()
     return seconds if seconds > _TICK else 0.0
 
 
@@ -40,7 +40,7 @@ class until:  # noqa: N801  # used as a statement, as asyncio.timeout is
     __slots__ = ("_outer", "when")
 
     def __init__(self, seconds: float) -> None:
-        self.when = asyncio.get_running_loop().time() + seconds
+        self.when = time.monotonic() + seconds  # the clock of the event loop too
 
     def __enter__(self) -> None:
         self._outer = _current.set(self.when)
@@ -49,16 +49,23 @@ class until:  # noqa: N801  # used as a statement, as asyncio.timeout is
         _current.reset(self._outer)
 
 
-@asynccontextmanager
-async def within(seconds: float, code: Code = Code.UPSTREAM_TIMEOUT) -> AsyncIterator[None]:
+class within(until):  # noqa: N801  # as above
     """Cancels its body when the time is up, and raises AppError `code`."""
-    limit = until(seconds)
-    timer = asyncio.timeout_at(limit.when)
-    try:
-        with limit:
-            async with timer:
-                yield
-    except TimeoutError as error:
-        if not timer.expired():
-            raise
-        raise AppError(code) from error
+
+    __slots__ = ("_code", "_timer")
+
+    def __init__(self, seconds: float, code: Code = Code.UPSTREAM_TIMEOUT) -> None:
+        super().__init__(seconds)
+        self._code = code
+        self._timer = asyncio.timeout_at(self.when)
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+        await self._timer.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> None:
+        self.__exit__()
+        try:
+            await self._timer.__aexit__(*error)
+        except TimeoutError as late:
+            raise AppError(self._code) from late

@@ -66,6 +66,12 @@ class Draft:
     labels: Labels
     key: Key | None = None
 
+    def placed(self, order_id: int, at: datetime) -> Order:
+        """The order as it is stored: to read the row back would cost more than this."""
+        price, labels = self.unit_price, (self.labels.customer_id, self.labels.reference, self.labels.metadata)
+        what = (self.product_id, self.quantity, price, price * self.quantity)
+        return Order(order_id, *what, OrderStatus.PENDING.value, None, self.trace_id, at, at, *labels)
+
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:

@@ -47,7 +47,7 @@ WITH draft AS MATERIALIZED (
     FROM draft
     {_SORTED}
     ON CONFLICT {_KEY} DO NOTHING
-    RETURNING {_COLUMNS}
+    RETURNING id, trace_id, created_at
 ), noted AS (
     INSERT INTO order_history (order_id, status, trace_id)
     SELECT id, 'pending', trace_id FROM placed
@@ -58,7 +58,7 @@ WITH draft AS MATERIALIZED (
            traceparent
     FROM placed JOIN draft AS o USING (id)
 )
-SELECT placed.* FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
+SELECT placed.id, placed.created_at FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
 """
 # Nor is one whose reference is taken, or its identity because it is placed again: that asks every unique index, which
 # an order without a reference is spared. References cannot be sorted too, so each is locked before any row is written.
@@ -83,7 +83,7 @@ async def place(connection: Connection, drafts: Sequence[Draft], *, again: bool 
         [draft.key.request_hash if draft.key else None for draft in drafts],
         *columns(drafts, "labels.customer_id", "labels.reference", "labels.metadata"),
     )
-    return [Order(**row) if row["id"] else None for row in rows]
+    return [draft.placed(*row) if row["id"] else None for draft, row in zip(drafts, rows, strict=True)]
 
 
 # Each `FOR UPDATE` here writes, so that the commit confirms the rows that it returns.

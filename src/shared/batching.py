@@ -47,11 +47,12 @@ class Batcher(Generic[Item, Result]):
         """Raises what `flush` raised for the batch that the item was in."""
         if len(self._waiting) >= self._bound:
             raise AppError(Code.UNAVAILABLE, "Too many writes are waiting")
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
         if self._flusher is None:
             # In an empty context, because neither the flush nor its log lines belong to one request.
             self._flusher = asyncio.create_task(self._run(), name="batch flusher", context=Context())
+        # The task knows the event loop; `get_running_loop` asks the kernel for the process id first.
+        future: asyncio.Future[Result] = self._flusher.get_loop().create_future()
+        self._waiting.append((item, future))
         return await future
 
     async def _run(self) -> None:

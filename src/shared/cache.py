@@ -230,7 +230,8 @@ async def open_cache(url: str, tasks: BackgroundTasks) -> AsyncIterator[Cache]:
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=4,
-        timeout=_LIMIT,
+        timeout=None,  # each command has its limit here, and timers of the library's own would be three more
+        socket_timeout=None,
         socket_connect_timeout=_LIMIT,
         retry=Retry(NoBackoff(), 1),
         maint_notifications_config=MaintNotificationsConfig(enabled=False),

@@ -123,6 +123,7 @@ async def test_an_upgrade_and_the_way_back_under_load_lose_and_bury_nothing(rele
         await after.stop()
         await again.accepts(30)
 
+    assert new.refused == {}  # also while the services of the release before were stopped
     for orders in (old, new, again):
         await assert_nothing_was_lost_or_doubled(before, orders)
         assert not [refusal for refusal in orders.refused if refusal.startswith("500")], orders.refused

@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -175,21 +175,29 @@ class ServicePool:
             self._retrying -= 1
 
     async def _try(self, call: Call, failed: Address | None = None) -> tuple[Address, Reply | AppError]:
-        """Raises AppError only if there is no address to try."""
-        address, permit = self._choose(failed)
-        sent = address.client.request(
-            call.method, call.target, headers=call.headers, body=call.body, extra_seconds=call.extra_seconds
-        )
-        try:
-            return address, await address.ask(permit, call, sent)
-        except AppError as error:
-            return address, error
+        """Where no connection is made nothing was sent, so the next address is asked at once, `failed` excepted.
 
-    def _choose(self, failed: Address | None = None) -> tuple[Address, Permit]:
-        """Addresses with equal load take turns; `failed` comes last. Raises UNAVAILABLE if every breaker is open."""
+        Raises AppError only if there is no address to try.
+        """
+        avoided = {failed} if failed else set()
+        while True:
+            address, permit = self._choose(avoided)
+            sent = address.client.request(
+                call.method, call.target, headers=call.headers, body=call.body, extra_seconds=call.extra_seconds
+            )
+            try:
+                return address, await address.ask(permit, call, sent)
+            except AppError as error:
+                is_last = address in avoided or len(avoided) + 1 == len(self.addresses)
+                if error.code is not Code.UNAVAILABLE or is_last:
+                    return address, error
+            avoided.add(address)
+
+    def _choose(self, avoided: Collection[Address] = ()) -> tuple[Address, Permit]:
+        """Addresses with equal load take turns; `avoided` ones last. Raises UNAVAILABLE if all breakers are open."""
         now = time.monotonic()
         self._rotation.rotate()
-        for address in sorted(self._rotation, key=lambda each: (each is failed, each.load)):
+        for address in sorted(self._rotation, key=lambda each: (each in avoided, each.load)):
             if permit := address.breaker.permit(now):
                 return address, permit
         wait = min(address.breaker.retry_after(now) for address in self.addresses)

@@ -79,18 +79,22 @@ async def test_a_waiting_request_is_no_load(gateway: Api, orders: FakeService, s
     assert (len(busy.seen), len(idle.seen)) == (1 + 5, 5)
 
 
-async def test_a_retry_goes_to_another_address_whatever_its_load(orders: FakeService) -> None:
+async def test_no_request_is_refused_because_one_address_takes_no_connections_whatever_the_load_of_the_other(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, and not as retries, of which there may be few: a stopped replica has the least load of all."""
+    breaking(monkeypatch, BreakerParameters(least_requests=1_000))
     gate = Gate()
     orders.respond = turns(gate.respond, ok)
     refusing = f"http://127.0.0.1:{ports.choose()}"
     async with opened(f"{refusing},{orders.url}") as gateway:
         held = asyncio.create_task(gateway.get("/orders/1"))
         await eventually(lambda: gate.waiting)
-        answers = [await gateway.get("/orders/1"), await gateway.post("/orders", ORDER)]
+        answers = await asyncio.gather(*(gateway.post("/orders", ORDER) for _ in range(40)))
         gate.open()
         await held
 
-    assert [answer.raw for answer in answers] == [DONE] * 2
+    assert [answer.raw for answer in answers] == [DONE] * 40
 
 
 async def test_no_reader_notices_that_an_address_dies_and_it_gets_no_requests_while_its_breaker_is_open(

@@ -9,7 +9,16 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from shared.contracts.events import Reason
-from shared.contracts.fields import MAX_PAGE, MAX_QUANTITY, MAX_STOCK, Cursor, Metadata, WholeNumber, short_text
+from shared.contracts.fields import (
+    MAX_LINES,
+    MAX_PAGE,
+    MAX_QUANTITY,
+    MAX_STOCK,
+    Cursor,
+    Metadata,
+    WholeNumber,
+    short_text,
+)
 from shared.contracts.requests import OrderStatus
 from shared.errors import Code
 from shared.pagination import MAX_ID
@@ -21,14 +30,18 @@ def _id(data_key: str | None = None, *, allow_none: bool = False) -> WholeNumber
     return WholeNumber(1, MAX_ID, required=True, allow_none=allow_none, data_key=data_key, metadata={"examples": [42]})
 
 
-def _amount(example: str, data_key: str | None = None) -> fields.String:
+def _amount(example: str, data_key: str | None = None, **options: Any) -> fields.String:
     two_places = validate.Regexp(r"^[0-9]+\.[0-9]{2}$")
-    return fields.String(required=True, data_key=data_key, validate=two_places, metadata={"examples": [example]})
+    return fields.String(
+        required=True, data_key=data_key, validate=two_places, metadata={"examples": [example]}, **options
+    )
 
 
-def _time(data_key: str | None = None) -> fields.AwareDateTime:
-    examples = ["2026-11-23T09:15:02.318745Z"]
-    return fields.AwareDateTime("iso", required=True, data_key=data_key, metadata={"examples": examples})
+def _time(data_key: str | None = None, *, allow_none: bool = False) -> fields.AwareDateTime:
+    examples = [None if allow_none else "2026-11-23T09:15:02.318745Z"]
+    return fields.AwareDateTime(
+        "iso", required=True, data_key=data_key, allow_none=allow_none, metadata={"examples": examples}
+    )
 
 
 def _one_of(values: Iterable[str], **options: Any) -> fields.String:
@@ -53,7 +66,8 @@ _REJECTION = _one_of(Reason, allow_none=True, metadata={"examples": [None]})
 class Product(Schema):
     """`version` counts the changes of name and price; the ETag is made of it.
 
-    `uid` tells a product from one that gets the same id later, when a database had to be restored.
+    `uid` tells a product from one that gets the same id later, when a database had to be restored. `qty` is free to
+    sell; `held` is what orders hold that are not confirmed yet.
     """
 
     id = _id()
@@ -62,6 +76,7 @@ class Product(Schema):
     price = _amount("19.90")
     # What cancelled orders return may exceed what can be entered.
     qty = WholeNumber(0, MAX_ID, required=True, metadata={"examples": [100]})
+    held = WholeNumber(0, MAX_ID, required=True, metadata={"examples": [0]})
     version = WholeNumber(1, _MAX_VERSION, required=True, metadata={"examples": [1]})
     created_at = _time("createdAt")
     updated_at = _time("updatedAt")
@@ -78,19 +93,45 @@ class Movement(Schema):
     created_at = _time("createdAt")
 
 
-class Order(Schema):
-    """An order; its prices are those of the moment when it was placed, `updatedAt` is when it got its status.
+class OrderLine(Schema):
+    """A product of an order, with its price at the moment when the order was placed."""
 
-    `customerId` and `reference` are null, and `metadata` is empty, where the client has given none.
-    """
-
-    id = _id()
     product_id = _id("productId")
     quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
     unit_price = _amount("19.90", "unitPrice")
     total_price = _amount("39.80", "totalPrice")
+
+
+class Shortage(Schema):
+    """A line that could not be served, and the stock that there was."""
+
+    product_id = _id("productId")
+    requested = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
+    available = WholeNumber(0, MAX_ID, required=True, metadata={"examples": [1]})
+
+
+def _shortages() -> fields.List[Any]:
+    return fields.List(fields.Nested(Shortage), required=True, metadata={"examples": [[]]})
+
+
+class Order(Schema):
+    """An order; its prices are those of the moment when it was placed, `updatedAt` is when it got its status.
+
+    `productId`, `quantity` and `unitPrice` are those of the only line, and null where there are several. `shortages`
+    holds the lines for which a rejected order was rejected. `expiresAt` is the end of its hold, null without one.
+    `customerId` and `reference` are null, and `metadata` is empty, where the client has given none.
+    """
+
+    id = _id()
+    lines = fields.List(fields.Nested(OrderLine), required=True, validate=validate.Length(min=1, max=MAX_LINES))
+    product_id = _id("productId", allow_none=True)
+    quantity = WholeNumber(1, MAX_QUANTITY, required=True, allow_none=True, metadata={"examples": [2]})
+    unit_price = _amount("19.90", "unitPrice", allow_none=True)
+    total_price = _amount("39.80", "totalPrice")
     status = _STATUS
     reason = _REJECTION
+    shortages = _shortages()
+    expires_at = _time("expiresAt", allow_none=True)
     trace_id = _trace_id()
     created_at = _time("createdAt")
     updated_at = _time("updatedAt")
@@ -104,6 +145,7 @@ class HistoryEntry(Schema):
 
     status = _STATUS
     reason = _REJECTION
+    shortages = _shortages()
     trace_id = _trace_id(allow_none=True)
     created_at = _time("createdAt")
 

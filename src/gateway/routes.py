@@ -109,13 +109,15 @@ ROUTES = (
         "POST",
         "/orders",
         "createOrder",
-        "Order a product",
+        "Order one or several products",
         responses.OrderAnswer(),
         description="The order is `pending` until the product service has decided: `done`, or `rejected` with a "
-        "reason. Wait for the decision with `GET /orders/{id}?wait=` or watch `GET /orders/{id}/events`. If another "
-        "order has the `reference`, the order is refused (409 `duplicate_reference`), and the details name the other. "
-        "With a `unitPrice`, the price that the customer has seen, it is refused too if the price is another one now "
-        "(409 `price_changed`); the details then show the price.",
+        "reason and what was short; it gets all of its lines or none. With `holdSeconds` it is `held` instead of "
+        "`done`, until it is confirmed or expires. Wait for the decision with `GET /orders/{id}?wait=` or watch "
+        "`GET /orders/{id}/events`. If another order has the `reference`, the order is refused (409 "
+        "`duplicate_reference`), and the details name the other. With a `unitPrice`, the price that the customer has "
+        "seen, it is refused too if the price is another one now (409 `price_changed`); the details then show the "
+        "price.",
         status=201,
         refusals=(Code.NOT_FOUND, Code.DUPLICATE_REFERENCE, Code.PRICE_CHANGED),
         body=requests.CreateOrder(),
@@ -154,13 +156,35 @@ ROUTES = (
     ),
     Route(
         "POST",
+        "/orders/{id}/confirm",
+        "confirmOrder",
+        "Confirm a held order",
+        responses.OrderAnswer(),
+        description="The order is `done`, and a cancellation alone takes that back. After the end of the hold it is "
+        "refused (409 `expired`). An order that is still pending can be confirmed once it is held.",
+        refusals=(Code.CONFLICT, Code.EXPIRED),
+        scope=Scope.ORDERS_WRITE,
+    ),
+    Route(
+        "POST",
+        "/orders/{id}/hold",
+        "holdOrder",
+        "Set the end of an order's hold anew",
+        responses.OrderAnswer(),
+        description="The seconds count from now. A hold ends at most seven days after its order was placed.",
+        refusals=(Code.CONFLICT, Code.EXPIRED),
+        body=requests.HoldOrder(),
+        scope=Scope.ORDERS_WRITE,
+    ),
+    Route(
+        "POST",
         "/orders/{id}/cancel",
         "cancelOrder",
         "Cancel an order",
         responses.OrderAnswer(),
-        description="A `pending` or `done` order becomes `cancelled`, and its stock is returned. To cancel it again "
-        "changes nothing; a `rejected` order cannot be cancelled (409).",
-        refusals=(Code.CONFLICT,),
+        description="A `pending`, `held` or `done` order becomes `cancelled`, and its stock is returned. To cancel it "
+        "again changes nothing; a `rejected` or `expired` order cannot be cancelled (409).",
+        refusals=(Code.CONFLICT, Code.EXPIRED),
         scope=Scope.ORDERS_WRITE,
     ),
     Route(

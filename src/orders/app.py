@@ -49,12 +49,15 @@ def create_app(settings: Settings) -> web.Application:
         ):
             products = Products(cache, ServiceClient("products", settings.products_url, session))
             watch = app[WATCH] = Watch(database)
-            orders = app[ORDERS] = Orders(database, cache, bus.relay, products, watch)
+            orders = app[ORDERS] = Orders(
+                database, cache, bus.relay, products, watch, lines_and_holds=settings.lines_and_holds
+            )
             sweeper = Sweeper(database, bus.relay, settings.stuck_order_seconds, bus.is_up)
             bus.consume(ORDERS_STOCK, partial(apply_verdicts, orders))
             bus.consume(ORDERS_PRODUCTS, partial(forget_products, products))
             tasks.start("sweeper", repeat("sweeper", sweeper.interval, sweeper.sweep))
             tasks.start("order watch", repeat("order watch", _POLL_SECONDS, watch.poll))
+            tasks.start("expiry", repeat("expiry", _POLL_SECONDS, orders.expire))
             tasks.start("purge of keys", repeat("purge of keys", PURGE_SECONDS, partial(purge, database, FORGET_KEYS)))
             app[HEALTH].add("database", database.is_up, required=True)
             app[HEALTH].add("schema", partial(database.has_schema, SCHEMA), required=True)

@@ -7,9 +7,13 @@ from orders.domain import Verdict
 from orders.products import Products
 from orders.service import Orders
 from shared import tracing
+from shared.contracts.events import Shortage
+from shared.contracts.fields import lines_of
 from shared.errors import AppError, Code
 from shared.messaging.consumer import Handled
 from shared.messaging.deliveries import Received
+
+_SHORTAGES = Shortage(many=True)
 
 
 async def apply_verdicts(orders: Orders, batch: Sequence[Received]) -> Handled:
@@ -31,4 +35,15 @@ async def forget_products(products: Products, batch: Sequence[Received]) -> Hand
 
 
 def _verdict(received: Received) -> Verdict:
-    return Verdict(**received.data, trace_id=tracing.trace_id_of(received.event.traceparent))
+    data = received.data
+    shortages = data.get("shortages")
+    return Verdict(
+        data["order_id"],
+        data["order_uid"],
+        data.get("product_id"),
+        [line["product_id"] for line in lines_of(data)],
+        data["status"],
+        data["reason"],
+        _SHORTAGES.dumps(shortages, separators=(",", ":")) if shortages else None,
+        tracing.trace_id_of(received.event.traceparent),
+    )

@@ -7,10 +7,11 @@ import orjson
 import structlog
 from aiohttp import web
 
-from orders.domain import HistoryEntry, Labels
+from orders.domain import HistoryEntry, Line, Terms
 from orders.service import Orders
 from orders.views import entry_view, json_of, order_view
-from shared.contracts.requests import ChangeOrder, CreateOrder, OrderQuery, OrdersQuery, PageQuery
+from shared.contracts.fields import lines_of
+from shared.contracts.requests import ChangeOrder, CreateOrder, HoldOrder, OrderQuery, OrdersQuery, PageQuery
 from shared.errors import AppError
 from shared.web import sse
 from shared.web.headers import REPLAYED, read_key, read_last_event_id
@@ -24,6 +25,7 @@ ORDERS = web.AppKey("orders", Orders)
 
 _CREATE = CreateOrder()
 _CHANGE = ChangeOrder()
+_HOLD = HoldOrder()
 _ORDER_QUERY = OrderQuery()
 _ORDERS_QUERY = OrdersQuery()
 _PAGE = PageQuery()
@@ -34,11 +36,17 @@ _HEARTBEAT_SECONDS = 15.0
 async def create_order(request: web.Request) -> web.Response:
     read_query(request)
     content = await read_json(request, _CREATE)
-    labels = Labels(content.get("customer_id"), content.get("reference"), json_of(content.get("metadata")))
-    key = read_key(request, content)
-    placed = await request.app[ORDERS].place(
-        content["product_id"], content["quantity"], labels, key, seen_price=content.get("unit_price")
+    of_lines = "lines" in content
+    lines = [
+        Line(**line, field=f"lines.{position}." if of_lines else "") for position, line in enumerate(lines_of(content))
+    ]
+    terms = Terms(
+        content.get("customer_id"),
+        content.get("reference"),
+        json_of(content.get("metadata")),
+        content.get("hold_seconds"),
     )
+    placed = await request.app[ORDERS].place(lines, terms, read_key(request, content))
     headers = {"Location": f"/orders/{placed.order.id}", **(REPLAYED if placed.replayed else {})}
     return answer(request, order_view(placed.order), status=201, headers=headers)
 
@@ -53,7 +61,7 @@ async def list_orders(request: web.Request) -> web.Response:
 async def get_order(request: web.Request) -> web.Response:
     order_id, wait = read_path(request)["id"], read_query(request, _ORDER_QUERY)["wait"]
     orders = request.app[ORDERS]
-    order = await (orders.get_when_final(order_id, wait) if wait else orders.get(order_id))
+    order = await (orders.get_when_decided(order_id, wait) if wait else orders.get(order_id))
     return answer(request, order_view(order))
 
 
@@ -69,6 +77,21 @@ async def change_order(request: web.Request) -> web.Response:
 async def cancel_order(request: web.Request) -> web.Response:
     read_query(request)
     order = await request.app[ORDERS].cancel(read_path(request)["id"])
+    return answer(request, order_view(order))
+
+
+@ROUTES.post("/orders/{id}/confirm")
+async def confirm_order(request: web.Request) -> web.Response:
+    read_query(request)
+    order = await request.app[ORDERS].confirm(read_path(request)["id"])
+    return answer(request, order_view(order))
+
+
+@ROUTES.post("/orders/{id}/hold")
+async def hold_order(request: web.Request) -> web.Response:
+    read_query(request)
+    content = await read_json(request, _HOLD)
+    order = await request.app[ORDERS].hold(read_path(request)["id"], content["hold_seconds"])
     return answer(request, order_view(order))
 
 

@@ -1,6 +1,7 @@
 """Products as the order service knows them: read from its own cache, else from the product service."""
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import lru_cache, partial
 
 import orjson
@@ -25,43 +26,70 @@ class Products:
         self._cache = cache
         self._upstream = upstream
 
-    async def get(self, product_id: int) -> Product | None:
-        """None if there is no such product. Raises AppError UNAVAILABLE if neither cache nor service answers."""
-        return await self._cache.get(
-            _cache_key(product_id),
-            partial(self._fetch, product_id, f"/products/{product_id}"),
-            partial(_product, product_id),
-        )
+    async def find(self, product_ids: Sequence[int]) -> dict[int, Product]:
+        """Those that exist; what is not cached is asked for in one request.
 
-    async def current(self, product_id: int) -> Product | None:
-        """Like `get`, past the caches of both services."""
-        content = await self._fetch(product_id, f"/products?ids={product_id}")
-        return None if content is None else _product(product_id, content)
+        Raises AppError UNAVAILABLE if neither cache nor service answers.
+        """
+        missing = _Missing(self._fetch)
+        reads = [
+            self._cache.get(_cache_key(product_id), partial(missing.load, product_id), partial(_product, product_id))
+            for product_id in product_ids
+        ]
+        found = await asyncio.gather(*reads) if len(reads) > 1 else [await reads[0]]
+        return {id_: product for id_, product in zip(product_ids, found, strict=True) if product}
+
+    async def current(self, product_ids: Sequence[int]) -> dict[int, Product]:
+        """Like `find`, past the caches of both services."""
+        return {id_: _product(id_, content) for id_, content in (await self._fetch(product_ids, fresh=True)).items()}
 
     async def forget(self, product_ids: Collection[int]) -> None:
         await self._cache.drop([_cache_key(product_id) for product_id in product_ids])
 
-    async def _fetch(self, product_id: int, target: str) -> bytes | None:
+    async def _fetch(self, product_ids: Sequence[int], *, fresh: bool = False) -> dict[int, bytes]:
+        many = fresh or len(product_ids) > 1
+        target = f"/products?ids={','.join(map(str, product_ids))}" if many else f"/products/{product_ids[0]}"
         try:
-            return _cacheable(product_id, await self._upstream.request("GET", target))
+            return _cacheable(product_ids, await self._upstream.request("GET", target))
         except (AppError, ValidationError, ValueError, KeyError, TypeError) as error:
             raise AppError(Code.UNAVAILABLE, "The product cannot be checked at the moment") from error
 
 
-def _cacheable(product_id: int, reply: Reply) -> bytes | None:
+class _Missing:
+    """Loads the products of one order that are not cached, in one request: they are missed in the same turn."""
+
+    def __init__(self, fetch: Callable[[Sequence[int]], Awaitable[Mapping[int, bytes]]]) -> None:
+        self._fetch = fetch
+        self._wanted: list[int] = []
+
+    async def load(self, product_id: int) -> bytes | None:
+        if not self._wanted:
+            self._reply = asyncio.ensure_future(self._load())
+        self._wanted.append(product_id)
+        return (await asyncio.shield(self._reply)).get(product_id)
+
+    async def _load(self) -> Mapping[int, bytes]:
+        wanted, self._wanted = self._wanted, []
+        return await self._fetch(wanted)
+
+
+def _cacheable(product_ids: Sequence[int], reply: Reply) -> dict[int, bytes]:
     """Raises ValidationError, ValueError, KeyError or TypeError if the reply is no answer of the product service."""
     content = orjson.loads(reply.body)
     if reply.status == _NOT_FOUND and content["error"]["code"] == Code.NOT_FOUND:
-        return None
+        return {}
     if reply.status != _OK:
         raise ValueError(f"status {reply.status}")
-    found = content["data"]
-    if found == []:
-        return None
-    [product] = found if isinstance(found, list) else [found]
+    data = content["data"]
     # The stock is left out: it would soon be stale, and the product service alone decides by it.
-    kept = orjson.dumps({name: product.get(name) for name in ("id", "uid", "name", "price")})
-    _product(product_id, kept)
+    kept = {
+        product["id"]: orjson.dumps({name: product.get(name) for name in ("id", "uid", "name", "price")})
+        for product in (data if isinstance(data, list) else [data])
+    }
+    for product_id, product in kept.items():
+        if product_id not in product_ids:
+            raise ValueError("another product")
+        _product(product_id, product)
     return kept
 
 

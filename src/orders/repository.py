@@ -4,46 +4,61 @@ A change of several tables is one statement, so one round trip, and it writes it
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from orders.domain import Draft, HistoryEntry, Order, Verdict
+from shared.contracts.fields import MAX_HOLD
+from shared.contracts.requests import OrderStatus
 from shared.db import Connection, columns
 from shared.idempotency import Key
+from shared.tracing import Trace
 
 # The number of the newest file in migrations/orders.
-SCHEMA = 7
+SCHEMA = 8
 
 _COLUMNS = """id, product_id, quantity, unit_price, total_price, status, reason, trace_id, created_at, updated_at,
-    customer_id, reference, metadata"""
+    customer_id, reference, metadata, lines, expires_at, shortages"""
 _SELECT = f"SELECT {_COLUMNS} FROM orders"
-# Of an order `o`.
-_EVENT_DATA = """json_build_object(
-    'orderId', o.id, 'orderUid', o.uid, 'productId', o.product_id, 'productUid', o.product_uid, 'quantity', o.quantity
-)"""
+# Of an order `o`: that of one product is announced as it always was.
+_EVENT_DATA = """CASE WHEN o.lines IS NULL AND o.expires_at IS NULL
+    THEN json_build_object(
+        'orderId', o.id, 'orderUid', o.uid, 'productId', o.product_id, 'productUid', o.product_uid,
+        'quantity', o.quantity
+    )
+    ELSE json_strip_nulls(json_build_object(
+        'orderId', o.id, 'orderUid', o.uid, 'productId', o.product_id, 'productUid', o.product_uid,
+        'quantity', o.quantity, 'lines', o.lines, 'held', o.expires_at IS NOT NULL
+    ))
+END"""
 
 _KEY = "(idempotency_key) WHERE idempotency_key IS NOT NULL"
 _SORTED = "ORDER BY idempotency_key NULLS FIRST, position"
-# $1 to $12 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
+# $1 to $14 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
 # An order whose key is taken is not placed. Keys are written in sorted order, so that two batches with common keys
 # never wait for each other in a circle.
 PLACE = f"""
 WITH draft AS MATERIALIZED (
-    SELECT nextval('orders_id_seq') AS id, d.*
+    SELECT nextval('orders_id_seq') AS id, now() + hold_seconds * interval '1 second' AS expires_at, d.*
     FROM unnest(
-        $1::uuid[], $2::bigint[], $3::uuid[], $4::integer[], $5::numeric[], $6::text[], $7::text[], $8::text[],
-        $9::bytea[], $10::text[], $11::text[], $12::json[]
+        $1::uuid[], $2::bigint[], $3::uuid[], $4::integer[], $5::numeric[], $6::json[], $7::text[], $8::text[],
+        $9::bytea[], $10::text[], $11::text[], $12::text[], $13::json[], $14::integer[]
     ) WITH ORDINALITY AS d (
-        uid, product_id, product_uid, quantity, unit_price, trace_id, traceparent, idempotency_key, request_hash,
-        customer_id, reference, metadata, position
+        uid, product_id, product_uid, quantity, unit_price, lines, trace_id, idempotency_key, request_hash,
+        traceparent, customer_id, reference, metadata, hold_seconds, position
     )
 ), placed AS (
     INSERT INTO orders (
         id, uid, product_id, product_uid, quantity, unit_price, total_price, trace_id, idempotency_key, request_hash,
-        customer_id, reference, metadata
+        customer_id, reference, metadata, lines, expires_at
     )
     SELECT
-        id, uid, product_id, product_uid, quantity, unit_price, unit_price * quantity, trace_id, idempotency_key,
-        request_hash, customer_id, reference, metadata
+        id, uid, product_id, product_uid, quantity, unit_price,
+        coalesce(unit_price * quantity, (
+            SELECT sum((line ->> 'unitPrice')::numeric * (line ->> 'quantity')::integer)
+            FROM json_array_elements(lines) AS line
+        )),
+        trace_id, idempotency_key, request_hash, customer_id, reference, metadata, lines, expires_at
     FROM draft
     {_SORTED}
     ON CONFLICT {_KEY} DO NOTHING
@@ -51,12 +66,13 @@ WITH draft AS MATERIALIZED (
 ), noted AS (
     INSERT INTO order_history (order_id, status, trace_id)
     SELECT id, 'pending', trace_id FROM placed
+), listed AS (
+    INSERT INTO order_products (order_id, product_id, status)
+    SELECT id, (line ->> 'productId')::bigint, 'pending'
+    FROM placed JOIN draft USING (id), json_array_elements(lines) AS line
 ), announced AS (
     INSERT INTO outbox (type, payload, traceparent)
-    SELECT 'order.created',
-           {_EVENT_DATA},
-           traceparent
-    FROM placed JOIN draft AS o USING (id)
+    SELECT 'order.created', {_EVENT_DATA}, traceparent FROM placed JOIN draft AS o USING (id)
 )
 SELECT placed.id, placed.created_at FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
 """
@@ -75,13 +91,14 @@ async def place(connection: Connection, drafts: Sequence[Draft], *, again: bool 
 
     Returns one element for each draft, in order: None if another order has its key or its reference.
     """
-    statement = PLACE_UNLESS_KNOWN if again or any(draft.labels.reference for draft in drafts) else PLACE
+    statement = PLACE_UNLESS_KNOWN if again or any(draft.terms.reference for draft in drafts) else PLACE
     rows = await connection.fetch(
         statement,
-        *columns(drafts, "uid", "product_id", "product_uid", "quantity", "unit_price", "trace_id", "traceparent"),
+        *columns(drafts, "uid", "product_id", "product_uid", "quantity", "unit_price", "lines", "trace_id"),
         [draft.key.value if draft.key else None for draft in drafts],
         [draft.key.request_hash if draft.key else None for draft in drafts],
-        *columns(drafts, "labels.customer_id", "labels.reference", "labels.metadata"),
+        *columns(drafts, "traceparent", "terms.customer_id", "terms.reference", "terms.metadata"),
+        *columns(drafts, "terms.hold_seconds"),
     )
     return [draft.placed(*row) if row["id"] else None for draft, row in zip(drafts, rows, strict=True)]
 
@@ -95,35 +112,41 @@ async def place_again(connection: Connection, drafts: Sequence[Draft]) -> list[O
     stored = await place(connection, drafts, again=True)
     missing = {draft.uid: draft for draft, order in zip(drafts, stored, strict=True) if order is None}
     rows = [dict(row) for row in await connection.fetch(LOCK_BY_UID, list(missing))] if missing else []
-    earlier = {uid: Order(**row).as_placed(missing[uid].labels.metadata) for row in rows if (uid := row.pop("uid"))}
+    earlier = {uid: Order(**row).as_placed(missing[uid].terms.metadata) for row in rows if (uid := row.pop("uid"))}
     return [order or earlier.get(draft.uid) for draft, order in zip(drafts, stored, strict=True)]
 
 
+# The history of the orders in `changed`, and the copies of their status.
+_NOTED = """noted AS (
+    INSERT INTO order_history (order_id, status, reason, trace_id)
+    SELECT id, status, reason, noted_by FROM changed
+), listed AS (
+    UPDATE order_products AS listed SET status = changed.status
+    FROM changed WHERE changed.lines IS NOT NULL AND listed.order_id = changed.id
+)"""
 # A verdict is of the order that has its number and, unless an older release placed that or decided it, its identity.
-_IS_OF = "verdict.product_id = orders.product_id AND (verdict.order_uid = orders.uid) IS NOT FALSE"
+_IS_OF = """verdict.product_id IS NOT DISTINCT FROM orders.product_id
+    AND (verdict.order_uid = orders.uid) IS NOT FALSE"""
 
-# A final status stays: a late or repeated verdict changes nothing.
+# What is decided stays: a late or repeated verdict changes nothing.
 APPLY = f"""
 WITH verdict AS (
-    SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::text[])
-        AS v (order_id, order_uid, product_id, status, reason, trace_id)
+    SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::json[], $7::text[])
+        AS v (order_id, order_uid, product_id, status, reason, shortages, trace_id)
 ), changed AS (
     UPDATE orders
-    SET status = verdict.status, reason = verdict.reason, updated_at = now()
+    SET status = verdict.status, reason = verdict.reason, shortages = verdict.shortages, updated_at = now()
     FROM verdict
     WHERE orders.id = verdict.order_id AND orders.status = 'pending' AND {_IS_OF}
-    RETURNING orders.id, orders.status, orders.reason, verdict.trace_id
-), noted AS (
-    INSERT INTO order_history (order_id, status, reason, trace_id)
-    SELECT id, status, reason, trace_id FROM changed
-)
+    RETURNING orders.id, orders.status, orders.reason, orders.lines, verdict.trace_id AS noted_by
+), {_NOTED}
 SELECT id, status FROM changed
 """
 
 
 async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> dict[int, str]:
     """Returns the new status of each order that was pending, by its id."""
-    fields = columns(verdicts, "order_id", "order_uid", "product_id", "status", "reason", "trace_id")
+    fields = columns(verdicts, "order_id", "order_uid", "product_id", "status", "reason", "shortages", "trace_id")
     return {row["id"]: row["status"] for row in await connection.fetch(APPLY, *fields)}
 
 
@@ -151,33 +174,83 @@ async def conflicting(connection: Connection, verdicts: Sequence[Verdict]) -> li
     return [row["position"] for row in rows]
 
 
-CANCEL = f"""
-WITH changed AS (
-    UPDATE orders
-    SET status = 'cancelled', reason = NULL, updated_at = now()
-    WHERE id = $1 AND status IN ('pending', 'done')
-    RETURNING {_COLUMNS}, uid, product_uid
-), noted AS (
-    INSERT INTO order_history (order_id, status, trace_id)
-    SELECT id, status, $2 FROM changed
-), announced AS (
+def _transition(status: str, allowed: str) -> str:
+    """$1 to $3 hold one element for each order; `allowed` names the status that it comes from."""
+    event = "confirmed" if status == "done" else status
+    return f"""
+WITH asked AS (
+    SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) AS a (order_id, noted_by, traceparent)
+), changed AS (
+    UPDATE orders SET status = '{status}', reason = NULL, updated_at = now()
+    FROM asked
+    WHERE id = asked.order_id AND {allowed}
+    RETURNING {_COLUMNS}, uid, product_uid, noted_by, traceparent
+), {_NOTED}, announced AS (
     INSERT INTO outbox (type, payload, traceparent)
-    SELECT 'order.cancelled', {_EVENT_DATA}, $3::text FROM changed AS o
+    SELECT 'order.{event}', {_EVENT_DATA}, traceparent FROM changed AS o
 )
 SELECT {_COLUMNS} FROM changed
 """
 
 
-async def cancel(connection: Connection, order_id: int, trace_id: str, traceparent: str) -> Order | None:
-    """Writes the order, its history and the event `order.cancelled`; None if its status does not allow it."""
-    row = await connection.fetchrow(CANCEL, order_id, trace_id, traceparent)
+CANCEL = _transition("cancelled", "status IN ('pending', 'held', 'done')")
+CONFIRM = _transition("done", "status = 'held' AND expires_at > now()")
+EXPIRE = _transition("expired", "status = 'held' AND expires_at <= now()")
+
+
+async def change_status(connection: Connection, statement: str, orders: Sequence[tuple[int, Trace]]) -> list[Order]:
+    """Runs CANCEL, CONFIRM or EXPIRE, which also write history and event; returns the orders that were changed."""
+    order_ids = [order_id for order_id, _ in orders]
+    rows = await connection.fetch(
+        statement, order_ids, *columns([trace for _, trace in orders], "trace_id", "traceparent")
+    )
+    return [Order(**row) for row in rows]
+
+
+# walks orders_held: no other index has its condition, so that the planner does not read all that are held while its
+# statistics are old
+LOCK_OVERDUE = f"""
+{_SELECT} WHERE (status = 'held') IS TRUE AND expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+"""
+
+
+async def lock_overdue(connection: Connection, rows: int) -> list[Order]:
+    """Held orders whose end has come, those that others have locked excepted."""
+    return [Order(**row) for row in await connection.fetch(LOCK_OVERDUE, rows)]
+
+
+EXTEND = f"""
+UPDATE orders SET expires_at = now() + $2 * interval '1 second'
+WHERE id = $1 AND status = 'held' AND expires_at > now()
+    AND now() + $2 * interval '1 second' <= created_at + {MAX_HOLD} * interval '1 second'
+RETURNING {_COLUMNS}
+"""
+
+
+async def extend(connection: Connection, order_id: int, seconds: int) -> Order | None:
+    """None if the order is not held, or would be for too long."""
+    row = await connection.fetchrow(EXTEND, order_id, seconds)
     return Order(**row) if row else None
 
 
-async def get(connection: Connection, order_id: int, lock: str = "") -> Order | None:
-    """`lock` may be "FOR UPDATE"."""
-    row = await connection.fetchrow(f"{_SELECT} WHERE id = $1 {lock}", order_id)
+async def get(connection: Connection, order_id: int) -> Order | None:
+    row = await connection.fetchrow(f"{_SELECT} WHERE id = $1", order_id)
     return Order(**row) if row else None
+
+
+# What is locked is written, so the commit confirms what is read.
+LOCK = f"SELECT {_COLUMNS}, status = 'held' AND expires_at <= now() AS is_over FROM orders WHERE id = $1 FOR UPDATE"
+
+
+async def lock(connection: Connection, order_id: int) -> Order | None:
+    """A hold that is over has expired, also if nothing has found it yet."""
+    row = await connection.fetchrow(LOCK, order_id)
+    if row is None:
+        return None
+    found = dict(row)
+    is_over = found.pop("is_over")
+    order = Order(**found)
+    return replace(order, status=OrderStatus.EXPIRED.value) if is_over else order
 
 
 FIND_BY_KEY = f"SELECT request_hash, {_COLUMNS} FROM orders WHERE idempotency_key = $1 FOR UPDATE"
@@ -223,8 +296,10 @@ WHERE id IN (
 
 # The order of the statuses, not of the times: a clock may be set back.
 GET_HISTORY = """
-SELECT status, reason, trace_id, created_at FROM order_history WHERE order_id = $1
-ORDER BY array_position(ARRAY['pending', 'done', 'rejected', 'cancelled'], status)
+SELECT status, reason, trace_id, created_at,
+    CASE status WHEN 'rejected' THEN (SELECT shortages FROM orders WHERE id = $1) END AS shortages
+FROM order_history WHERE order_id = $1
+ORDER BY array_position(ARRAY['pending', 'held', 'done', 'rejected', 'expired', 'cancelled'], status)
 """
 
 
@@ -239,13 +314,31 @@ async def history(connection: Connection, order_id: int) -> list[HistoryEntry]:
 LIST = f"{_SELECT} WHERE id < $1 ORDER BY id DESC LIMIT $2"
 # walks orders_status
 LIST_BY_STATUS = f"{_SELECT} WHERE status >= $3 AND (status, id) < ($3, $1) ORDER BY status DESC, id DESC LIMIT $2"
-# walks orders_product
+# walks orders_product and order_products_product
 LIST_BY_PRODUCT = f"""
-{_SELECT} WHERE product_id >= $3 AND (product_id, id) < ($3, $1) ORDER BY product_id DESC, id DESC LIMIT $2
+{_SELECT} WHERE id IN (
+    (
+        SELECT id FROM orders
+        WHERE product_id >= $3 AND (product_id, id) < ($3, $1) ORDER BY product_id DESC, id DESC LIMIT $2
+    ) UNION ALL (
+        SELECT order_id FROM order_products
+        WHERE product_id >= $3 AND (product_id, order_id) < ($3, $1)
+        ORDER BY product_id DESC, order_id DESC LIMIT $2
+    )
+) ORDER BY id DESC LIMIT $2
 """
-# walks orders_product_status
+# walks orders_product_status and order_products_product_status
 LIST_BY_PRODUCT_AND_STATUS = f"""
-{_SELECT} WHERE product_id = $3 AND status >= $4 AND (status, id) < ($4, $1) ORDER BY status DESC, id DESC LIMIT $2
+{_SELECT} WHERE id IN (
+    (
+        SELECT id FROM orders
+        WHERE product_id = $3 AND status >= $4 AND (status, id) < ($4, $1) ORDER BY status DESC, id DESC LIMIT $2
+    ) UNION ALL (
+        SELECT order_id FROM order_products
+        WHERE product_id = $3 AND status >= $4 AND (status, order_id) < ($4, $1)
+        ORDER BY status DESC, order_id DESC LIMIT $2
+    )
+) ORDER BY id DESC LIMIT $2
 """
 
 
@@ -273,10 +366,9 @@ async def page(connection: Connection, below_id: int, rows: int, **selected: str
     return [Order(**row) for row in found]
 
 
-async def decided_ids(connection: Connection, order_ids: Sequence[int]) -> list[int]:
-    """Those of the orders that are not pending."""
-    statement = "SELECT id FROM orders WHERE id = ANY ($1::bigint[]) AND status <> 'pending'"
-    return [row["id"] for row in await connection.fetch(statement, order_ids)]
+async def statuses(connection: Connection, order_ids: Sequence[int]) -> dict[int, str]:
+    statement = "SELECT id, status FROM orders WHERE id = ANY ($1::bigint[])"
+    return {row["id"]: row["status"] for row in await connection.fetch(statement, order_ids)}
 
 
 async def database_now(connection: Connection) -> datetime:
@@ -298,12 +390,12 @@ async def pending(connection: Connection, now: datetime, above_id: int, rows: in
     return [(row["id"], row["trace_id"], row["age"]) for row in found]
 
 
-# Orders whose age since the cancellation passed $1 seconds, or that times a power of two up to a day, in the last $2
-# seconds. It walks a range of orders_cancelled for each power.
-LIST_CANCELLED = """
+# Orders whose age since the cancellation, the end or the confirmation of their hold passed $1 seconds, or that times a
+# power of two up to a day, in the last $2 seconds. It walks a range of orders_unanswered for each power.
+LIST_UNANSWERED = """
 SELECT DISTINCT id, trace_id
 FROM generate_series(0, greatest(0, floor(log(2, (86400 / $1::float8)::numeric)))::integer) AS doubling
-JOIN orders ON status = 'cancelled'
+JOIN orders ON (status IN ('cancelled', 'expired') OR (status = 'done' AND expires_at IS NOT NULL))
     AND updated_at <= $3::timestamptz - $1::float8 * 2 ^ doubling * interval '1 second'
     AND updated_at > $3::timestamptz - ($1::float8 * 2 ^ doubling + $2::float8) * interval '1 second'
 ORDER BY id
@@ -311,24 +403,28 @@ LIMIT $4
 """
 
 
-async def cancelled(
+async def unanswered(
     connection: Connection, now: datetime, age: float, since: float, rows: int
 ) -> list[tuple[int, str]]:
     """Id and trace id of the orders whose age passed `age`, or a doubling of it, in the last `since` seconds."""
-    found = await connection.fetch(LIST_CANCELLED, age, since, now, rows)
+    found = await connection.fetch(LIST_UNANSWERED, age, since, now, rows)
     return [(row["id"], row["trace_id"]) for row in found]
 
 
 # The event follows from what an order is now, not from what it was when it was found.
 ANNOUNCE_AGAIN = f"""
 INSERT INTO outbox (type, payload, traceparent)
-SELECT CASE o.status WHEN 'pending' THEN 'order.created' ELSE 'order.cancelled' END, {_EVENT_DATA}, traceparent
+SELECT
+    CASE o.status WHEN 'pending' THEN 'order.created' WHEN 'done' THEN 'order.confirmed' ELSE 'order.' || o.status END,
+    {_EVENT_DATA},
+    traceparent
 FROM unnest($1::bigint[], $2::text[]) AS stuck (order_id, traceparent)
-JOIN orders AS o ON o.id = stuck.order_id AND o.status IN ('pending', 'cancelled')
+JOIN orders AS o ON o.id = stuck.order_id
+    AND (o.status IN ('pending', 'cancelled', 'expired') OR (o.status = 'done' AND o.expires_at IS NOT NULL))
 """
 
 
 async def announce_again(connection: Connection, orders: Sequence[tuple[int, str]]) -> None:
-    """Writes `order.created` or `order.cancelled` for each order, which comes with its traceparent."""
+    """Writes the event of its status for each order, which comes with its traceparent."""
     order_ids = [order_id for order_id, _ in orders]
     await connection.execute(ANNOUNCE_AGAIN, order_ids, [traceparent for _, traceparent in orders])

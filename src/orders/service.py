@@ -4,33 +4,47 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import partial
 from types import NoneType
 from typing import Any
 
 import orjson
-from uuid_utils import uuid7
+import structlog
 
 from orders import repository
-from orders.domain import Draft, HistoryEntry, Labels, Order, Verdict, first_verdicts, is_final
+from orders.domain import (
+    Draft,
+    HistoryEntry,
+    Line,
+    Order,
+    Terms,
+    Verdict,
+    check_lines,
+    draft,
+    first_verdicts,
+    is_final,
+    product_ids,
+)
 from orders.products import Products
 from orders.views import is_order_view, order_view
 from orders.watch import Watch
 from shared import pagination, tracing
 from shared.batching import Batcher
 from shared.cache import Cache
-from shared.contracts.fields import DEFAULT_PAGE, has_shape
+from shared.contracts.fields import DEFAULT_PAGE, MAX_HOLD, has_shape
 from shared.contracts.requests import OrderStatus
 from shared.db import Connection, Database, LockedError
-from shared.errors import AppError, Code, Detail
+from shared.errors import AppError, Code, Detail, invalid_field
 from shared.idempotency import InProgress, Key
 from shared.messaging.outbox import Relay
 from shared.pagination import MAX_ID, Page
 
+log = structlog.get_logger()
+
 # In seconds: the limit for a batch of verdicts, and the least time between the starts of two shared writes.
 _APPLY_LIMIT = 10.0
 _WRITE_SPACING = 0.01
+_EXPIRED_AT_ONCE = 500
 # Of a cached page of orders.
 _PAGE_TYPES = {"next": (str, NoneType), "orders": (list,)}
 
@@ -58,7 +72,18 @@ class Applied:
 class Orders:
     """Places, cancels and shows orders, and applies verdicts. Orders that arrive while a write runs share the next."""
 
-    def __init__(self, database: Database, cache: Cache, relay: Relay, products: Products, watch: Watch) -> None:
+    def __init__(
+        self,
+        database: Database,
+        cache: Cache,
+        relay: Relay,
+        products: Products,
+        watch: Watch,
+        *,
+        lines_and_holds: bool,
+    ) -> None:
+        """`lines_and_holds` tells whether orders of several products, and holds, are accepted."""
+        self._lines_and_holds = lines_and_holds
         self._database = database
         self._cache = cache
         self._relay = relay
@@ -68,40 +93,67 @@ class Orders:
         self._locked: set[int] = set()
         self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_WRITE_SPACING)
 
-    async def place(
-        self,
-        product_id: int,
-        quantity: int,
-        labels: Labels,
-        key: Key | None = None,
-        *,
-        seen_price: Decimal | None = None,
-    ) -> Placed:
+    async def place(self, lines: Sequence[Line], terms: Terms, key: Key | None = None) -> Placed:
         """Returns a pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE, OUTCOME_UNKNOWN.
 
-        With a reference it also raises DUPLICATE_REFERENCE, with `seen_price` PRICE_CHANGED unless the product, past
-        all caches, has that price. With a key it also raises CONFLICT while a request with
-        the same key is in progress, and IDEMPOTENCY_MISMATCH.
+        With a reference it also raises DUPLICATE_REFERENCE, with the price of a line PRICE_CHANGED unless its product,
+        past all caches, has that price. With a key it also raises CONFLICT while a request with the same key is in
+        progress, and IDEMPOTENCY_MISMATCH. It raises CONFLICT for several lines or a hold if they are not turned on.
         """
         if key is None:
-            return await self._place(product_id, quantity, labels, None, seen_price)
+            return await self._place(lines, terms, None)
         with self._in_progress.claim(key):
-            return await self._replay(key, labels) or await self._place(product_id, quantity, labels, key, seen_price)
+            return await self._replay(key, terms) or await self._place(lines, terms, key)
 
     async def cancel(self, order_id: int) -> Order:
-        """Returns the order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT if it is rejected."""
-        trace = tracing.here()
-
-        async def cancel(connection: Connection) -> Order | None:
-            cancelled = await repository.cancel(connection, order_id, trace.trace_id, trace.traceparent)
-            return cancelled or await repository.get(connection, order_id, "FOR UPDATE")
-
-        order = await self._change(order_id, cancel)
+        """Returns the order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT, EXPIRED."""
+        order = await self._end(order_id, repository.CANCEL)
         if order.status != OrderStatus.CANCELLED:
-            raise AppError(Code.CONFLICT, f"The order is {order.status} and cannot be cancelled")
-        self._relay.wake()
-        self._watch.wake([order.id])
+            raise _refusal(order, "cancelled")
         return order
+
+    async def confirm(self, order_id: int) -> Order:
+        """Ends the hold of an order for good, now or before. Raises AppError NOT_FOUND, CONFLICT, EXPIRED."""
+        order = await self._end(order_id, repository.CONFIRM)
+        if order.status != OrderStatus.DONE or order.expires_at is None:
+            raise _refusal(order, "confirmed")
+        return order
+
+    async def hold(self, order_id: int, seconds: int) -> Order:
+        """Holds an order for so long from now on. Raises AppError NOT_FOUND, CONFLICT, EXPIRED, VALIDATION_ERROR."""
+        extended = False
+
+        async def extend(connection: Connection) -> Order | None:
+            nonlocal extended
+            order = await repository.extend(connection, order_id, seconds)
+            extended = order is not None
+            return order or await repository.lock(connection, order_id)
+
+        order = await self._change(order_id, extend)
+        if extended:
+            return order
+        if order.status == OrderStatus.HELD:
+            raise invalid_field("holdSeconds", f"The hold must end within {MAX_HOLD} s from the order's making.")
+        raise _refusal(order, "held for longer")
+
+    async def expire(self) -> None:
+        """Ends the holds whose end has come, those of orders that others change at this moment excepted."""
+        expired = await self._expire()
+        while len(expired) == _EXPIRED_AT_ONCE:
+            expired = await self._expire()
+
+    async def _expire(self) -> list[Order]:
+        keys: set[str] = set()
+        async with self._cache.dropping(keys), self._database.transaction() as connection:
+            overdue = await repository.lock_overdue(connection, _EXPIRED_AT_ONCE)
+            keys |= {_cache_key(product_id) for order in overdue for product_id in order.product_ids}
+            traces = [(order.id, tracing.begin(tracing.resume(order.trace_id))) for order in overdue]
+            expired = await repository.change_status(connection, repository.EXPIRE, traces) if traces else []
+        if expired:
+            log.info("orders expired", orders=len(expired), trace_ids=[order.trace_id for order in expired])
+            self._relay.wake()
+            self._watch.wake([order.id for order in expired])
+        return expired
 
     async def change(self, order_id: int, metadata: str | None) -> Order:
         """Replaces the metadata. Raises AppError NOT_FOUND."""
@@ -119,7 +171,7 @@ class Orders:
 
     async def _apply(self, verdicts: Sequence[Verdict], suspects: Collection[int]) -> Applied:
         # The keys of all verdicts are dropped: an earlier attempt may have committed some and not dropped theirs.
-        keys = {_cache_key(verdict.product_id) for verdict in verdicts}
+        keys = {_cache_key(product_id) for verdict in verdicts for product_id in verdict.product_ids}
         opened = self._database.transaction if suspects else self._database.connection
         locked: Collection[int] = ()
         async with self._cache.dropping(keys), opened(_APPLY_LIMIT) as connection:
@@ -142,14 +194,14 @@ class Orders:
             raise _unknown(order_id)
         return order
 
-    async def get_when_final(self, order_id: int, wait: float) -> Order:
-        """Returns the order once it is final, or after `wait` seconds. Raises AppError NOT_FOUND, UNAVAILABLE."""
+    async def get_when_decided(self, order_id: int, wait: float) -> Order:
+        """Returns the order once it is decided, or after `wait` seconds. Raises AppError NOT_FOUND, UNAVAILABLE."""
         deadline = asyncio.get_running_loop().time() + wait
         with self._watch.on(order_id) as changed:
             while True:
                 changed.clear()
                 order = await self.get(order_id)
-                if is_final(order.status) or self._watch.closed:
+                if order.status != OrderStatus.PENDING or self._watch.closed:
                     return order
                 try:
                     async with asyncio.timeout_at(deadline):
@@ -212,63 +264,72 @@ class Orders:
 
         return await self._cache.get(_cache_key(product_id), load, parse) or ([], Page(limit, None))
 
-    async def _place(
-        self, product_id: int, quantity: int, labels: Labels, key: Key | None, seen_price: Decimal | None
-    ) -> Placed:
+    async def _place(self, lines: Sequence[Line], terms: Terms, key: Key | None) -> Placed:
         if self._relay.full:
             raise AppError(Code.UNAVAILABLE, "Too many orders wait to be processed", retry_after=10)
-        product = await (self._products.get if seen_price is None else self._products.current)(product_id)
-        if product is None:
-            detail = Detail("productId", "There is no such product.")
-            raise AppError(Code.NOT_FOUND, f"There is no product {product_id}", details=[detail])
-        if seen_price not in (None, product.price):
-            raise AppError(Code.PRICE_CHANGED, details=[Detail("unitPrice", f"The price is {product.price:.2f}.")])
-        trace = tracing.here()
-        draft = Draft(
-            str(uuid7()),
-            product_id,
-            product.uid,
-            quantity,
-            product.price,
-            trace.trace_id,
-            trace.traceparent,
-            labels,
-            key,
-        )
-        order = await self._writes.submit(draft)
+        if not self._lines_and_holds and (len(lines) > 1 or terms.hold_seconds):
+            raise AppError(Code.CONFLICT, "Orders of several products, and holds, are not turned on yet")
+        is_priced = any(line.unit_price is not None for line in lines)
+        read = self._products.current if is_priced else self._products.find
+        products = await read([line.product_id for line in lines])
+        check_lines(lines, products)
+        order = await self._writes.submit(draft(lines, products, terms, tracing.here(), key))
         if order:
             return Placed(order)
         # Another process has placed an order under this key since `place` looked for one.
-        if key and (earlier := await self._replay(key, labels)):
+        if key and (earlier := await self._replay(key, terms)):
             return earlier
-        if labels.reference:
+        if terms.reference:
             async with self._database.connection() as connection:
-                first_id = await repository.find_by_reference(connection, labels.reference)
+                first_id = await repository.find_by_reference(connection, terms.reference)
             if first_id:
                 detail = Detail("reference", f"The order {first_id} has it.")
                 raise AppError(Code.DUPLICATE_REFERENCE, details=[detail])
         raise AppError(Code.CONFLICT, "A request with this Idempotency-Key is in progress", retry_after=1)
 
-    async def _replay(self, key: Key, labels: Labels) -> Placed | None:
+    async def _replay(self, key: Key, terms: Terms) -> Placed | None:
         async with self._database.connection() as connection:
             order = await repository.find_by_key(connection, key)
-        return Placed(order.as_placed(labels.metadata), replayed=True) if order else None
+        return Placed(order.as_placed(terms.metadata), replayed=True) if order else None
+
+    async def _end(self, order_id: int, statement: str) -> Order:
+        """Returns the order, changed now or as it is if its status does not allow it. Raises AppError NOT_FOUND."""
+        asked = [(order_id, tracing.here())]
+
+        async def change(connection: Connection) -> Order | None:
+            changed = await repository.change_status(connection, statement, asked)
+            return changed[0] if changed else await repository.lock(connection, order_id)
+
+        order = await self._change(order_id, change)
+        self._relay.wake()
+        self._watch.wake([order.id])
+        return order
 
     async def _change(self, order_id: int, work: Callable[[Connection], Awaitable[Order | None]]) -> Order:
-        product_id = (await self.get(order_id)).product_id
-        async with self._cache.dropping([_cache_key(product_id)]):
+        product_ids = (await self.get(order_id)).product_ids
+        async with self._cache.dropping([_cache_key(product_id) for product_id in product_ids]):
             order = await self._database.write(work, first=work)
         if order is None:
             raise _unknown(order_id)
         return order
 
     async def _write(self, drafts: list[Draft]) -> list[Order | None]:
-        keys = {_cache_key(draft.product_id) for draft in drafts}
+        keys = {_cache_key(id_) for draft in drafts for id_ in product_ids(draft.product_id, draft.lines)}
         again, first = partial(repository.place_again, drafts=drafts), partial(repository.place, drafts=drafts)
         async with self._cache.dropping(keys):
             stored = await self._database.write(again, first=first)
         self._relay.wake()
         return stored
+
+
+def _refusal(order: Order, wanted: str) -> AppError:
+    """Why an order of this status cannot be what a client wanted."""
+    if order.status == OrderStatus.EXPIRED:
+        return AppError(Code.EXPIRED)
+    if order.expires_at is None:
+        return AppError(Code.CONFLICT, f"The order is {order.status}, without a hold, and cannot be {wanted}")
+    retry_after = 1 if order.status in (OrderStatus.PENDING, OrderStatus.HELD) else None
+    return AppError(Code.CONFLICT, f"The order is {order.status} and cannot be {wanted}", retry_after=retry_after)
 
 
 def _unknown(order_id: int) -> AppError:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from shared.settings import AmqpUrl, Port, PostgresUrl, ServiceSettings, integer, seconds, url
+from shared.settings import AmqpUrl, Port, PostgresUrl, ServiceSettings, flag, integer, seconds, url
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -15,3 +15,5 @@ class Settings(ServiceSettings):
     products_url: Annotated[str, url("http", "https")]
     stuck_order_seconds: Annotated[float, seconds(1.0, 86400.0)] = 60.0
     max_in_flight: Annotated[int, integer(1, 100_000)] = 1_000
+    # Whether orders of several products, and holds, are accepted: when all services understand them.
+    lines_and_holds: Annotated[bool, flag] = False

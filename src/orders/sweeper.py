@@ -1,7 +1,8 @@
 """Announces orders again whose event may have been lost after it was sent, with a broker's disk or a deleted queue.
 
 An order that stays pending gets another `order.created`: it finishes, whatever was lost. A cancelled order gets
-another `order.cancelled` at growing intervals for a day, because no event answers that one: its stock comes back.
+another `order.cancelled` at growing intervals for a day, because no event answers that one: its stock comes back. So
+does a held order that was confirmed or has expired.
 """
 
 import math
@@ -26,7 +27,7 @@ _MAX_ORDERS = 10_000
 class Sweeper:
     """Announces an order again at the age of `stuck_after` seconds, and whenever its age has doubled since.
 
-    The age of a pending order counts from its placing, the age of a cancelled one from its cancellation.
+    The age of a pending order counts from its placing, that of others from the change of their status.
     """
 
     def __init__(
@@ -50,8 +51,8 @@ class Sweeper:
             now = await repository.database_now(connection)
         since = math.inf if self._swept_at is None else (now - self._swept_at).total_seconds()
         await self._sweep_pending(now, since)
-        # The first sweep takes only the cancellations that have just come due: older ones come due again.
-        await self._sweep_cancelled(now, min(since, time.monotonic() - self._started_at + self.interval))
+        # The first sweep takes only those that have just come due: older ones come due again.
+        await self._sweep_unanswered(now, min(since, time.monotonic() - self._started_at + self.interval))
         self._swept_at = now
 
     async def _sweep_pending(self, now: datetime, since: float) -> None:
@@ -68,12 +69,16 @@ class Sweeper:
                 break
             last_id, *_ = pending[-1]
 
-    async def _sweep_cancelled(self, now: datetime, since: float) -> None:
+    async def _sweep_unanswered(self, now: datetime, since: float) -> None:
         async with self._database.connection() as connection:
-            due = await repository.cancelled(connection, now, self._stuck_after, since, _MAX_ORDERS)
+            due = await repository.unanswered(connection, now, self._stuck_after, since, _MAX_ORDERS)
         if due:
             await self._announce(due)
-            log.info("cancellations announced again", orders=len(due), trace_ids=[trace for _, trace in due])
+            log.info(
+                "cancellations and ends of holds announced again",
+                orders=len(due),
+                trace_ids=[trace for _, trace in due],
+            )
 
     async def _announce(self, orders: Sequence[tuple[int, str]]) -> None:
         """Takes the id and the trace id of each order."""

@@ -19,6 +19,7 @@ class Watch:
         self._database = database
         self._waiting: dict[int, set[asyncio.Event]] = {}
         self._count = 0
+        self._seen: dict[int, str] = {}  # the status of each order at the last poll
         self.closed = False
 
     @contextmanager
@@ -47,7 +48,9 @@ class Watch:
         """Finds orders that another replica has changed, because its consumer got the verdict."""
         if self._waiting:
             async with self._database.connection() as connection:
-                self.wake(await repository.decided_ids(connection, list(self._waiting)))
+                found = await repository.statuses(connection, list(self._waiting))
+            self.wake([order_id for order_id, status in found.items() if self._seen.get(order_id) != status])
+            self._seen = found
 
     def close(self) -> None:
         self.closed = True

@@ -10,7 +10,8 @@ from uuid import UUID
 class Product:
     """`version` counts changes of name and price, which two clients could overwrite for each other; not of stock.
 
-    `uid` tells it from another product that gets the same id from a restored database.
+    `uid` tells it from another product that gets the same id from a restored database. `qty` is free to sell; `held`
+    is what orders have taken that are not confirmed yet.
     """
 
     id: int
@@ -18,6 +19,7 @@ class Product:
     name: str
     price: Decimal
     qty: int
+    held: int
     version: int
     created_at: datetime
     updated_at: datetime

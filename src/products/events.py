@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from products.service import Stock
-from products.settlement import Claim, Release
+from products.settlement import Claim, Confirmation, Line, Release, Request
 from shared.contracts.events import EventType
+from shared.contracts.fields import lines_of
 from shared.errors import AppError, Code
 from shared.messaging.consumer import Handled
 from shared.messaging.deliveries import Received
@@ -24,7 +25,14 @@ async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Handled:
     )
 
 
-def _request(received: Received) -> Claim | Release:
-    if received.event.type == EventType.ORDER_CANCELLED:
-        return Release(**received.data)
-    return Claim(**received.data, traceparent=received.event.traceparent)
+def _request(received: Received) -> Request:
+    data = received.data
+    lines = tuple(Line(**line) for line in lines_of(data))
+    order = (data["order_id"], lines, data["order_uid"])
+    match received.event.type:
+        case EventType.ORDER_CREATED:
+            return Claim(*order, data["held"], received.event.traceparent)
+        case EventType.ORDER_CONFIRMED:
+            return Confirmation(*order)
+        case _:
+            return Release(*order)

@@ -3,23 +3,26 @@
 A change of several tables is one statement, so one round trip, and it writes its event into the outbox.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from decimal import Decimal
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import asyncpg
 import orjson
 
 from products.domain import Movement, Product
-from products.settlement import Claim, OnHand, Reservation, Settlement
+from products.settlement import Claim, Line, OnHand, Reservation, Settlement, Shortage
+from products.views import answer_data
 from shared.contracts.fields import MAX_STOCK
 from shared.db import Connection, columns
 from shared.idempotency import Key
 
 # The number of the newest file in migrations/products.
-SCHEMA = 6
+SCHEMA = 7
 
-_COLUMNS = "id, uid, name, price, qty, version, created_at, updated_at"
+_COLUMNS = "id, uid, name, price, qty, held, version, created_at, updated_at"
 
 CREATE = f"""
 WITH created AS (
@@ -147,72 +150,99 @@ async def lock_free_stock(connection: Connection, product_ids: Collection[int]) 
 
 
 GET_RESERVATIONS = """
-SELECT order_id, product_id, quantity, outcome, reason, order_uid::text
-FROM reservations WHERE order_id = ANY ($1::bigint[])
+SELECT order_id, product_id, quantity, outcome, reason, order_uid::text, held, available
+FROM reservations WHERE order_id = ANY ($1::bigint[]) ORDER BY order_id, line
 """
 
 
 async def reservations(connection: Connection, order_ids: Sequence[int]) -> dict[int, Reservation]:
     """Reservations made before, by order id."""
     rows = await connection.fetch(GET_RESERVATIONS, order_ids)
-    return {row["order_id"]: Reservation(**row) for row in rows}
+    return {order_id: _reservation(list(lines)) for order_id, lines in groupby(rows, itemgetter("order_id"))}
 
 
-# $1 to $6 hold one element for each new reservation, $7 the orders whose reservation ends, $8 to $11 one element for
-# each movement, $12 and $13 one for each product whose stock changes.
+def _reservation(rows: Sequence[asyncpg.Record]) -> Reservation:
+    first = rows[0]
+    return Reservation(
+        first["order_id"],
+        tuple(Line(row["product_id"], row["quantity"]) for row in rows),
+        first["outcome"],
+        first["reason"],
+        first["order_uid"],
+        first["held"],
+        tuple(
+            Shortage(row["product_id"], row["quantity"], row["available"])
+            for row in rows
+            if row["available"] is not None
+        ),
+    )
+
+
+# $1 to $9 hold one element for each line of a new reservation, $10 and $11 one for each reservation that is released
+# or confirmed, $12 to $15 one for each movement, $16 to $18 one for each product whose stock changes.
 SETTLE = """
 WITH made AS (
-    INSERT INTO reservations (order_id, product_id, quantity, outcome, reason, order_uid)
-    SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::uuid[])
-), ended AS (
-    UPDATE reservations SET outcome = 'released' WHERE order_id = ANY ($7::bigint[])
+    INSERT INTO reservations (order_id, line, product_id, quantity, outcome, reason, order_uid, held, available)
+    SELECT * FROM unnest(
+        $1::bigint[], $2::smallint[], $3::bigint[], $4::integer[], $5::text[], $6::text[], $7::uuid[], $8::boolean[],
+        $9::bigint[]
+    )
+), changed AS (
+    UPDATE reservations SET outcome = change.outcome, held = false
+    FROM unnest($10::bigint[], $11::text[]) AS change (order_id, outcome)
+    WHERE reservations.order_id = change.order_id
 ), moved AS (
     INSERT INTO stock_movements (product_id, order_id, kind, delta)
-    SELECT * FROM unnest($8::bigint[], $9::bigint[], $10::text[], $11::integer[])
+    SELECT * FROM unnest($12::bigint[], $13::bigint[], $14::text[], $15::integer[])
 )
 UPDATE products
-SET qty = products.qty + change.delta, updated_at = now()
-FROM unnest($12::bigint[], $13::bigint[]) AS change (product_id, delta)
+SET qty = products.qty + change.delta, held = products.held + change.held, updated_at = now()
+FROM unnest($16::bigint[], $17::bigint[], $18::bigint[]) AS change (product_id, delta, held)
 WHERE products.id = change.product_id
 """
 
 
 async def settle(connection: Connection, settlement: Settlement) -> None:
     """Writes reservations and movements, and each product once, however many orders changed its stock."""
-    changes = settlement.changes
+    changes = settlement.stock_changes
+    lines = [row for made in settlement.made for row in _rows(made)]
     await connection.execute(
         SETTLE,
-        *columns(settlement.made, "order_id", "product_id", "quantity", "outcome", "reason", "order_uid"),
-        settlement.ended,
+        *(zip(*lines, strict=True) if lines else [()] * 9),
+        *columns(settlement.changed, "order_id", "outcome"),
         *columns(settlement.movements, "product_id", "order_id", "kind", "delta"),
         list(changes),
         list(changes.values()),
+        [settlement.holds.get(product_id, 0) for product_id in changes],
     )
+
+
+def _rows(made: Reservation) -> Iterator[tuple[Any, ...]]:
+    available = {shortage.product_id: shortage.available for shortage in made.shortages}
+    for number, line in enumerate(made.lines):
+        yield (
+            made.order_id,
+            number,
+            line.product_id,
+            line.quantity,
+            made.outcome,
+            made.reason,
+            made.order_uid,
+            made.held,
+            available.get(line.product_id),
+        )
 
 
 ANNOUNCE = """
 INSERT INTO outbox (type, payload, traceparent)
-SELECT 'order.updated',
-       json_build_object(
-           'orderId', order_id,
-           'orderUid', order_uid,
-           'productId', product_id,
-           'status', CASE outcome WHEN 'reserved' THEN 'done' ELSE 'rejected' END,
-           'reason', reason
-       ),
-       traceparent
-FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::uuid[], $5::text[], $6::text[])
-    AS o (order_id, product_id, traceparent, order_uid, outcome, reason)
+SELECT 'order.updated', * FROM unnest($1::json[], $2::text[])
 """
 
 
 async def announce(connection: Connection, answers: Sequence[tuple[Claim, Reservation]]) -> None:
     """Writes an event `order.updated` for each claim, under its traceparent."""
-    await connection.execute(
-        ANNOUNCE,
-        *columns([claim for claim, _ in answers], "order_id", "product_id", "traceparent", "order_uid"),
-        *columns([reservation for _, reservation in answers], "outcome", "reason"),
-    )
+    payloads = [orjson.dumps(answer_data(reservation)).decode() for _, reservation in answers]
+    await connection.execute(ANNOUNCE, payloads, [claim.traceparent for claim, _ in answers])
 
 
 # It waits for a transaction that has taken the key, and writes in any case, so that the commit confirms the answer.

@@ -12,7 +12,7 @@ import orjson
 
 from products import repository
 from products.domain import Movement, Product
-from products.settlement import Claim, Release, Settlement, settle
+from products.settlement import Request, Settlement, settle
 from products.views import parse_product_view, product_view
 from shared import pagination, tracing
 from shared.cache import Cache
@@ -154,9 +154,9 @@ class Stock:
         self._relay = relay
         self._locked: set[int] = set()
 
-    async def settle(self, requests: Sequence[Claim | Release]) -> Settlement:
+    async def settle(self, requests: Sequence[Request]) -> Settlement:
         """Decides each order, or repeats the answer that the order got before, and announces the answers."""
-        product_ids = {request.product_id for request in requests}
+        product_ids = {line.product_id for request in requests for line in request.lines}
         try:
             return await self._settle(requests, product_ids, product_ids & self._locked)
         except asyncpg.UniqueViolationError:
@@ -165,9 +165,7 @@ class Stock:
         except LockedError:
             return await self._settle(requests, product_ids, product_ids)
 
-    async def _settle(
-        self, requests: Sequence[Claim | Release], product_ids: set[int], suspects: set[int]
-    ) -> Settlement:
+    async def _settle(self, requests: Sequence[Request], product_ids: set[int], suspects: set[int]) -> Settlement:
         """The locks of `suspects` are not waited for."""
         # The keys of all requests are dropped: an earlier attempt may have committed some and not dropped theirs.
         keys = set(map(_cache_key, product_ids))
@@ -181,7 +179,7 @@ class Stock:
                 self._locked = self._locked - suspects | locked
             known = await repository.reservations(connection, list({request.order_id for request in requests}))
             settlement = settle(stock, known, requests, locked)
-            if settlement.made or settlement.ended:
+            if settlement.made or settlement.changed:
                 await repository.settle(connection, settlement)
             if settlement.answers:
                 await repository.announce(connection, settlement.answers)

@@ -1,55 +1,86 @@
 """Decides which orders get stock and which give it back, without I/O."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
 from shared.contracts.events import Reason
 
 Outcome = Literal["reserved", "rejected", "released"]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """An order asks for stock. The answer goes back under `traceparent`."""
+class Line(NamedTuple):
+    """A product of an order and how many of it; an order has each product once."""
 
-    order_id: int
     product_id: int
     quantity: int
-    traceparent: str | None = None
-    order_uid: str | None = None
     product_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An order asks for stock, of all its lines or of none. The answer goes back under `traceparent`.
+
+    `held` if the order is to be confirmed once it has its stock.
+    """
+
+    order_id: int
+    lines: tuple[Line, ...]
+    order_uid: str | None = None
+    held: bool = False
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A cancelled order needs no stock any more, whether it has got it or not."""
+    """A cancelled or expired order needs no stock any more, whether it has got it or not."""
 
     order_id: int
-    product_id: int
-    quantity: int
+    lines: tuple[Line, ...]
     order_uid: str | None = None
-    product_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """A held order keeps its stock for good."""
+
+    order_id: int
+    lines: tuple[Line, ...]
+    order_uid: str | None = None
+
+
+Request: TypeAlias = Claim | Release | Confirmation
+
+
+class Shortage(NamedTuple):
+    """A line that could not be served."""
+
+    product_id: int
+    requested: int
+    available: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What an order got: all of its quantity, nothing for a reason, or nothing since it was cancelled."""
+    """What an order got: all of its lines, nothing for a reason, or nothing since it was cancelled or has expired."""
 
     order_id: int
-    product_id: int
-    quantity: int
+    lines: tuple[Line, ...]
     outcome: Outcome
     reason: str | None = None
     order_uid: str | None = None
+    held: bool = False
+    shortages: tuple[Shortage, ...] = ()
 
-    def is_of(self, request: Claim | Release) -> bool:
+    def is_of(self, request: Request) -> bool:
         """Whether the request is of the same order, and not of another one that has the same number.
 
-        Where a release before identities placed the order, product and quantity must do.
+        Where a release before identities placed the order, products and quantities must do.
         """
-        same = (self.product_id, self.quantity) == (request.product_id, request.quantity)
-        return same and (None in (self.order_uid, request.order_uid) or self.order_uid == request.order_uid)
+        if None not in (self.order_uid, request.order_uid) and self.order_uid != request.order_uid:
+            return False
+        return [line[:2] for line in self.lines] == [line[:2] for line in request.lines]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,34 +103,36 @@ class StockMovement:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The outcome of a batch of claims and releases.
+    """The outcome of a batch of requests.
 
-    `made` holds new reservations, `ended` the orders whose earlier reservation is released now. `answers` go to the
-    orders that have claimed; a cancelled order gets no answer. `conflicts` holds the positions of requests whose
-    number another order has a reservation for: they changed nothing and get no answer. `blocked` holds those of
-    requests whose product is locked: nothing is decided for them yet.
+    `made` holds new reservations, `changed` earlier ones that are released or confirmed now. `holds` is by how much
+    the held stock of each product changes. `answers` go to the orders that have claimed; a cancelled order gets no
+    answer. `conflicts` holds the positions of requests whose number another order has a reservation for: they changed
+    nothing and get no answer. `blocked` holds those of requests of which a product is locked: nothing is decided for
+    them yet.
     """
 
     made: list[Reservation]
-    ended: list[int]
+    changed: list[Reservation]
     movements: list[StockMovement]
+    holds: Mapping[int, int]
     answers: list[tuple[Claim, Reservation]]
     conflicts: list[int]
     blocked: list[int]
 
     @property
-    def changes(self) -> dict[int, int]:
-        """The sum of the movements of each product that is not zero, by product id."""
-        totals: dict[int, int] = {}
+    def stock_changes(self) -> dict[int, int]:
+        """The sum of the movements of each product whose stock changes, free or held, by product id."""
+        totals: dict[int, int] = dict.fromkeys(self.holds, 0)
         for movement in self.movements:
             totals[movement.product_id] = totals.get(movement.product_id, 0) + movement.delta
-        return {product_id: delta for product_id, delta in totals.items() if delta}
+        return {product_id: delta for product_id, delta in totals.items() if delta or self.holds.get(product_id)}
 
 
 def settle(
     stock: Mapping[int, OnHand],
     known: Mapping[int, Reservation],
-    requests: Iterable[Claim | Release],
+    requests: Iterable[Request],
     locked: Collection[int] = (),
 ) -> Settlement:
     """Serves claims in the order they came, each in full or not at all; what one cannot get, later ones may.
@@ -112,20 +145,23 @@ def settle(
     claims: dict[int, Claim] = {}
     conflicts, blocked = [], []
     for position, request in enumerate(requests):
-        if request.product_id in locked:
+        if locked and any(line.product_id in locked for line in request.lines):
             blocked.append(position)
         elif not batch.is_known_as(request):
             conflicts.append(position)
         elif isinstance(request, Claim):
             claims.setdefault(request.order_id, request)
             batch.claim(request)
-        else:
+        elif isinstance(request, Release):
             batch.release(request)
+        else:
+            batch.confirm(request)
     now = batch.reservations
     return Settlement(
         made=[reservation for order_id, reservation in now.items() if order_id not in known],
-        ended=[order_id for order_id, before in known.items() if now[order_id] != before],
+        changed=[now[order_id] for order_id, before in known.items() if now[order_id] != before],
         movements=batch.movements,
+        holds=batch.holds,
         answers=[(claim, now[id_]) for id_, claim in claims.items() if now[id_].outcome != "released"],
         conflicts=conflicts,
         blocked=blocked,
@@ -140,8 +176,9 @@ class _Batch:
         self._stock = {product_id: on_hand.quantity for product_id, on_hand in products.items()}
         self.reservations = dict(known)
         self.movements: list[StockMovement] = []
+        self.holds = Counter[int]()
 
-    def is_known_as(self, request: Claim | Release) -> bool:
+    def is_known_as(self, request: Request) -> bool:
         """False if another order has the reservation of this number."""
         reservation = self.reservations.get(request.order_id)
         return reservation is None or reservation.is_of(request)
@@ -149,10 +186,13 @@ class _Batch:
     def claim(self, claim: Claim) -> None:
         if claim.order_id in self.reservations:
             return
-        reason = self._refusal(claim)
-        self._record(claim, "rejected" if reason else "reserved", reason)
-        if reason is None:
-            self._move(claim, "reserve", -claim.quantity)
+        shortages = tuple(short for line in claim.lines if (short := self._shortage(line)))
+        if shortages:
+            found = all(self._has(line) for line in claim.lines)
+            reason = Reason.INSUFFICIENT_STOCK if found else Reason.PRODUCT_NOT_FOUND
+            self._record(claim, "rejected", reason=reason, shortages=shortages)
+            return
+        self._move(self._record(claim, "reserved", held=claim.held), "reserve", -1)
 
     def release(self, release: Release) -> None:
         reservation = self.reservations.get(release.order_id)
@@ -160,21 +200,46 @@ class _Batch:
             # The cancellation has overtaken the claim, which will find this reservation and get nothing.
             self._record(release, "released")
         elif reservation.outcome == "reserved":
-            self.reservations[release.order_id] = replace(reservation, outcome="released")
-            self._move(reservation, "release", reservation.quantity)
+            self._move(reservation, "release", +1)
+            self.reservations[release.order_id] = replace(reservation, outcome="released", held=False)
 
-    def _refusal(self, claim: Claim) -> Reason | None:
-        product = self._products.get(claim.product_id)
-        if product is None or (claim.product_uid is not None and claim.product_uid != product.uid):
-            return Reason.PRODUCT_NOT_FOUND  # the second: the product that was ordered is lost
-        return Reason.INSUFFICIENT_STOCK if self._stock[claim.product_id] < claim.quantity else None
+    def confirm(self, confirmation: Confirmation) -> None:
+        reservation = self.reservations.get(confirmation.order_id)
+        if reservation is not None and reservation.held:
+            self._hold(reservation, -1)
+            self.reservations[confirmation.order_id] = replace(reservation, held=False)
 
-    def _record(self, request: Claim | Release, outcome: Outcome, reason: Reason | None = None) -> None:
-        order_id = request.order_id
-        self.reservations[order_id] = Reservation(
-            order_id, request.product_id, request.quantity, outcome, reason, request.order_uid
-        )
+    def _has(self, line: Line) -> bool:
+        """False if there is no such product, or the one that was ordered is lost and another has its number."""
+        product = self._products.get(line.product_id)
+        return product is not None and (line.product_uid is None or line.product_uid == product.uid)
 
-    def _move(self, order: Claim | Reservation, kind: Literal["reserve", "release"], delta: int) -> None:
-        self._stock[order.product_id] = self._stock.get(order.product_id, 0) + delta
-        self.movements.append(StockMovement(order.product_id, order.order_id, kind, delta))
+    def _shortage(self, line: Line) -> Shortage | None:
+        available = self._stock[line.product_id] if self._has(line) else 0
+        return Shortage(line.product_id, line.quantity, available) if available < line.quantity else None
+
+    def _record(
+        self,
+        request: Claim | Release,
+        outcome: Outcome,
+        *,
+        reason: Reason | None = None,
+        held: bool = False,
+        shortages: tuple[Shortage, ...] = (),
+    ) -> Reservation:
+        made = Reservation(request.order_id, request.lines, outcome, reason, request.order_uid, held, shortages)
+        self.reservations[request.order_id] = made
+        return made
+
+    def _move(self, reservation: Reservation, kind: Literal["reserve", "release"], sign: int) -> None:
+        order_id = reservation.order_id
+        for line in reservation.lines:
+            delta = sign * line.quantity
+            self._stock[line.product_id] = self._stock.get(line.product_id, 0) + delta
+            self.movements.append(StockMovement(line.product_id, order_id, kind, delta))
+        if reservation.held:
+            self._hold(reservation, -sign)
+
+    def _hold(self, reservation: Reservation, sign: int) -> None:
+        for line in reservation.lines:
+            self.holds[line.product_id] += sign * line.quantity

@@ -32,6 +32,7 @@ class Code(StrEnum):
     CONFLICT = ("conflict", 409, "The request conflicts with the present state")
     DUPLICATE_REFERENCE = ("duplicate_reference", 409, "Another order has this reference")
     PRICE_CHANGED = ("price_changed", 409, "The product has another price")
+    EXPIRED = ("expired", 409, "The hold of the order has ended")
     PRECONDITION_FAILED = ("precondition_failed", 412, "The resource has changed in the meantime")
     PAYLOAD_TOO_LARGE = ("payload_too_large", 413, "The body is too large")
     URI_TOO_LONG = ("uri_too_long", 414, "The request target is too long")

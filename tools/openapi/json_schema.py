@@ -11,7 +11,16 @@ from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, missing
 from marshmallow.validate import NoneOf, Predicate
 
-from shared.contracts.fields import MAX_PRICE, PRINTABLE, Cursor, Metadata, Price, QueryIntegers, WholeNumber
+from shared.contracts.fields import (
+    MAX_PRICE,
+    PRINTABLE,
+    Cursor,
+    Metadata,
+    OneOrSeveral,
+    Price,
+    QueryIntegers,
+    WholeNumber,
+)
 from shared.contracts.requests import ChangeProduct
 from shared.pagination import encode_cursor
 
@@ -72,6 +81,8 @@ class Converter(OpenAPIConverter):
     def schema2jsonschema(self, schema: Schema) -> Json:
         """Adds the schema's docstring, and what its own validator asks for."""
         content: Json = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]  # as above
+        if isinstance(schema, OneOrSeveral):
+            content = {"oneOf": [content, self.reference(schema.of_lines)]}
         if isinstance(schema, ChangeProduct):
             content["minProperties"] = 1
         return {"description": inspect.getdoc(type(schema)), **content}

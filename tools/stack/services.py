@@ -88,7 +88,11 @@ def environments(
     url = {name: f"http://{LOOPBACK}:{port[name]}" for name in NAMES}
     others = {
         "products": {"REDIS_URL": servers.products_redis.url},
-        "orders": {"REDIS_URL": servers.orders_redis.url, "PRODUCTS_URL": url["products"]},
+        "orders": {
+            "REDIS_URL": servers.orders_redis.url,
+            "PRODUCTS_URL": url["products"],
+            "LINES_AND_HOLDS": "true",
+        },
         "gateway": {"PRODUCTS_URL": url["products"], "ORDERS_URL": url["orders"]},
     }
     for name in ("products", "orders"):

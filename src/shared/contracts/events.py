@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from shared.contracts.fields import MAX_QUANTITY, Identity, Price, WholeNumber, short_text
+from shared.contracts.fields import MAX_LINES, MAX_QUANTITY, Identity, OneOrSeveral, Price, WholeNumber, short_text
 from shared.contracts.plain import PlainSchema
 from shared.pagination import MAX_ID
 
@@ -19,6 +20,8 @@ class EventType(StrEnum):
     ORDER_CREATED = "order.created"
     ORDER_UPDATED = "order.updated"
     ORDER_CANCELLED = "order.cancelled"
+    ORDER_CONFIRMED = "order.confirmed"
+    ORDER_EXPIRED = "order.expired"
 
 
 class Reason(StrEnum):
@@ -37,39 +40,84 @@ class _EventData(PlainSchema):
     class Meta:
         unknown = EXCLUDE
 
+
+class _Product(_EventData):
     product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId", metadata={"examples": [42]})
 
 
-class ProductData(_EventData):
+class ProductData(_Product):
     """`product.created` and `product.updated`: the product as it now is."""
 
     name = short_text(required=True, metadata={"examples": ["Desk lamp"]})
     price = Price(required=True)
 
 
-class _OrderEventData(_EventData):
+class _Identity(_EventData):
     order_id = WholeNumber(1, MAX_ID, required=True, data_key="orderId", metadata={"examples": [7]})
     order_uid = _uid("orderUid")
 
 
-class OrderData(_OrderEventData):
-    """`order.created` and `order.cancelled`: the stock that an order asks for, or no longer needs."""
+class Quantity(_Product):
+    """A line of an order in `order.updated`."""
 
-    plain = ("order_id", "order_uid", "product_id", "product_uid", "quantity")
-
-    product_uid = _uid("productUid")
     quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
 
 
-class OrderUpdatedData(_OrderEventData):
-    """`order.updated`: whether the order got its stock."""
+class Line(Quantity):
+    """A line of an order."""
 
-    plain = ("order_id", "order_uid", "product_id", "status", "reason")
+    product_uid = _uid("productUid")
 
-    status = fields.String(required=True, validate=validate.OneOf(["done", "rejected"]))
+
+class _Held(_Identity):
+    held = fields.Boolean(
+        load_default=False, metadata={"description": "The order is to be confirmed, or will expire."}
+    )
+
+
+def _lines(schema: type[Schema]) -> fields.List[Any]:
+    return fields.List(fields.Nested(schema), required=True, validate=validate.Length(min=1, max=MAX_LINES))
+
+
+class OrderOfLinesData(_Held):
+    """An order of several products in `order.created`, `order.confirmed`, `order.cancelled` and `order.expired`."""
+
+    lines = _lines(Line)
+
+
+class OrderData(_Held, Line, OneOrSeveral):
+    """The stock that an order asks for, keeps or no longer needs: `order.created` and those that may follow it."""
+
+    plain = ("order_id", "order_uid", "product_id", "product_uid", "quantity")
+    of_lines = OrderOfLinesData()
+
+
+class Shortage(_Product):
+    """A line of a rejected order that could not be served."""
+
+    requested = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
+    available = WholeNumber(0, MAX_ID, required=True, metadata={"examples": [1]})
+
+
+class _Verdict(_Identity):
+    status = fields.String(required=True, validate=validate.OneOf(["done", "held", "rejected"]))
     reason = fields.String(
         load_default=None, allow_none=True, validate=validate.OneOf(list(Reason)), metadata={"examples": [None]}
     )
+    shortages = fields.List(fields.Nested(Shortage))
+
+
+class OrderOfLinesUpdatedData(_Verdict):
+    """`order.updated` of an order of several products."""
+
+    lines = _lines(Quantity)
+
+
+class OrderUpdatedData(_Verdict, _Product, OneOrSeveral):
+    """`order.updated`: whether the order got its stock."""
+
+    plain = ("order_id", "order_uid", "product_id", "status", "reason")
+    of_lines = OrderOfLinesUpdatedData()
 
 
 DATA: Mapping[str, Schema] = MappingProxyType(
@@ -79,5 +127,7 @@ DATA: Mapping[str, Schema] = MappingProxyType(
         EventType.ORDER_CREATED: OrderData(),
         EventType.ORDER_UPDATED: OrderUpdatedData(),
         EventType.ORDER_CANCELLED: OrderData(),
+        EventType.ORDER_CONFIRMED: OrderData(),
+        EventType.ORDER_EXPIRED: OrderData(),
     }
 )

@@ -1,11 +1,11 @@
 """Field types with the limits of the API."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
-from marshmallow import fields, validate
+from marshmallow import Schema, fields, validate
 
 from shared import pagination
 
@@ -14,6 +14,7 @@ MAX_STOCK = 2**31 - 1
 MAX_QUANTITY = 1_000_000
 MAX_PAGE = 200
 MAX_LINES = 100
+MAX_HOLD = 7 * 24 * 60 * 60
 DEFAULT_PAGE = 50
 MAX_TEXT = 200
 MAX_WAIT = 30
@@ -24,6 +25,8 @@ _DIGITS = re.compile(r"[0-9]{1,19}")
 # A text contains no control characters (PostgreSQL stores no NUL) and no lone surrogates (they are not UTF-8).
 PRINTABLE = validate.Regexp(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z", error="Must not contain control characters.")
 _CENT = Decimal("0.01")
+# Attributes of a line.
+_LINE = ("product_id", "quantity", "product_uid", "unit_price")
 
 
 class Price(fields.Field[Decimal]):
@@ -120,6 +123,21 @@ class Cursor(fields.Field[int]):
             return pagination.decode_cursor(value)
         except ValueError as error:
             raise self.make_error("invalid") from error
+
+
+class OneOrSeveral(Schema):
+    """What an order of one product has at its top; content that has `lines` is of the schema `of_lines`."""
+
+    of_lines: ClassVar[Schema]
+
+    def load(self, data: Any, **options: Any) -> Any:
+        is_of_lines = isinstance(data, Mapping) and "lines" in data
+        return self.of_lines.load(data, **options) if is_of_lines else super().load(data, **options)
+
+
+def lines_of(content: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The lines of what a schema has loaded that is OneOrSeveral: those given, or the one at its top."""
+    return content.get("lines") or [{name: content[name] for name in _LINE if name in content}]
 
 
 def has_shape(value: Any, types: Mapping[str, Collection[type]]) -> bool:

@@ -7,6 +7,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from shared.contracts.fields import (
     DEFAULT_PAGE,
+    MAX_HOLD,
     MAX_LINES,
     MAX_PAGE,
     MAX_QUANTITY,
@@ -14,6 +15,7 @@ from shared.contracts.fields import (
     MAX_WAIT,
     Cursor,
     Metadata,
+    OneOrSeveral,
     Price,
     QueryInteger,
     QueryIntegers,
@@ -32,6 +34,11 @@ _IDS = {
     "Those that do not exist are left out.",
     "examples": ["1,2,3"],
 }
+_HOLD = {
+    "description": "The seconds from now after which the order expires, unless it is confirmed.",
+    "examples": [900],
+}
+_LINES = {"description": "The products of the order, each once.", "examples": [[{"productId": 42, "quantity": 2}]]}
 _PAIRS = {"examples": [{"channel": "app"}]}
 _LIMIT = {"description": "The largest number of items on the page."}
 _CURSOR = {"description": "Where the page begins: the `page.next` of the page before it."}
@@ -43,11 +50,16 @@ _REFERENCE = {"description": "Selects the order with this reference.", "examples
 
 
 class OrderStatus(StrEnum):
-    """`pending → done | rejected`; `pending | done → cancelled`."""
+    """`pending → done | rejected`, or with a hold `pending → held → done | expired`.
+
+    `pending | held | done → cancelled`.
+    """
 
     PENDING = "pending"
+    HELD = "held"
     DONE = "done"
     REJECTED = "rejected"
+    EXPIRED = "expired"
     CANCELLED = "cancelled"
 
 
@@ -78,17 +90,48 @@ class AdjustStock(Schema):
     reason = short_text(required=True, metadata={"examples": ["damaged in the warehouse"]})
 
 
-class CreateOrder(PlainSchema):
-    """The body of `POST /orders`."""
-
-    plain = ("product_id", "quantity")
+class OrderLine(Schema):
+    """A product of an order; with a `unitPrice` the order is refused if the product has another price."""
 
     product_id = WholeNumber(1, MAX_ID, required=True, data_key="productId", metadata=_ID)
     quantity = WholeNumber(1, MAX_QUANTITY, required=True, metadata={"examples": [2]})
     unit_price = Price(data_key="unitPrice")
+
+
+class _Terms(Schema):
+    hold_seconds = WholeNumber(1, MAX_HOLD, data_key="holdSeconds", metadata=_HOLD)
     customer_id = short_text(data_key="customerId", metadata={"examples": ["customer-17"]})
     reference = short_text(metadata={"description": "No other order has it.", "examples": ["A-2026-00042"]})
     metadata = Metadata(metadata=_PAIRS)
+
+
+class CreateOrderOfLines(_Terms):
+    """An order of one product or of several, each once."""
+
+    lines = fields.List(
+        fields.Nested(OrderLine), required=True, validate=validate.Length(min=1, max=MAX_LINES), metadata=_LINES
+    )
+
+    @validates_schema
+    def _has_each_product_once(self, content: dict[str, Any], **_: Any) -> None:
+        product_ids = [line["product_id"] for line in content["lines"]]
+        again = [position for position, id_ in enumerate(product_ids) if id_ in product_ids[:position]]
+        if again:
+            message = "Another line has this product."
+            raise ValidationError({"lines": {position: {"productId": [message]} for position in again}})
+
+
+class CreateOrder(PlainSchema, OneOrSeveral, _Terms, OrderLine):
+    """The body of `POST /orders`."""
+
+    plain = ("product_id", "quantity")
+    of_lines = CreateOrderOfLines()
+
+
+class HoldOrder(Schema):
+    """The body of `POST /orders/{id}/hold`."""
+
+    hold_seconds = WholeNumber(1, MAX_HOLD, required=True, data_key="holdSeconds", metadata=_HOLD)
 
 
 class ChangeOrder(Schema):

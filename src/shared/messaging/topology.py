@@ -51,7 +51,10 @@ class Queue:
         }
 
 
-PRODUCTS_ORDERS = Queue("products.orders", (EventType.ORDER_CREATED, EventType.ORDER_CANCELLED))
+PRODUCTS_ORDERS = Queue(
+    "products.orders",
+    (EventType.ORDER_CREATED, EventType.ORDER_CANCELLED, EventType.ORDER_CONFIRMED, EventType.ORDER_EXPIRED),
+)
 ORDERS_STOCK = Queue("orders.stock", (EventType.ORDER_UPDATED,))
 ORDERS_PRODUCTS = Queue("orders.products", (EventType.PRODUCT_CREATED, EventType.PRODUCT_UPDATED))
 QUEUES = (PRODUCTS_ORDERS, ORDERS_STOCK, ORDERS_PRODUCTS)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from shared.contracts.events import DATA, EventType
+from shared.contracts.events import DATA, EventType, Reason, Shortage
 from shared.messaging.cloudevents import CONTENT_TYPE
 from shared.messaging.topology import EXCHANGE, QUEUES, Queue
 from tools.openapi.headers import PARAMETERS
@@ -22,6 +22,8 @@ _SOURCES: Mapping[EventType, str] = MappingProxyType(
         EventType.ORDER_CREATED: "orders",
         EventType.ORDER_UPDATED: "products",
         EventType.ORDER_CANCELLED: "orders",
+        EventType.ORDER_CONFIRMED: "orders",
+        EventType.ORDER_EXPIRED: "orders",
     }
 )
 _MOST_EVENTS = 256  # in a message (`shared.messaging.outbox`)
@@ -126,18 +128,21 @@ def _message(type_: EventType, converter: Converter) -> Json:
         },
         "required": ["specversion", "id", "source", "type", "time", "data"],
     }
-    example = {
+    common = {
         **known,
         "id": "7",
         "time": "2026-11-23T09:15:02.318745Z",
         "traceparent": PARAMETERS["Traceparent"]["schema"]["examples"][0],
-        "data": converter.example(schema),
     }
+    examples = converter.examples(schema)
+    if type_ is EventType.ORDER_UPDATED:
+        rejected = {"status": "rejected", "reason": Reason.INSUFFICIENT_STOCK.value}
+        examples["rejected"] = examples["oneProduct"] | rejected | {"shortages": [converter.example(Shortage())]}
     return {
         "name": type_.value,
         "contentType": CONTENT_TYPE,
         "payload": {"type": "array", "minItems": 1, "maxItems": _MOST_EVENTS, "items": event},
-        "examples": [{"payload": [example]}],
+        "examples": [{"name": name, "payload": [common | {"data": data}]} for name, data in examples.items()],
     }
 
 

@@ -93,7 +93,7 @@ class Movement(Schema):
     created_at = _time("createdAt")
 
 
-class OrderLine(Schema):
+class PlacedLine(Schema):
     """A product of an order, with its price at the moment when the order was placed."""
 
     product_id = _id("productId")
@@ -123,7 +123,7 @@ class Order(Schema):
     """
 
     id = _id()
-    lines = fields.List(fields.Nested(OrderLine), required=True, validate=validate.Length(min=1, max=MAX_LINES))
+    lines = fields.List(fields.Nested(PlacedLine), required=True, validate=validate.Length(min=1, max=MAX_LINES))
     product_id = _id("productId", allow_none=True)
     quantity = WholeNumber(1, MAX_QUANTITY, required=True, allow_none=True, metadata={"examples": [2]})
     unit_price = _amount("19.90", "unitPrice", allow_none=True)

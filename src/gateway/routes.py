@@ -111,15 +111,17 @@ ROUTES = (
         "createOrder",
         "Order one or several products",
         responses.OrderAnswer(),
-        description="The order is `pending` until the product service has decided: `done`, or `rejected` with a "
-        "reason and what was short; it gets all of its lines or none. With `holdSeconds` it is `held` instead of "
-        "`done`, until it is confirmed or expires. Wait for the decision with `GET /orders/{id}?wait=` or watch "
+        description="The body names one product, or up to 100 in `lines`, each once. The order is `pending` until the "
+        "product service has decided: `done`, or `rejected` with a reason and, in `shortages`, what there was too "
+        "little of; it gets all of its lines or none. With `holdSeconds` it is `held` instead of `done`, until it is "
+        "confirmed or expires. Wait for the decision with `GET /orders/{id}?wait=` or watch "
         "`GET /orders/{id}/events`. If another order has the `reference`, the order is refused (409 "
         "`duplicate_reference`), and the details name the other. With a `unitPrice`, the price that the customer has "
         "seen, it is refused too if the price is another one now (409 `price_changed`); the details then show the "
-        "price.",
+        "price of each such line. Where several lines and holds are not turned on, they are refused (409 "
+        "`conflict`).",
         status=201,
-        refusals=(Code.NOT_FOUND, Code.DUPLICATE_REFERENCE, Code.PRICE_CHANGED),
+        refusals=(Code.NOT_FOUND, Code.CONFLICT, Code.DUPLICATE_REFERENCE, Code.PRICE_CHANGED),
         body=requests.CreateOrder(),
         header=read_idempotency_key,
         scope=Scope.ORDERS_WRITE,
@@ -130,7 +132,8 @@ ROUTES = (
         "listOrders",
         "List orders, newest first",
         responses.OrdersPage(),
-        description="`status` and `productId` may be given together, `customerId` and `reference` only by themselves.",
+        description="`productId` selects the orders that have the product in one of their lines. `status` and "
+        "`productId` may be given together, `customerId` and `reference` only by themselves.",
         query=requests.OrdersQuery(),
         scope=Scope.ORDERS_READ,
     ),
@@ -138,8 +141,9 @@ ROUTES = (
         "GET",
         "/orders/{id}",
         "getOrder",
-        "Show an order, or wait until it is final",
+        "Show an order, or wait until it is decided",
         responses.OrderAnswer(),
+        description="With `wait` an order that is `pending` is answered once it has another status, `held` included.",
         query=requests.OrderQuery(),
         scope=Scope.ORDERS_READ,
     ),
@@ -160,8 +164,10 @@ ROUTES = (
         "confirmOrder",
         "Confirm a held order",
         responses.OrderAnswer(),
-        description="The order is `done`, and a cancellation alone takes that back. After the end of the hold it is "
-        "refused (409 `expired`). An order that is still pending can be confirmed once it is held.",
+        description="The `held` order becomes `done`, and a cancellation alone takes that back. To confirm it again "
+        "changes nothing. After the end of its hold it is refused (409 `expired`); so is what has no hold or another "
+        "status (409 `conflict`). An order that is still `pending` can be confirmed once it is held: it is refused "
+        "with `Retry-After`.",
         refusals=(Code.CONFLICT, Code.EXPIRED),
         scope=Scope.ORDERS_WRITE,
     ),
@@ -169,9 +175,10 @@ ROUTES = (
         "POST",
         "/orders/{id}/hold",
         "holdOrder",
-        "Set the end of an order's hold anew",
+        "Set a new end of an order's hold",
         responses.OrderAnswer(),
-        description="The seconds count from now. A hold ends at most seven days after its order was placed.",
+        description="The seconds count from now, and may end the hold sooner or later than before. It ends at most "
+        "seven days after the order was placed (400). An order that is not `held` is refused as by `confirm`.",
         refusals=(Code.CONFLICT, Code.EXPIRED),
         body=requests.HoldOrder(),
         scope=Scope.ORDERS_WRITE,
@@ -202,7 +209,8 @@ ROUTES = (
         "Watch an order until it is final",
         responses.HistoryAnswer(),
         description="Server-sent events: one event `status` for each entry of the history. Its id is the position of "
-        "the entry, its data is the entry. The stream ends when the order is no longer pending. A client that "
+        "the entry, its data is the entry. The stream ends when the order is final, that is neither `pending` nor "
+        "`held`. A client that "
         "reconnects with `Last-Event-ID` gets the events that it has missed, or 204 if it has missed none and no more "
         "will come.",
         header=read_last_event_id,
@@ -215,6 +223,7 @@ ROUTES = (
         "listOrdersOfProduct",
         "List the orders of a product, newest first",
         responses.OrdersPage(),
+        description="Those that have the product in one of their lines.",
         query=_PAGE,
         scope=Scope.ORDERS_READ,
     ),

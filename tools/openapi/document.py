@@ -28,9 +28,14 @@ is answered wherever GET is, except for event streams. A body or a query with a 
 """
 _API_KEY = "apiKey"
 _KEYS = "An API key with the scope that the operation names; a gateway that is configured without keys needs none."
+_ORDERS = """\
+Orders of one or several products; each gets all of its lines or none. An order is `pending` until the product service
+has decided, and then `done` or `rejected`. With a hold it is `held` instead of `done`, until it is confirmed (`done`)
+or its time is over (`expired`). What is `pending`, `held` or `done` can be `cancelled`.
+"""
 _TAGS = (
     {"name": "products", "description": "The catalogue and its stock."},
-    {"name": "orders", "description": "Orders, from `pending` to `done`, `rejected` or `cancelled`."},
+    {"name": "orders", "description": _ORDERS},
     {"name": "system", "description": "The gateway itself."},
 )
 # By the function that reads a header of a route: the component of the parameter, and the refusals that follow from it.
@@ -138,7 +143,9 @@ class _Document:
             yield _HEADER[route.header][0]
 
     def _body(self, schema: Schema) -> Json:
-        return {"required": True, "content": {_JSON: {"schema": schema, "example": self._converter.example(schema)}}}
+        examples = {name: {"value": value} for name, value in self._converter.examples(schema).items()}
+        shown = {"examples": examples} if len(examples) > 1 else {"example": examples["example"]["value"]}
+        return {"required": True, "content": {_JSON: {"schema": schema, **shown}}}
 
     def _success(self, route: Route) -> Json:
         if route.streamed:

@@ -82,7 +82,9 @@ class Converter(OpenAPIConverter):
         """Adds the schema's docstring, and what its own validator asks for."""
         content: Json = super().schema2jsonschema(schema)  # type: ignore[no-untyped-call]  # as above
         if isinstance(schema, OneOrSeveral):
-            content = {"oneOf": [content, self.reference(schema.of_lines)]}
+            # What passes over unknown fields would take both forms at once.
+            one = content if "additionalProperties" in content else {**content, "not": {"required": ["lines"]}}
+            content = {"oneOf": [one, self.reference(schema.of_lines)]}
         if isinstance(schema, ChangeProduct):
             content["minProperties"] = 1
         return {"description": inspect.getdoc(type(schema)), **content}
@@ -92,13 +94,22 @@ class Converter(OpenAPIConverter):
         found = {field.data_key or name: self._example(field) for name, field in schema.fields.items()}
         return {name: value for name, value in found.items() if value is not missing}
 
+    def examples(self, schema: Schema) -> dict[str, Json]:
+        """By a name: one, or one of each form."""
+        if not isinstance(schema, OneOrSeveral):
+            return {"example": self.example(schema)}
+        several = self.example(schema.of_lines)
+        [line] = several["lines"]
+        several["lines"] = [line, {**line, "productId": line["productId"] + 1, "quantity": 1}]
+        return {"oneProduct": self.example(schema), "severalProducts": several}
+
     def _example(self, field: fields.Field[Any]) -> Any:
         if isinstance(field, fields.Nested):
             return self.example(field.schema)
-        if isinstance(field, fields.List):
-            item = self._example(field.inner)
-            return missing if item is missing else [item]
         content = self.field2property(field)
+        if isinstance(field, fields.List) and "examples" not in content:
+            item = self._example(field.inner)
+            return [item] if field.required and item is not missing else missing
         return next(iter(content.get("examples") or content.get("enum", ())), missing)
 
 

@@ -26,4 +26,4 @@ def test_no_two_routes_share_a_pattern() -> None:
 
 def test_whatever_writes_has_a_body_to_check_unless_its_path_says_all() -> None:
     exceptions = {(route.method, route.path) for route in ROUTES if (route.body is None) != (route.method == "GET")}
-    assert exceptions == {("POST", "/orders/{id}/cancel")}
+    assert exceptions == {("POST", "/orders/{id}/cancel"), ("POST", "/orders/{id}/confirm")}

@@ -54,7 +54,11 @@ DEFAULTS = {
         cors_origins=(),
     ),
     "orders": orders.settings.Settings(
-        **_SERVICE, port=3002, products_url="http://localhost:3001", stuck_order_seconds=60.0
+        **_SERVICE,
+        port=3002,
+        products_url="http://localhost:3001",
+        stuck_order_seconds=60.0,
+        lines_and_holds=False,
     ),
     "products": products.settings.Settings(**_SERVICE, port=3001),
 }
@@ -170,10 +174,10 @@ def test_a_program_has_defaults_for_the_rest(program: str) -> None:
 
 def test_what_is_set_replaces_a_default() -> None:
     listen = {"HOST": "::1", "PORT": "65535", "LOG_LEVEL": "debug"}
-    more = listen | {"STUCK_ORDER_SECONDS": "1", "MAX_IN_FLIGHT": "100000"}
+    more = listen | {"STUCK_ORDER_SECONDS": "1", "MAX_IN_FLIGHT": "100000", "LINES_AND_HOLDS": "true"}
     placed = orders.settings.Settings.load(REQUIRED["orders"] | more)
     assert (placed.host, placed.port, placed.log_level) == ("::1", 65535, "debug")
-    assert (placed.stuck_order_seconds, placed.max_in_flight) == (1.0, 100_000)
+    assert (placed.stuck_order_seconds, placed.max_in_flight, placed.lines_and_holds) == (1.0, 100_000, True)
     limits = {"TOTAL": "0.5", "CONNECT": "0.1", "READ": "60"}
     more = {f"UPSTREAM_{name}_SECONDS": value for name, value in limits.items()} | {"API_KEYS": KEY}
     settings = gateway.settings.Settings.load(REQUIRED["gateway"] | more)
@@ -209,6 +213,7 @@ WRONG = {
         "PRODUCTS_URL": ("ftp://localhost", "must be a URL that starts with http:// or https://"),
         "STUCK_ORDER_SECONDS": ("0.9", "must be a number of seconds from 1 to 86400"),
         "MAX_IN_FLIGHT": ("100001", "must be an integer from 1 to 100000"),
+        "LINES_AND_HOLDS": ("yes", "must be one of true, false"),
     },
     "products": {
         "DATABASE_URL": ("", "is not set"),

@@ -4,17 +4,27 @@ import pytest
 from marshmallow import ValidationError
 
 from shared.contracts.events import DATA, EventType, Reason
+from shared.contracts.fields import lines_of
 from shared.pagination import MAX_ID
 
 PRODUCT = {"productId": 1, "name": "Teapot", "price": "19.90"}
 CREATED = {"orderId": 7, "productId": 1, "quantity": 2}
+CREATED_OF_LINES = {"orderId": 7, "lines": [{"productId": 1, "quantity": 2}, {"productId": 2, "quantity": 1}]}
 UPDATED = {"orderId": 7, "productId": 1, "status": "done"}
+UPDATED_OF_LINES = CREATED_OF_LINES | {"status": "done"}
 SAMPLES: dict[str, dict[str, Any]] = {
     EventType.PRODUCT_CREATED: PRODUCT,
     EventType.PRODUCT_UPDATED: PRODUCT,
     EventType.ORDER_CREATED: CREATED,
     EventType.ORDER_UPDATED: UPDATED,
     EventType.ORDER_CANCELLED: CREATED,
+    EventType.ORDER_CONFIRMED: CREATED,
+    EventType.ORDER_EXPIRED: CREATED,
+}
+OF_LINES = {
+    type_: UPDATED_OF_LINES if type_ == EventType.ORDER_UPDATED else CREATED_OF_LINES
+    for type_ in EventType
+    if type_.startswith("order.")
 }
 
 
@@ -34,7 +44,16 @@ def test_every_field_is_needed_and_one_that_a_newer_writer_added_is_passed_over(
         (EventType.ORDER_CREATED, "quantity", [1, 1_000_000], [0, 1_000_001]),
         (EventType.ORDER_CREATED, "orderId", [1, MAX_ID], ["7", 0, MAX_ID + 1]),
         (EventType.ORDER_CANCELLED, "quantity", [1], [0]),
-        (EventType.ORDER_UPDATED, "status", ["done", "rejected"], ["pending", "cancelled"]),
+        (EventType.ORDER_CREATED, "held", [True, False], ["soon", None]),
+        (EventType.ORDER_CONFIRMED, "quantity", [1], [0]),
+        (EventType.ORDER_EXPIRED, "quantity", [1], [0]),
+        (EventType.ORDER_UPDATED, "status", ["done", "held", "rejected"], ["pending", "cancelled", "expired"]),
+        (
+            EventType.ORDER_UPDATED,
+            "shortages",
+            [[], [{"productId": 1, "requested": 2, "available": 0}]],
+            [None, {}, [{"productId": 1, "requested": 2}], [{"productId": 1, "requested": 0, "available": 0}]],
+        ),
         (EventType.ORDER_UPDATED, "reason", [None, *Reason], ["no_mood"]),
         (EventType.PRODUCT_CREATED, "price", ["19.90"], [19.90]),
         (EventType.PRODUCT_CREATED, "name", ["a"], [""]),
@@ -52,3 +71,33 @@ def test_a_rejection_has_a_reason_or_none() -> None:
         loaded = DATA[EventType.ORDER_UPDATED].load(UPDATED | {"status": "rejected", "reason": reason})
         assert loaded == {"order_id": 7, "order_uid": None, "product_id": 1, "status": "rejected", "reason": reason}
     assert DATA[EventType.ORDER_UPDATED].load(UPDATED)["reason"] is None
+
+
+@pytest.mark.parametrize("event_type", OF_LINES)
+def test_an_order_of_several_products_has_lines_instead_of_a_product(event_type: EventType) -> None:
+    schema, data = DATA[event_type], OF_LINES[event_type]
+    loaded = schema.load(data | {"addedLater": 1, "productId": None})
+    assert [(line["product_id"], line["quantity"]) for line in lines_of(loaded)] == [(1, 2), (2, 1)]
+    assert "product_id" not in loaded
+    assert schema.load(data | {"lines": [{**data["lines"][0], "addedLater": 1}]})["lines"] == loaded["lines"][:1]
+    wrong: list[tuple[Any, Any]] = [
+        (None, ["Field may not be null."]),
+        ([], ["Length must be between 1 and 100."]),
+        (data["lines"] * 51, ["Length must be between 1 and 100."]),
+        ([data["lines"][0], {"productId": 2}], {1: {"quantity": ["Missing data for required field."]}}),
+    ]
+    for lines, problem in wrong:
+        with pytest.raises(ValidationError) as refusal:
+            schema.load(data | {"lines": lines})
+        assert refusal.value.messages_dict == {"lines": problem}
+
+
+@pytest.mark.parametrize("event_type", OF_LINES)
+def test_the_lines_of_an_order_of_one_product_are_that_one(event_type: EventType) -> None:
+    [line] = lines_of(DATA[event_type].load(SAMPLES[event_type]))
+    assert line["product_id"] == 1
+
+
+def test_an_order_is_not_held_unless_its_event_says_so() -> None:
+    loaded = [DATA[EventType.ORDER_CREATED].load(data) for data in (CREATED, CREATED_OF_LINES)]
+    assert [each["held"] for each in loaded] == [False, False]

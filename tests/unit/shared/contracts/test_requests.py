@@ -15,7 +15,9 @@ from shared.contracts.requests import (
     ChangeOrder,
     ChangeProduct,
     CreateOrder,
+    CreateOrderOfLines,
     CreateProduct,
+    HoldOrder,
     NoQuery,
     OrderQuery,
     OrdersQuery,
@@ -32,6 +34,8 @@ BODIES = {
     "change": ChangeProduct(),
     "adjustment": AdjustStock(),
     "order": CreateOrder(),
+    "order of lines": CreateOrderOfLines(),
+    "hold": HoldOrder(),
     "change of an order": ChangeOrder(),
 }
 QUERIES = (NoQuery(), PageQuery(), ProductsQuery(), OrderQuery(), OrdersQuery(), ResourcePath())
@@ -40,6 +44,8 @@ VALID: dict[str, dict[str, Any]] = {
     "change": {"name": "Teapot", "price": "19.90"},
     "adjustment": {"delta": -2, "reason": "broken"},
     "order": {"productId": 1, "quantity": 2},
+    "order of lines": {"lines": [{"productId": 1, "quantity": 2}, {"productId": 2, "quantity": 1}]},
+    "hold": {"holdSeconds": 900},
     "change of an order": {"metadata": {"channel": "app"}},
 }
 LOADED: dict[str, dict[str, Any]] = {
@@ -47,6 +53,8 @@ LOADED: dict[str, dict[str, Any]] = {
     "change": {"name": "Teapot", "price": Decimal("19.90")},
     "adjustment": {"delta": -2, "reason": "broken"},
     "order": {"product_id": 1, "quantity": 2},
+    "order of lines": {"lines": [{"product_id": 1, "quantity": 2}, {"product_id": 2, "quantity": 1}]},
+    "hold": {"hold_seconds": 900},
     "change of an order": {"metadata": {"channel": "app"}},
 }
 TEXTS = (["a", "a" * 200, " a ", "\N{TEAPOT}", "\ufeff"], ["", " ", "a" * 201, "a\nb", "a\x7f", "\u3000", 7, None])
@@ -62,6 +70,9 @@ PAIRS: tuple[list[Any], list[Any]] = (
         *({"k": "v" * 501}, {"k": "\x00"}, {"k": None}, {"k": 1}, {"k": {}}, [], "k", None),
     ],
 )
+LINE = {"productId": 1, "quantity": 2}
+LINES = [{"productId": number, "quantity": 1} for number in range(1, 102)]
+SECONDS: tuple[list[Any], list[Any]] = ([1, 604_800], [0, -1, 604_801, 1.5, "1", True, None])
 # The values of a field that are taken, and those that are refused.
 FIELDS: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {
     ("product", "name"): TEXTS,
@@ -74,6 +85,22 @@ FIELDS: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {
     ("adjustment", "reason"): TEXTS,
     ("order", "productId"): ([1, MAX_ID], [0, -1, MAX_ID + 1, 10**400, "1", None]),
     ("order", "quantity"): ([1, 1_000_000], [0, -1, 1_000_001, 2.5, "2", False, None]),
+    ("order", "unitPrice"): PRICES,
+    ("order", "holdSeconds"): SECONDS,
+    ("order of lines", "holdSeconds"): SECONDS,
+    ("hold", "holdSeconds"): SECONDS,
+    ("order of lines", "lines"): (
+        [[LINE], LINES[:100], [LINE | {"unitPrice": "19.90"}], [LINE | {"unitPrice": 0}]],
+        [
+            *(None, {}, "1", 1, LINE, [], LINES, [None], [LINE, 7], [LINE, {"productId": 2}], [LINE, {"quantity": 1}]),
+            *([LINE | {name: None}] for name in ("productId", "quantity", "unitPrice")),
+            *([LINE | {"color": "red"}], [LINE | {"unitPrice": "1.005"}], [LINE | {"quantity": 0}]),
+        ],
+    ),
+    **{("order of lines", name): ([], [1]) for name in ("productId", "quantity", "unitPrice")},
+    ("order of lines", "customerId"): TEXTS,
+    ("order of lines", "reference"): TEXTS,
+    ("order of lines", "metadata"): PAIRS,
     ("order", "customerId"): TEXTS,
     ("order", "reference"): TEXTS,
     ("order", "metadata"): PAIRS,
@@ -83,7 +110,10 @@ FIELDS: dict[tuple[str, str], tuple[list[Any], list[Any]]] = {
     **{(body, "color"): ([], ["red"]) for body in BODIES},
 }
 # JSON Schema takes 1.0 for an integer, the services do not.
-ONLY_IN_SERVICES = [("product", "qty"), ("adjustment", "delta"), ("order", "productId"), ("order", "quantity")]
+ONLY_IN_SERVICES = [
+    *(("product", "qty"), ("adjustment", "delta"), ("order", "productId"), ("order", "quantity")),
+    *(("order", "holdSeconds"), ("hold", "holdSeconds")),
+]
 
 
 def validator(schema: Schema) -> Draft202012Validator:
@@ -130,6 +160,39 @@ def test_a_body_is_an_object_with_every_field_but_those_of_a_change(body: str) -
         assert VALIDATORS[body].is_valid(rest) == (body == "change")
         if body == "change":
             assert BODIES[body].load({name: value}) == {name: LOADED[body][name]}
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({}, {}),
+        ({"holdSeconds": 900, "reference": "A-1"}, {}),
+        ({"productId": 1}, {"productId": ["Unknown field."]}),
+        ({"productId": 1, "quantity": 2}, {name: ["Unknown field."] for name in ("productId", "quantity")}),
+        ({"lines": []}, {"lines": ["Length must be between 1 and 100."]}),
+        ({"lines": LINES}, {"lines": ["Length must be between 1 and 100."]}),
+        ({"lines": [LINE, {**LINE, "productId": 2, "color": 1}]}, {"lines": {1: {"color": ["Unknown field."]}}}),
+        ({"lines": None}, {"lines": ["Field may not be null."]}),
+    ],
+)
+def test_an_order_is_of_one_product_or_of_lines(more: dict[str, Any], problem: dict[str, Any]) -> None:
+    content = VALID["order of lines"] | more
+    assert VALIDATORS["order"].is_valid(content) == (not problem)
+    if not problem:
+        assert CreateOrder().load(content)["lines"] == LOADED["order of lines"]["lines"]
+        return
+    with pytest.raises(ValidationError) as refusal:
+        CreateOrder().load(content)
+    assert refusal.value.messages_dict == problem
+
+
+def test_each_line_that_names_a_product_again_is_refused() -> None:
+    """JSON Schema cannot say it."""
+    lines = [{"productId": number, "quantity": 1} for number in (1, 2, 2, 1, 3)]
+    with pytest.raises(ValidationError) as refusal:
+        CreateOrder().load({"lines": lines})
+    again = {"productId": ["Another line has this product."]}
+    assert refusal.value.messages_dict == {"lines": {2: again, 3: again}}
 
 
 @given(st.integers(0, 10**12 - 1))

@@ -1,5 +1,6 @@
 import pytest
 from jsonschema import Draft202012Validator
+from marshmallow import ValidationError
 
 from shared.contracts.events import DATA, EventType
 from shared.messaging.cloudevents import Event, decode, encode
@@ -9,6 +10,10 @@ from tools.asyncapi import document
 DOCUMENT = document()
 MESSAGES = DOCUMENT["components"]["messages"]
 EVENTS = {message["name"]: message for message in MESSAGES.values() if message["name"] != "DeadLetter"}
+
+
+def validator(type_: EventType) -> Draft202012Validator:
+    return Draft202012Validator({**EVENTS[type_]["payload"], "components": DOCUMENT["components"]})
 
 
 def test_each_type_of_event_has_a_channel_and_a_sender() -> None:
@@ -23,12 +28,26 @@ def test_each_type_of_event_has_a_channel_and_a_sender() -> None:
 
 @pytest.mark.parametrize("type_", EventType)
 def test_each_example_is_what_its_schema_says_and_what_a_consumer_takes(type_: EventType) -> None:
-    message = EVENTS[type_]
-    [example] = message["examples"]
-    schema = {**message["payload"], "components": DOCUMENT["components"]}
-    [event] = example["payload"]
+    examples = {example["name"]: example["payload"] for example in EVENTS[type_]["examples"]}
 
-    assert [error.message for error in Draft202012Validator(schema).iter_errors(example["payload"])] == []
-    assert DATA[type_].validate(event["data"]) == {}
-    [read] = decode(encode([Event(event["id"], event["source"], type_, event["time"], None, event["data"])]))
-    assert isinstance(read, Event)
+    for payload in examples.values():
+        assert [error.message for error in validator(type_).iter_errors(payload)] == []
+        [event] = payload
+        assert DATA[type_].load(event["data"])
+        [read] = decode(encode([Event(event["id"], event["source"], type_, event["time"], None, event["data"])]))
+        assert isinstance(read, Event)
+    assert len(examples) == {"product": 1, "order": 2}[type_.partition(".")[0]] + (type_ == EventType.ORDER_UPDATED)
+
+
+@pytest.mark.parametrize("type_", [type_ for type_ in EventType if type_.startswith("order.")])
+def test_an_event_of_several_lines_is_read_by_them_and_what_lacks_both_forms_is_refused(type_: EventType) -> None:
+    examples = {example["name"]: example["payload"] for example in EVENTS[type_]["examples"]}
+    [one], [several] = examples["oneProduct"], examples["severalProducts"]
+    both = {**one["data"], **several["data"]}
+    neither = {name: value for name, value in one["data"].items() if name != "productId"}
+
+    assert "product_id" not in DATA[type_].load(both)
+    assert validator(type_).is_valid([{**one, "data": both}])
+    with pytest.raises(ValidationError, match="productId"):
+        DATA[type_].load(neither)
+    assert not validator(type_).is_valid([{**one, "data": neither}])

@@ -26,6 +26,7 @@ PROMISED = {
     "conflict": "409 Conflict",
     "duplicate_reference": "409 Conflict",
     "price_changed": "409 Conflict",
+    "expired": "409 Conflict",
     "precondition_failed": "412 Precondition Failed",
     "payload_too_large": "413 Content Too Large",
     "uri_too_long": "414 URI Too Long",

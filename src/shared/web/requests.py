@@ -79,7 +79,7 @@ def load(schema: Schema, content: Any) -> dict[str, Any]:
 def _details(messages: Mapping[str, Any] | Sequence[Any], field: str = "") -> list[Detail]:
     if isinstance(messages, Mapping):
         nested = [
-            _details(inner, "body" if name == "_schema" else f"{field}.{name}".lstrip("."))
+            _details(inner, field if name == "_schema" else f"{field}.{name}".lstrip("."))
             for name, inner in messages.items()
         ]
         return [detail for details in nested for detail in details]

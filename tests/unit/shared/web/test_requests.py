@@ -106,3 +106,9 @@ def test_a_field_inside_a_list_is_named_by_its_place() -> None:
         load(schema, {"lines": [1, "two"]})
     expected = (Detail("lines.1", "Not a valid integer."),)
     assert expected == refusal.value.details
+
+
+def test_a_line_that_is_no_object_is_named_by_its_place() -> None:
+    with pytest.raises(AppError) as refusal:
+        load(CreateOrder(), {"lines": [{"productId": 1, "quantity": 2}, 7]})
+    assert refusal.value.details == (Detail("lines.1", "Invalid input type."),)

@@ -26,10 +26,46 @@ BODIES: dict[str, tuple[dict[str, bytes], dict[str, bytes]]] = {
         {"productId": b"7", "quantity": b"1"},
         {"productId": b'"7"', "quantity": b"1000001", "price": b"1"},
     ),
+    "POST /orders/1/hold": ({"holdSeconds": b"900"}, {"holdSeconds": b"604801", "expiresAt": b"1"}),
+}
+_LINE = b'{"productId": 7, "quantity": 1}'
+_101_LINES = b", ".join(b'{"productId": %d, "quantity": 1}' % number for number in range(1, 102))
+# Bodies of an order with lines or a hold, and the fields that are refused.
+LINES: dict[str, tuple[bytes, list[str]]] = {
+    "lines that are no list": (b'{"lines": %s}' % _LINE, ["lines"]),
+    "lines of null": (b'{"lines": null}', ["lines"]),
+    "no line": (b'{"lines": []}', ["lines"]),
+    "101 lines": (b'{"lines": [%s]}' % _101_LINES, ["lines"]),
+    "a line that is no object": (b'{"lines": [%s, 7]}' % _LINE, ["lines.1"]),
+    "an empty line": (b'{"lines": [{}, %s]}' % _LINE, ["lines.0.productId", "lines.0.quantity"]),
+    "a product twice": (
+        b'{"lines": [%s, {"productId": 8, "quantity": 1}, %s]}' % (_LINE, _LINE),
+        ["lines.2.productId"],
+    ),
+    "an unknown field in a line": (
+        b'{"lines": [%s, {"productId": 8, "quantity": 1, "color": "red"}]}' % _LINE,
+        ["lines.1.color"],
+    ),
+    "a wrong price in a line": (
+        b'{"lines": [{"productId": 7, "quantity": 1, "unitPrice": "1.005"}]}',
+        ["lines.0.unitPrice"],
+    ),
+    "lines and a product": (b'{"lines": [%s], "productId": 8, "quantity": 1}' % _LINE, ["productId", "quantity"]),
+    **{
+        f"holdSeconds={seconds.decode()}": (
+            b'{"productId": 7, "quantity": 1, "holdSeconds": %s}' % seconds,
+            ["holdSeconds"],
+        )
+        for seconds in (b"0", b"604801", b"1.5", b'"1"', b"null")
+    },
+    "lines and a wrong hold": (b'{"lines": [%s], "holdSeconds": 0}' % _LINE, ["holdSeconds"]),
 }
 # Wrong values of a header; of two lines both are sent.
 HEADERS = {
-    **{route: ("Idempotency-Key", [["two words"], ["key", "key"]]) for route in BODIES if route.startswith("POST")},
+    **{
+        route: ("Idempotency-Key", [["two words"], ["key", "key"]])
+        for route in ("POST /products", "POST /products/1/stock", "POST /orders")
+    },
     "PATCH /products/1": ("If-Match", [["1"], ["*", '"1"']]),
     "GET /orders/1/events": ("Last-Event-ID", [["x"], ["1", "1"]]),
 }
@@ -43,7 +79,8 @@ ID_PATHS = {
     "/orders/product/{}": "productId",
 }
 NO_IDS = ["0", "abc", "9223372036854775808"]
-NOT_ALLOWED = ["DELETE /products", "POST /products/1/movements", "PUT /orders", "GET /orders/1/cancel"]
+NOT_ALLOWED = ["DELETE /products", "POST /products/1/movements", "PUT /orders"]
+NOT_ALLOWED += [f"GET /orders/1/{action}" for action in ("cancel", "confirm", "hold")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +105,7 @@ def of_bodies(route: str) -> dict[str, Case]:
     valid, wrong = BODIES[route]
     body = whole(valid)
     missing = ["body"] if method == "PATCH" else sorted(valid)
-    name, values = HEADERS[route]
+    name, values = HEADERS.get(route, ("", []))
     cases: dict[str, tuple[str, int, str, list[str], dict[str, Any]]] = {
         "no JSON": (path, 400, "invalid_json", [], {"data": b"name=Lamp", "headers": JSON}),
         "nothing": (path, 400, "invalid_json", [], {"data": b"", "headers": JSON}),
@@ -119,8 +156,12 @@ def _cases() -> dict[str, Case]:
         of_path("/products/1?limit=1", "limit"),
         of_path("/orders?status=lost", "status"),
         of_path("/orders?productId=x&status=y&limit=z&cursor=!", "cursor", "limit", "productId", "status"),
-        of_path("/orders/1/cancel?force=1", "force", method="POST"),
-        *(of_path(f"/orders/{value}/cancel", "id", method="POST") for value in ("x", "0")),
+        *(of_path(f"/orders/1/{action}?force=1", "force", method="POST") for action in ("cancel", "confirm")),
+        *(
+            of_path(f"/orders/{value}/{action}", "id", method="POST")
+            for value in ("x", "0")
+            for action in ("cancel", "confirm")
+        ),
         *(Case(method, path, 405, "method_not_allowed") for method, path in map(str.split, NOT_ALLOWED)),
         Case("GET", "/nothing/here", 404, "not_found"),
         Case("GET", "/", 404, "not_found"),
@@ -128,6 +169,7 @@ def _cases() -> dict[str, Case]:
     for method, path, content in (
         ("PATCH", "/products/0", BODIES["PATCH /products/1"][0]),
         ("POST", "/products/0/stock", BODIES["POST /products/1/stock"][0]),
+        ("POST", "/orders/0/hold", BODIES["POST /orders/1/hold"][0]),
     ):
         options = {"data": whole(content), "headers": JSON}
         paths.append(Case(method, path, 400, "validation_error", ["id"], options))
@@ -139,6 +181,9 @@ def _cases() -> dict[str, Case]:
     assert len(cases) == len(paths)
     for route in BODIES:
         cases |= of_bodies(route)
+    for title, (body, fields) in LINES.items():
+        options = {"data": body, "headers": JSON}
+        cases[f"POST /orders {title}"] = Case("POST", "/orders", 400, "validation_error", fields, options)
     return cases
 
 

@@ -23,6 +23,7 @@ CONTENT = {
     "POST /products/{id}/stock": {"delta": 1, "reason": "found"},
     "POST /orders": ORDER,
     "PATCH /orders/{id}": {"metadata": {}},
+    "POST /orders/{id}/hold": {"holdSeconds": 900},
 }
 # By docs/gateway.md; every other route is public.
 DOCUMENTED = {
@@ -30,7 +31,8 @@ DOCUMENTED = {
         ("POST /products", "PATCH /products/{id}", "POST /products/{id}/stock", "GET /products/{id}/movements"),
         Scope.CATALOG_WRITE,
     ),
-    **dict.fromkeys(("POST /orders", "PATCH /orders/{id}", "POST /orders/{id}/cancel"), Scope.ORDERS_WRITE),
+    **dict.fromkeys(("POST /orders", "PATCH /orders/{id}"), Scope.ORDERS_WRITE),
+    **{f"POST /orders/{{id}}/{action}": Scope.ORDERS_WRITE for action in ("cancel", "confirm", "hold")},
     **dict.fromkeys(
         ("GET /orders", "GET /orders/{id}", "GET /orders/{id}/history", "GET /orders/{id}/events"), Scope.ORDERS_READ
     ),

@@ -45,6 +45,8 @@ ALLOWED = {
     "POST /products/7/movements": {"GET", "HEAD"},
     "PUT /orders/7": {"GET", "HEAD", "PATCH"},
     "GET /orders/7/cancel": {"POST"},
+    "GET /orders/7/confirm": {"POST"},
+    "PUT /orders/7/hold": {"POST"},
     "DELETE /orders/7/history": {"GET", "HEAD"},
     "POST /orders/7/events": {"GET"},
     "HEAD /orders/7/events": {"GET"},

@@ -37,6 +37,8 @@ async def test_each_request_is_forwarded_as_it_came(gateway: Api, products: Fake
         "GET /orders/7/events": None,
         "PATCH /orders/7": {"metadata": {"channel": "app"}},
         "POST /orders/7/cancel": None,
+        "POST /orders/7/confirm": None,
+        "POST /orders/7/hold": {"holdSeconds": 900},
         "GET /orders/product/7?limit=1": None,
         "POST /orders": ORDER,
     }
@@ -47,8 +49,12 @@ async def test_each_request_is_forwarded_as_it_came(gateway: Api, products: Fake
         content = b"" if body is None else json.dumps(body).encode()
         await gateway.request(method, target, data=content or None, headers={"Content-Type": "application/json"})
         sent[target.split("/")[1].partition("?")[0]].append((method, target, content))
-    await gateway.post("/orders/7/cancel", ORDER)  # a body that the route does not have stays here
-    sent["orders"].append(("POST", "/orders/7/cancel", b""))
+    for action in ("cancel", "confirm"):
+        await gateway.post(f"/orders/7/{action}", ORDER)  # a body that the route does not have stays here
+        sent["orders"].append(("POST", f"/orders/7/{action}", b""))
+    several = b'{"lines": [{"productId": 7, "quantity": 1}, {"productId": 8, "quantity": 2}], "holdSeconds": 900}'
+    await gateway.request("POST", "/orders", data=several, headers={"Content-Type": "application/json"})
+    sent["orders"].append(("POST", "/orders", several))
 
     for name, service in (("products", products), ("orders", orders)):
         assert [(seen.method, seen.target, seen.body) for seen in service.seen] == sent[name]

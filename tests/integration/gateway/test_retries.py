@@ -15,6 +15,8 @@ ALL_RETRIES = [f'gateway_retries_total{{upstream="{name}"}}' for name in ("order
 CHANGES: dict[str, object] = {
     "POST /orders": ORDER,
     "POST /orders/1/cancel": None,
+    "POST /orders/1/confirm": None,
+    "POST /orders/1/hold": {"holdSeconds": 900},
     "POST /products/1/stock": {"delta": 1, "reason": "found"},
     "PATCH /products/1": {"name": "Lamp"},
 }

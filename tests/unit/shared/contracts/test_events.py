@@ -9,7 +9,10 @@ from shared.pagination import MAX_ID
 
 PRODUCT = {"productId": 1, "name": "Teapot", "price": "19.90"}
 CREATED = {"orderId": 7, "productId": 1, "quantity": 2}
-CREATED_OF_LINES: dict[str, Any] = {"orderId": 7, "lines": [{"productId": 1, "quantity": 2}, {"productId": 2, "quantity": 1}]}
+CREATED_OF_LINES: dict[str, Any] = {
+    "orderId": 7,
+    "lines": [{"productId": 1, "quantity": 2}, {"productId": 2, "quantity": 1}],
+}
 UPDATED = {"orderId": 7, "productId": 1, "status": "done"}
 UPDATED_OF_LINES = CREATED_OF_LINES | {"status": "done"}
 SAMPLES: dict[str, dict[str, Any]] = {

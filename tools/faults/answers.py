@@ -6,7 +6,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 
 from tools.faults.evidence import Breach, Difference, Evidence
-from tools.faults.plan import Kind, Operation
+from tools.faults.plan import Action, Kind, Operation
 from tools.faults.record import Attempt
 
 # The gateway gives itself 5 s; the rest is for the way and for two shared cores.
@@ -21,7 +21,15 @@ _LONGEST_TTL = 60.1
 _OUTAGES: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {502: ("upstream_error",), 503: ("unavailable",), 504: ("upstream_timeout", "outcome_unknown")}
 )
-_CODES: Mapping[int, tuple[str, ...]] = MappingProxyType({409: ("conflict",), **_OUTAGES})
+# A conflict means that the order is not in the status for it, or the stock would leave its limits.
+_CONFLICTS: Mapping[Action, tuple[str, ...]] = MappingProxyType(
+    {
+        "cancel": ("conflict", "expired"),
+        "confirm": ("conflict", "expired"),
+        "extend": ("conflict", "expired"),
+        "adjust": ("conflict",),
+    }
+)
 
 
 def requests_are_answered(evidence: Evidence) -> Iterator[Difference]:
@@ -47,9 +55,10 @@ def answers_have_envelope_and_cause(evidence: Evidence) -> Iterator[Difference]:
             continue
         text = f"{operation.action} at {attempt.began:.2f} s: {attempt.status} {attempt.body}"
         expected = HTTPStatus.CREATED if operation.action == "order" else HTTPStatus.OK
-        if attempt.status != expected and attempt.status not in _explained(operation):
+        codes = _explained(operation)
+        if attempt.status != expected and attempt.status not in codes:
             yield Difference(Breach.UNEXPLAINED, text, attempt.trace_id)
-        elif not _is_enveloped(attempt):
+        elif not _is_enveloped(attempt, codes):
             yield Difference(Breach.ENVELOPE, text, attempt.trace_id)
 
 
@@ -66,15 +75,15 @@ def own_prices_are_seen(evidence: Evidence) -> Iterator[Difference]:
 
 
 def own_orders_are_seen(evidence: Evidence) -> Iterator[Difference]:
-    """A client that lists a product's orders after one was accepted, or cancelled, finds it there, and cancelled."""
+    """A client that lists a product's orders after one was accepted finds it there, and as it was answered since."""
     for operation, attempt in evidence.record.attempts():
         if operation.action != "list" or not attempt.succeeded or evidence.may_be_old("orders", attempt):
             continue
         shown = {order["id"]: order["status"] for order in attempt.data or ()}
         oldest = min(shown) if len(shown) == _PAGE else 0
-        for order_id, is_cancelled in _answered_before(evidence, operation.product, attempt.began):
+        for order_id, allowed in _answered_before(evidence, operation.product, attempt.began):
             found = shown.get(order_id, "missing")
-            if order_id >= oldest and (found == "missing" or (is_cancelled and found != "cancelled")):
+            if order_id >= oldest and (found == "missing" or (allowed and found not in allowed)):
                 text = f"a list at {attempt.began:.3f} s shows order {order_id} as {found}"
                 yield Difference(Breach.OWN_WRITE, text, attempt.trace_id, order_id)
 
@@ -115,12 +124,17 @@ def _gateway_was_down(evidence: Evidence, attempt: Attempt) -> bool:
 
 
 def _explained(operation: Operation) -> Mapping[int, tuple[str, ...]]:
-    """A conflict means that the key is in progress, the order is rejected, or the stock would leave its limits."""
-    may_conflict = operation.action in {"cancel", "adjust"} or operation.key is not None
-    return _CODES if may_conflict else _OUTAGES
+    """The codes that each status may have. An order that is repeated without a key meets its own reference."""
+    of_order = {
+        "conflict": operation.key is not None,  # it is in progress
+        "duplicate_reference": operation.key is None and operation.reference is not None,
+        "price_changed": operation.priced,
+    }
+    codes = _CONFLICTS.get(operation.action) or tuple(code for code, may_be in of_order.items() if may_be)
+    return {HTTPStatus.CONFLICT: codes, **_OUTAGES} if codes else _OUTAGES
 
 
-def _is_enveloped(attempt: Attempt) -> bool:
+def _is_enveloped(attempt: Attempt, codes: Mapping[int, tuple[str, ...]]) -> bool:
     body = attempt.body
     if not isinstance(body, dict) or (body.get("statusCode"), body.get("traceId")) != (
         attempt.status,
@@ -135,14 +149,19 @@ def _is_enveloped(attempt: Attempt) -> bool:
         and body["data"] is None
         and isinstance(error, dict)
         and isinstance(error.get("message"), str)
-        and error.get("code") in _CODES[attempt.status or 0]
-        and (attempt.status == HTTPStatus.CONFLICT or attempt.is_deferred == (attempt.status == _UNAVAILABLE))
+        and error.get("code") in codes[attempt.status or 0]
+        and (error["code"] == "conflict" or attempt.is_deferred == (attempt.status == _UNAVAILABLE))
     )
 
 
-def _answered_before(evidence: Evidence, product: int, began: float) -> Iterator[tuple[int, bool]]:
-    """The orders of a product that were accepted by then, and whether they were cancelled by then too."""
+def _answered_before(evidence: Evidence, product: int, began: float) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """The orders of a product that were accepted by then, and what they may be, () for anything."""
+    answered: Mapping[Action, tuple[str, ...]] = {"cancel": ("cancelled",), "confirm": ("done", "cancelled")}
     for order_id, (operation, accepted) in evidence.acceptances.items():
-        if operation.product == product and accepted.ended < began:
-            cancellations = evidence.cancellations.get(order_id, ())
-            yield order_id, any(attempt.succeeded and attempt.ended < began for attempt in cancellations)
+        if accepted.ended < began and any(product == each for each, _ in operation.lines):
+            allowed: tuple[str, ...] = ()
+            for action, statuses in answered.items():
+                attempts = evidence.asked(action, order_id)
+                if any(attempt.succeeded and attempt.ended < began for attempt in attempts):
+                    allowed = allowed or statuses
+            yield order_id, allowed

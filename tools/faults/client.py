@@ -83,7 +83,7 @@ class Clients:
             if operation.action == "reprice":
                 async with self._repricing[operation.product]:  # so that their order is known
                     await self._try(outcome, request)
-            elif operation.key is None and operation.action != "cancel":
+            elif not operation.may_be_repeated:
                 await self._try(outcome, request)
             else:
                 while self._may_begin() and outcome.answer is None:
@@ -97,17 +97,18 @@ class Clients:
             await self._try(outcome, request)
 
     async def _request(self, operation: Operation) -> _Request | None:
-        """Waits for the order that a cancel is for; None if that was not accepted."""
+        """Waits for the order that a cancel, confirm or extend is for; None if that was not accepted."""
         product = self._record.products[operation.product]
         match operation.action:
             case "order":
-                content = {"productId": product, "quantity": operation.amount}
-                return _Request("POST", "/orders", content, operation.key)
-            case "cancel":
+                return _Request("POST", "/orders", self._order(operation), operation.key)
+            case "cancel" | "confirm" | "extend":
                 await self._tried[operation.of].wait()
                 answer = self._record.outcomes[operation.of].answer
                 order_id = answer.accepted_id if answer else None
-                return None if order_id is None else _Request("POST", f"/orders/{order_id}/cancel")
+                path = f"/orders/{order_id}/{'hold' if operation.action == 'extend' else operation.action}"
+                content = {"holdSeconds": operation.hold} if operation.action == "extend" else None
+                return None if order_id is None else _Request("POST", path, content)
             case "adjust":
                 adjustment = {"delta": operation.amount, "reason": operation.key}
                 return _Request("POST", f"/products/{product}/stock", adjustment, operation.key)
@@ -117,6 +118,20 @@ class Clients:
                 return _Request("GET", f"/products/{product}")
             case "list":
                 return _Request("GET", f"/orders/product/{product}")
+
+    def _order(self, operation: Operation) -> dict[str, object]:
+        """An order of one product names it at its top."""
+        lines: list[dict[str, object]] = [
+            {
+                "productId": self._record.products[product],
+                "quantity": quantity,
+                **({"unitPrice": self._plan.products[product].price} if operation.priced else {}),
+            }
+            for product, quantity in operation.lines
+        ]
+        content = {"lines": lines} if operation.more else lines[0]
+        terms = {"holdSeconds": operation.hold, "reference": operation.reference}
+        return {**content, **{name: value for name, value in terms.items() if value}}
 
     async def _try(self, outcome: Outcome, request: _Request) -> None:
         async with self._in_flight:

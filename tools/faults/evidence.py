@@ -3,14 +3,15 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from typing import TypeVar
 
-from tools.faults.plan import SERVICES, Fault, Kind, Operation
+from tools.faults.plan import SERVICES, Action, Fault, Kind, Operation
 from tools.faults.record import Attempt, Outcome, Record
-from tools.faults.state import Json, State
+from tools.faults.state import SOON_SECONDS, Json, State
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -33,6 +34,8 @@ class Breach(StrEnum):
     HELD_UP = "order held up by what it does not need"
     REJECTED = "order rejected without cause"
     CANCELLED = "order and its cancellation disagree"
+    HOLD = "order and its hold disagree"
+    WHOLE = "order is not whole"
     CATALOGUE = "price or version of a product"
     STOCK = "stock"
     RESERVATION = "order done without stock of its own"
@@ -88,7 +91,7 @@ class Evidence:
     def orders_of_product(self) -> Mapping[int, list[Json]]:
         """The orders of each product, newest first."""
         newest_first = sorted(self.state.orders.values(), key=lambda order: -order["id"])
-        return _grouped((order["productId"], order) for order in newest_first)
+        return _grouped((product_id, order) for order in newest_first for product_id in pieces(order))
 
     @cached_property
     def creations(self) -> Mapping[str, tuple[Outcome, Attempt]]:
@@ -108,13 +111,20 @@ class Evidence:
                 found.setdefault(order_id, (operation, attempt))
         return found
 
+    def asked(self, action: Action, order_id: int) -> Sequence[Attempt]:
+        """The attempts to cancel, confirm or extend an order."""
+        return self._asked.get((action, order_id), ())
+
+    def may_be_done(self, action: Action, order_id: int) -> bool:
+        """Whether an answer says that the order was cancelled, confirmed or extended, or leaves it open."""
+        return any(not attempt.is_refused for attempt in self.asked(action, order_id))
+
     @cached_property
-    def cancellations(self) -> Mapping[int, list[Attempt]]:
-        """By order id, the attempts to cancel it."""
+    def _asked(self) -> Mapping[tuple[Action, int], list[Attempt]]:
         return _grouped(
-            (answer.accepted_id, attempt)
+            ((operation.action, answer.accepted_id), attempt)
             for operation, attempt in self.record.attempts()
-            if operation.action == "cancel"
+            if operation.of >= 0
             and (answer := self.record.outcomes[operation.of].answer)
             and answer.accepted_id is not None
         )
@@ -140,6 +150,11 @@ class Evidence:
         newest = max(finished, default=-math.inf)
         seen = {price for price, attempt in changes if not attempt.succeeded or attempt.ended >= newest}
         return seen if finished else seen | {Decimal(self.plan.products[product].price)}
+
+    def may_be_held(self, order: Json) -> bool:
+        """Whether a hold may still last in the end: it began on a clock that had jumped ahead."""
+        is_far = time_of(order["expiresAt"]) > self.record.began + self.plan.seconds + SOON_SECONDS
+        return is_far and self.has_fault(Kind.CLOCK, "orders-db")
 
     def may_be_old(self, service: str, attempt: Attempt) -> bool:
         """Whether a replica of the service lacked a drop meanwhile: the other one reads the old value until then."""
@@ -173,6 +188,16 @@ class Evidence:
 
     def has_fault(self, kind: Kind, target: str) -> bool:
         return any(fault.kind is kind and fault.target == target for fault in self.plan.faults)
+
+
+def pieces(order: Json) -> dict[int, int]:
+    """How many of each product an order has, by product id."""
+    return {line["productId"]: line["quantity"] for line in order["lines"]}
+
+
+def time_of(shown: str) -> float:
+    """A time that the API shows, in seconds since the epoch."""
+    return datetime.fromisoformat(shown).timestamp()
 
 
 def _grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:

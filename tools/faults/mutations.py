@@ -17,14 +17,13 @@ import asyncpg
 
 from orders import repository as orders_repository
 from orders import service as orders_service
-from orders.domain import Draft, Order
+from orders.domain import Draft, Order, product_ids
 from products import repository as products_repository
 from products import service as products_service
 from products import settlement
-from products.settlement import Claim, Release, Reservation, Settlement
+from products.settlement import Line, Request, Reservation, Settlement, Shortage
 from shared import cache, db
 from shared.cache import Cache
-from shared.contracts.events import Reason
 from shared.db import Connection, Database
 from shared.errors import AppError, Code
 from shared.messaging import connection as broker_connection
@@ -74,7 +73,9 @@ class Mutation:
 
 def publish_before_commit() -> None:
     async def write(self: orders_service.Orders, drafts: list[Draft]) -> list[Order | None]:
-        keys = {orders_service._cache_key(draft.product_id) for draft in drafts}
+        keys = {
+            orders_service._cache_key(id_) for draft in drafts for id_ in product_ids(draft.product_id, draft.lines)
+        }
         async with self._cache.dropping(keys), self._database.transaction() as connection:
             stored = await orders_repository.place(connection, drafts)
             rows = await connection.fetch(outbox._CLAIM, outbox._CLAIM_ROWS)
@@ -104,7 +105,7 @@ def forget_reservations() -> None:
         return {}
 
     products_repository.reservations = reservations
-    _edit_settle("$6::uuid[])\n)", "$6::uuid[])\nON CONFLICT (order_id) DO NOTHING\n)")
+    _edit_settle("$9::bigint[]\n    )\n", "$9::bigint[]\n    )\n    ON CONFLICT (order_id, line) DO NOTHING\n")
 
 
 def fill_without_lease() -> None:
@@ -112,11 +113,32 @@ def fill_without_lease() -> None:
 
 
 def give_what_is_not_there() -> None:
-    def refusal(self: settlement._Batch, claim: Claim) -> Reason | None:
-        return None if claim.product_id in self._stock else Reason.PRODUCT_NOT_FOUND
+    def shortage(self: settlement._Batch, line: Line) -> Shortage | None:
+        return None if self._has(line) else Shortage(line.product_id, line.quantity, 0)
 
-    settlement._Batch._refusal = refusal  # type: ignore[method-assign]  # that is the mutation
+    settlement._Batch._shortage = shortage  # type: ignore[method-assign]  # that is the mutation
     _edit_settle("products.qty + change.delta", "GREATEST(products.qty + change.delta, 0)")
+
+
+def reserve_line_by_line() -> None:
+    settle = products_repository.settle
+
+    async def in_parts(connection: Connection, settlement: Settlement) -> None:
+        for movement in settlement.movements:
+            await settle(connection, replace(settlement, made=[], changed=[], movements=[movement], holds={}))
+            await connection.execute("COMMIT")
+            await asyncio.sleep(0.05)  # so that resets hit this moment on a busy machine too
+            await connection.execute("BEGIN")
+        await settle(connection, replace(settlement, movements=[]))
+
+    products_repository.settle = in_parts
+
+
+def expire_what_was_confirmed() -> None:
+    is_over = "status = 'held' AND expires_at <= now()"
+    orders_repository.EXPIRE = _edited(orders_repository.EXPIRE, is_over, "expires_at <= now()")
+    listed = _edited(orders_repository.LIST_OVERDUE, is_over, "status IN ('held', 'done') AND expires_at <= now()")
+    orders_repository.LIST_OVERDUE = listed
 
 
 def delete_before_confirm() -> None:
@@ -170,7 +192,7 @@ def believe_the_cache() -> None:
 
 
 def answer_by_number_alone() -> None:
-    def is_of(self: Reservation, request: Claim | Release) -> bool:
+    def is_of(self: Reservation, request: Request) -> bool:
         return True
 
     Reservation.is_of = is_of  # type: ignore[method-assign]  # that is the mutation
@@ -181,8 +203,8 @@ def apply_by_number_alone() -> None:
 
 
 def wait_for_every_lock() -> None:
-    async def settle(self: products_service.Stock, requests: Sequence[Claim | Release]) -> Settlement:
-        return await self._settle(requests, {request.product_id for request in requests}, set())
+    async def settle(self: products_service.Stock, requests: Sequence[Request]) -> Settlement:
+        return await self._settle(requests, {line.product_id for request in requests for line in request.lines}, set())
 
     products_service.Stock.settle = settle  # type: ignore[method-assign]  # that is the mutation
 
@@ -251,6 +273,12 @@ MUTATIONS = (
         ],
     ),
     Mutation("GREATEST(qty - n, 0)", give_what_is_not_there),
+    Mutation(
+        "an order reserved line by line",
+        reserve_line_by_line,
+        _on_both(Kind.RESET, "products", "products-db", 1.0, 6.5),
+    ),
+    Mutation("a confirmed order expires", expire_what_was_confirmed),
     Mutation(
         "outbox row deleted before the confirm",
         delete_before_confirm,

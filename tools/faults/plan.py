@@ -65,7 +65,7 @@ LINKS = (
 PRODUCTS = 7
 QUEUES = ("products.orders", "orders.stock", "orders.products")
 
-Action = Literal["order", "cancel", "adjust", "reprice", "read", "list"]
+Action = Literal["order", "cancel", "confirm", "extend", "adjust", "reprice", "read", "list"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,11 @@ class Operation:
     """Something that a client does `at` seconds after the start of the round.
 
     `product` is an index into the plan's products. `amount` is the quantity of an order or the delta of an adjustment,
-    `price` the new one of a reprice, and `of` the index of the order operation that is cancelled. With a `key` the
-    request is repeated under it until its answer is certain, and `again` times more after that.
+    `more` are further products of an order with their quantities, and `hold` is for how many seconds it is held, or
+    held from now on. An order that is `priced` names the first price of each product. `price` is the new one of a
+    reprice, and `of` the index of the order operation that is cancelled, confirmed or extended. With a `key` the
+    request is repeated under it until its answer is certain, and `again` times more after that; with a `reference` an
+    order is repeated too.
     """
 
     at: float
@@ -91,6 +94,20 @@ class Operation:
     of: int = -1
     key: str | None = None
     again: int = 0
+    more: tuple[tuple[int, int], ...] = ()
+    hold: int = 0
+    reference: str | None = None
+    priced: bool = False
+
+    @property
+    def lines(self) -> tuple[tuple[int, int], ...]:
+        """The products of an order with their quantities."""
+        return (self.product, self.amount), *self.more
+
+    @property
+    def may_be_repeated(self) -> bool:
+        """Whether it is done once, however often it is sent."""
+        return bool(self.key or self.reference) or self.action in ("cancel", "confirm", "extend")
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,18 @@ class Attempt:
     error: str = ""
     """Why there was no answer."""
     is_deferred: bool = False
-    """The answer has `Retry-After`, as the 409 has for a key whose first request is still in progress."""
+    """The answer has `Retry-After`, as the 409 has for a key whose first request is still in progress, or for a
+    confirmation of an order that is still pending."""
 
     @property
     def data(self) -> Any:
         return self.body.get("data") if isinstance(self.body, dict) else None
+
+    @property
+    def code(self) -> str | None:
+        """The code of a failure that is enveloped."""
+        error = self.body.get("error") if isinstance(self.body, dict) else None
+        return error.get("code") if isinstance(error, dict) else None
 
     @property
     def succeeded(self) -> bool:
@@ -62,7 +69,7 @@ class Attempt:
 class Outcome:
     """An operation and its attempts, one after the other; it is done at most once.
 
-    Several attempts of anything but a cancellation are under one key.
+    Several attempts to place an order or to adjust stock are under one key, or of an order with one reference.
     """
 
     operation: Operation

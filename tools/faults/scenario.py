@@ -13,6 +13,7 @@ from tools.faults.plan import (
     PRODUCTS,
     QUEUES,
     REDISES,
+    Action,
     Fault,
     Kind,
     Operation,
@@ -65,12 +66,17 @@ _BURSTS: Mapping[int, int] = MappingProxyType({1: 60, 2: 25, 3: 15})
 _SPREAD = 1.0
 _QUIET = (2.0, 4.0)
 
-_ACTIONS: Mapping[str, int] = MappingProxyType(
-    {"order": 64, "cancel": 5, "adjust": 7, "reprice": 5, "read": 11, "list": 8}
+_ACTIONS: Mapping[Action, int] = MappingProxyType(
+    {"order": 58, "cancel": 4, "confirm": 8, "extend": 3, "adjust": 7, "reprice": 4, "read": 9, "list": 7}
 )
 # A cancel at the time of its order meets `order.created` on its way.
 _CANCELLED_AT_ONCE = 0.05
 _KEYED, _AGAIN = 2 / 3, 0.2
+# How many products an order has: half of them one.
+_LINES: Mapping[int, int] = MappingProxyType({1: 10, 2: 4, 3: 3, 4: 2, 5: 1})
+_HELD, _REFERRED, _PRICED = 0.3, 0.1, 0.05
+# Seconds of a hold, and for how long after its order clients confirm or extend it: some come too late.
+_HOLD, _INTEREST = (1, 3), 4.0
 _HOT, _AMPLE, _SCARCE = range(1), range(1, 4), range(4, PRODUCTS)
 _PLENTY = 1_000_000
 _CENTS = 100
@@ -138,6 +144,7 @@ class _Operations:
         self._rng = _random(seed, "operations")
         self._drawn: list[Operation] = []
         self._orders: list[int] = []
+        self._held: list[int] = []
 
     def draw(self, seconds: float, rate: float) -> tuple[Operation, ...]:
         at = self._rng.expovariate(rate)
@@ -150,7 +157,9 @@ class _Operations:
         [action] = self._rng.choices([*_ACTIONS], [*_ACTIONS.values()])
         match action:
             case "cancel" if self._orders:
-                self._cancel(at, self._rng.choice(self._orders))
+                self._end(at, "cancel", self._rng.choice(self._rng.choice((self._held, self._orders)) or self._orders))
+            case "confirm" | "extend" if recent := [i for i in self._held if self._drawn[i].at > at - _INTEREST]:
+                self._end(at, action, self._rng.choice(recent))
             case "adjust":
                 self._adjust(at)
             case "reprice":
@@ -165,17 +174,42 @@ class _Operations:
 
     def _order(self, at: float) -> None:
         index = len(self._drawn)
-        product = self._any(hot=3)
-        quantity = self._rng.randint(1, 10 if product in _SCARCE else 5)
+        [lines] = self._rng.choices([*_LINES], [*_LINES.values()])
+        products: dict[int, None] = {}  # each once, in the order in which they are drawn
+        while len(products) < lines:
+            products[self._any(hot=3)] = None
+        (product, quantity), *more = ((each, self._quantity(each)) for each in products)
         key = self._key() if self._rng.random() < _KEYED else None
-        again = self._rng.randint(1, 2) if key and self._rng.random() < _AGAIN else 0
-        self._drawn.append(Operation(at, "order", product, quantity, key=key, again=again))
+        self._drawn.append(
+            Operation(
+                at,
+                "order",
+                product,
+                quantity,
+                key=key,
+                again=self._rng.randint(1, 2) if key and self._rng.random() < _AGAIN else 0,
+                more=tuple(more),
+                hold=self._rng.randint(*_HOLD) if self._rng.random() < _HELD else 0,
+                reference=f"R-{self._key()}" if self._rng.random() < _REFERRED else None,
+                priced=self._rng.random() < _PRICED,
+            )
+        )
         self._orders.append(index)
+        if self._drawn[index].hold:
+            self._held.append(index)
         if self._rng.random() < _CANCELLED_AT_ONCE:
-            self._cancel(at, index)
+            self._end(at, "cancel", index)
 
-    def _cancel(self, at: float, order: int) -> None:
-        self._drawn.append(Operation(at, "cancel", self._drawn[order].product, of=order))
+    def _quantity(self, product: int) -> int:
+        return self._rng.randint(1, 10 if product in _SCARCE else 5)
+
+    def _end(self, at: float, action: Action, order: int) -> None:
+        """Cancels, confirms or extends an order; it is extended once."""
+        is_extended = any(each.action == "extend" and each.of == order for each in self._drawn)
+        if action == "extend" and is_extended:
+            action = "confirm"
+        hold = self._rng.randint(*_HOLD) if action == "extend" else 0
+        self._drawn.append(Operation(at, action, self._drawn[order].product, of=order, hold=hold))
 
     def _adjust(self, at: float) -> None:
         """Mostly refills. Only they are sent again: a refusal is not kept under its key and may not be repeated."""

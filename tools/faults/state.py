@@ -2,9 +2,11 @@
 
 import asyncio
 import math
+import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +14,7 @@ import orjson
 from redis.asyncio import Redis
 
 from ops import broker, letters, outbox
+from ops.databases import snapshot
 from ops.differences import Difference as RowDifference
 from ops.reconcile import reconcile
 from ops.settings import DatabaseUrls
@@ -23,10 +26,13 @@ from tools.stack.http import call
 _LIMIT = 10.0
 _ROWS = 200
 _LETTERS = 1_000
+_RESERVATIONS = "SELECT order_id, product_id, quantity, outcome, held FROM reservations ORDER BY order_id, line"
 # What a service logs when Redis has not taken a drop, and when its cache holds nothing old any more.
 _BYPASSED, _FLUSHED = "cache bypassed", "cache flushed"
 # No grace period: everything has settled, and clocks may have jumped by hours.
 _ANY_AGE = -math.inf
+# A hold ends within so many seconds, unless it began on a clock that had jumped ahead.
+SOON_SECONDS = 60.0
 # Between the two looks of `reconcile`.
 _SETTLE_SECONDS = 0.5
 
@@ -51,6 +57,8 @@ class State:
     movements: Mapping[int, Sequence[Json]]
     """The movements of each product, oldest first."""
     orders: Mapping[int, Json]
+    reservations: Mapping[int, Sequence[Json]]
+    """The rows of each order, one for each line, as products-db holds them."""
     product_views: Mapping[str, Mapping[int, Json]]
     """The products as each replica shows them."""
     order_views: Mapping[str, Mapping[int, Sequence[Json]]]
@@ -83,6 +91,7 @@ async def read(system: System) -> State:
         products={product["id"]: product for product in products},
         movements=movements,
         orders={order["id"]: order for order in orders},
+        reservations=await _reservations(system.databases["products-db"].url),
         product_views=await _views(system, ids, "products", "/products"),
         order_views=await _views(system, ids, "orders", "/orders/product"),
         cached=cached,
@@ -104,9 +113,12 @@ def operators(system: System) -> dict[str, str]:
 
 
 async def settled(system: System) -> bool:
-    """Whether nothing is in flight any more, and every order is final."""
-    pending = await call("GET", f"{system.service_url('orders-1')}/orders?status=pending&limit=1")
-    return not pending.body["data"] and await is_quiet(system)
+    """Whether nothing is in flight any more, every order is decided, and every hold that ends soon has ended."""
+    url = f"{system.service_url('orders-1')}/orders?limit={_ROWS}&status="
+    pending, held = await call("GET", f"{url}pending"), await call("GET", f"{url}held")
+    soon = time.time() + SOON_SECONDS
+    ends = [datetime.fromisoformat(order["expiresAt"]).timestamp() for order in held.body["data"]]
+    return not pending.body["data"] and all(end > soon for end in ends) and await is_quiet(system)
 
 
 async def is_quiet(system: System) -> bool:
@@ -114,6 +126,15 @@ async def is_quiet(system: System) -> bool:
     if any((await _outboxes(system)).values()):
         return False
     return await _depths(system) == dict.fromkeys(QUEUES, 0)
+
+
+async def _reservations(url: str) -> dict[int, list[Json]]:
+    """Raises OpsError."""
+    found: dict[int, list[Json]] = {}
+    async with snapshot(url, "products-db") as database:
+        for row in await database.fetch(_RESERVATIONS):
+            found.setdefault(row["order_id"], []).append(dict(row))
+    return found
 
 
 async def _outboxes(system: System) -> dict[str, int]:

@@ -87,7 +87,7 @@ class System:
         )
         for log in self.logs:
             log.unlink(missing_ok=True)
-        settings = {"STUCK_ORDER_SECONDS": str(stuck_order_seconds)}
+        settings = {"STUCK_ORDER_SECONDS": str(stuck_order_seconds), "LINES_AND_HOLDS": "true"}
         self.services = {name: self._replica(name, settings, mutation) for name in SERVICES}
         await together(*(service.become_ready() for service in self.services.values()))
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import NoneType
 from typing import Any
@@ -132,7 +133,9 @@ class Orders:
         order = await self._change(order_id, extend)
         if extended:
             return order
-        if order.status == OrderStatus.HELD:
+        is_too_long = datetime.now(UTC) > order.created_at + timedelta(seconds=MAX_HOLD - seconds)
+        # One that is held now, and may be for so long, was pending a moment ago: the client asks again.
+        if order.status == OrderStatus.HELD and is_too_long:
             raise invalid_field("holdSeconds", f"The hold must end within {MAX_HOLD} s from the order's making.")
         raise _refusal(order, "held for longer")
 

@@ -145,6 +145,7 @@ class _Operations:
         self._drawn: list[Operation] = []
         self._orders: list[int] = []
         self._held: list[int] = []
+        self._extended: set[int] = set()
 
     def draw(self, seconds: float, rate: float) -> tuple[Operation, ...]:
         at = self._rng.expovariate(rate)
@@ -205,10 +206,11 @@ class _Operations:
 
     def _end(self, at: float, action: Action, order: int) -> None:
         """Cancels, confirms or extends an order; it is extended once."""
-        is_extended = any(each.action == "extend" and each.of == order for each in self._drawn)
-        if action == "extend" and is_extended:
+        if action == "extend" and order in self._extended:
             action = "confirm"
         hold = self._rng.randint(*_HOLD) if action == "extend" else 0
+        if hold:
+            self._extended.add(order)
         self._drawn.append(Operation(at, action, self._drawn[order].product, of=order, hold=hold))
 
     def _adjust(self, at: float) -> None:

@@ -215,8 +215,8 @@ def holds_last(evidence: Evidence) -> Iterator[Difference]:
             continue
         end = time_of(order["expiresAt"])
         request, _ = evidence.creations.get(order["traceId"], (None, None))
-        asked = request.operation.hold if request else 0
-        if not evidence.may_be_done("extend", order["id"]) and end != time_of(order["createdAt"]) + asked:
+        is_extended = evidence.may_be_done("extend", order["id"])
+        if request and not is_extended and end != time_of(order["createdAt"]) + request.operation.hold:
             yield _of(order, Breach.HOLD, f"from {order['createdAt']} it was held until {order['expiresAt']}")
         if order["status"] == "expired" and time_of(order["updatedAt"]) < end:
             yield _of(order, Breach.HOLD, f"it expired at {order['updatedAt']}, not at {order['expiresAt']}")

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import orjson
 import pytest
 from aiohttp import web
 
@@ -15,6 +16,7 @@ from tools.faults.client import PATIENCE, clients
 from tools.faults.plan import Operation, Plan, Product
 from tools.faults.record import Outcome, Record
 
+SEVERAL = Operation(0.0, "order", 0, 2, more=((1, 3),), hold=4, reference="R-1", priced=True)
 KEYED = Operation(0.0, "order", 0, 2, key="key")
 UNKEYED = Operation(0.0, "order", 1, 3)
 
@@ -23,6 +25,7 @@ fine = respond_with(200, envelope(200, {"id": 41}))
 unavailable = respond_with(503, envelope(503, None, error={"code": "unavailable"}), {"Retry-After": "1"})
 in_progress = respond_with(409, envelope(409, None, error={"code": "conflict"}), {"Retry-After": "1"})
 conflict = respond_with(409, envelope(409, None, error={"code": "conflict"}))
+taken = respond_with(409, envelope(409, None, error={"code": "duplicate_reference"}))
 no_json = respond_with(502, b"<html>")
 
 UNCERTAIN: dict[str, Respond] = {
@@ -100,6 +103,28 @@ async def test_a_request_without_a_key_is_sent_once(shop: Shop, broken: Respond,
     shop.scripts["POST /orders"] = shop.scripts["GET /products/11"] = broken
     [outcome] = await driven(shop, operation)
     assert (len(shop.lines), len(outcome.attempts), outcome.answer) == (1, 1, None)
+
+
+async def test_an_order_of_several_lines_is_sent_as_planned_and_repeated_for_its_reference(shop: Shop) -> None:
+    shop.scripts["POST /orders"] = turns(reset, unavailable, taken)
+    [outcome] = await driven(shop, SEVERAL)
+    lines = [
+        {"productId": 11, "quantity": 2, "unitPrice": "1.00"},
+        {"productId": 12, "quantity": 3, "unitPrice": "2.50"},
+    ]
+    assert (statuses(outcome), outcome.attempts[-1].code) == ([None, 503, 409], "duplicate_reference")
+    sent = [orjson.loads(each.body) for each in shop.server.seen[2:]]
+    assert sent == [{"lines": lines, "holdSeconds": 4, "reference": "R-1"}] * 3
+
+
+async def test_a_hold_is_extended_and_confirmed_until_the_answer_is_certain(shop: Shop) -> None:
+    shop.scripts["POST /orders"] = accepted
+    shop.scripts["POST /orders/41/hold"] = turns(in_progress, fine)
+    shop.scripts["POST /orders/41/confirm"] = turns(unavailable, conflict)
+    extend = Operation(0.0, "extend", 0, of=0, hold=3)
+    _, extended, confirmed = await driven(shop, SEVERAL, extend, Operation(0.0, "confirm", 0, of=0))
+    assert (statuses(extended), statuses(confirmed)) == ([409, 200], [503, 409])
+    assert {each.body for each in shop.server.seen if each.target.endswith("/hold")} == {b'{"holdSeconds":3}'}
 
 
 async def test_a_cancel_waits_for_its_order_and_is_repeated(shop: Shop) -> None:

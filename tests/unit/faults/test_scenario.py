@@ -74,19 +74,34 @@ def test_plans_break_everything_in_every_way() -> None:
 @given(SEEDS)
 def test_what_is_repeated_has_a_key_of_its_own_and_cannot_be_refused(seed: int) -> None:
     operations = draw(seed, 30).operations
-    cancels = [each for each in operations if each.action == "cancel"]
-    assert all(operations[each.of].action == "order" for each in cancels)
+    later = [each for each in operations if each.of >= 0]
+    assert all(operations[each.of].action == "order" for each in later)
+    assert all(operations[each.of].hold for each in later if each.action != "cancel")
+    extended = [each.of for each in later if each.action == "extend"]
+    assert len(extended) == len(set(extended))
+    references = [each.reference for each in operations if each.reference]
+    assert len(references) == len(set(references))
     keys = [each.key for each in operations if each.key]
     assert len(keys) == len(set(keys))
     assert all(each.key for each in operations if each.again)
     assert all(each.amount > 0 for each in operations if each.again and each.action == "adjust")
 
 
+def test_orders_have_up_to_five_products_each_once_and_some_are_held_named_and_priced() -> None:
+    orders = [each for each in draw(1, 60).operations if each.action == "order"]
+    assert {len(each.lines) for each in orders} == {1, 2, 3, 4, 5}
+    assert all(len(dict(each.lines)) == len(each.lines) and all(dict(each.lines).values()) for each in orders)
+    assert {each.hold for each in orders} == {0, 1, 2, 3}
+    assert {each.priced for each in orders} == {False, True}
+    assert any(each.reference and not each.key for each in orders)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_scarce_products_are_sold_out_and_filled_again_and_a_price_is_set_once(seed: int) -> None:
     plan = draw(seed, 60)
     for index in range(4, 7):
-        wanted = sum(each.amount for each in plan.operations if (each.action, each.product) == ("order", index))
+        orders = [dict(each.lines) for each in plan.operations if each.action == "order"]
+        wanted = sum(lines.get(index, 0) for lines in orders)
         filled = [each.amount for each in plan.operations if (each.action, each.product) == ("adjust", index)]
         assert plan.products[index].qty + sum(filled) < wanted
         assert max(filled) > 0 > min(filled)

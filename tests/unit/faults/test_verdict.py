@@ -15,12 +15,15 @@ from tools.faults.plan import Fault, Kind, Product
 from tools.faults.state import Cached, State
 from tools.faults.verdict import judge
 
-AMPLE, SCARCE = 0, 1
+AMPLE, SCARCE, OTHER = 0, 1, 2
 # Operations of the good round.
 KEYED, CANCELLED, CANCEL, SOLD, REJECTED, REFUSED_CANCEL, ADJUST, REFUSED_ADJUST = range(8)
 REPRICE, READ, LIST, REFUSED, OPEN, OPEN_ADJUST, OPEN_REPRICE = range(8, 15)
+CONFIRMED, CONFIRM, EXTENDED, EXTEND, EXPIRED, LATE_CONFIRM, HELD, HELD_CANCEL, PRICED, WRONG_PRICE = range(15, 25)
+LIST_AT_LAST = 25
 # Orders of it, by their ids.
 FIRST, CANCELLED_ORDER, SOLD_ORDER, REJECTED_ORDER, OPEN_ORDER = range(100, 105)
+CONFIRMED_ORDER, EXTENDED_ORDER, EXPIRED_ORDER, HELD_ORDER, PRICED_ORDER = range(105, 110)
 TRACE_ID = "a" * 32
 
 KILLED = Fault(1.0, 1.0, Kind.KILL, "products-2")
@@ -29,7 +32,7 @@ ORDERS_KILLED = Fault(1.0, 1.0, Kind.KILL, "orders-2")
 
 def good() -> World:
     """Every operation with its answers: done, refused and left open."""
-    world = World(Product("10.00", 100), Product("1.00", 5))
+    world = World(Product("10.00", 100), Product("1.00", 5), Product("3.00", 50))
     world.order(AMPLE, 2, key="k-0", statuses=(503, 409, 201))
     world.order(AMPLE, 1)
     world.cancel(CANCELLED)
@@ -46,6 +49,20 @@ def good() -> World:
     world.order(AMPLE, 3, statuses=(504,))
     world.adjust(AMPLE, -1, "k-13", status=502)
     world.reprice(SCARCE, "2.00", status=504)
+    world.order(AMPLE, 1, more=((OTHER, 2),), hold=5)
+    world.confirm(CONFIRMED)
+    world.order(OTHER, 3, hold=2)
+    world.extend(EXTENDED, 9)
+    world.expire(EXTENDED)
+    world.order(AMPLE, 2, more=((OTHER, 1),), hold=1, reference="R-1", statuses=(201,))
+    world.meet_reference(EXPIRED)
+    world.expire(EXPIRED)
+    world.confirm(EXPIRED)
+    world.order(OTHER, 4, hold=3)
+    world.cancel(HELD)
+    world.order(OTHER, 1, priced=True)
+    world.refuse("order", AMPLE, 409, "price_changed", priced=True)
+    world.list_orders(OTHER)
     return world
 
 
@@ -55,6 +72,28 @@ def judged(world: World, change: Callable[[State], State] = lambda state: state)
 
 def order(order_id: int, **fields: Any) -> Callable[[World], None]:
     return lambda world: world.orders[order_id].update(fields)
+
+
+def line(order_id: int, **fields: Any) -> Callable[[World], None]:
+    def change(world: World) -> None:
+        first, *others = world.orders[order_id]["lines"]
+        world.orders[order_id]["lines"] = [{**first, **fields}, *others]
+
+    return change
+
+
+def cost(order_id: int, price: str, total: str) -> Callable[[World], None]:
+    """Changes the price of an order of one product."""
+
+    def change(world: World) -> None:
+        line(order_id, unitPrice=price, totalPrice=total)(world)
+        order(order_id, totalPrice=total)(world)
+
+    return change
+
+
+def reservation(order_id: int, place: int, **fields: Any) -> Callable[[World], None]:
+    return lambda world: world.reservations[order_id][place].update(fields)
 
 
 def product(index: int, **fields: Any) -> Callable[[World], None]:
@@ -108,26 +147,65 @@ def duplicate(world: World) -> None:
 CASES: Mapping[str, tuple[Callable[[World], Any], set[Breach]]] = {
     "an order is gone": (lambda w: w.orders.pop(FIRST), {Breach.LOST, Breach.STOCK}),
     "another quantity": (
-        order(FIRST, quantity=3, totalPrice="30.00"), {Breach.ALTERED, Breach.UNASKED, Breach.STOCK}
+        lambda w: [line(FIRST, quantity=3, totalPrice="30.00")(w), order(FIRST, totalPrice="30.00")(w)],
+        {Breach.ALTERED, Breach.UNASKED, Breach.STOCK, Breach.WHOLE},
     ),
     "another trace": (order(FIRST, traceId=TRACE_ID), {Breach.ALTERED, Breach.UNASKED}),
-    "an answered price": (order(FIRST, unitPrice="12.00", totalPrice="24.00"), {Breach.ALTERED, Breach.PRICE}),
-    "a price that never was": (order(OPEN_ORDER, unitPrice="11.00", totalPrice="33.00"), {Breach.PRICE}),
+    "an answered price": (line(FIRST, unitPrice="12.00"), {Breach.ALTERED, Breach.PRICE}),
+    "a price that never was": (
+        cost(OPEN_ORDER, "11.00", "33.00"), {Breach.PRICE}
+    ),
     "a wrong total": (order(OPEN_ORDER, totalPrice="35.00"), {Breach.PRICE}),
-    "two orders of one request": (duplicate, {Breach.DOUBLED, Breach.STOCK}),
+    "a wrong total of a line": (line(OPEN_ORDER, totalPrice="35.00"), {Breach.PRICE}),
+    "a price that was not named": (
+        cost(PRICED_ORDER, "2.00", "2.00"), {Breach.ALTERED, Breach.PRICE}
+    ),
+    "a price that was right": (attempt(WRONG_PRICE, began=0.0, ended=0.1), {Breach.PRICE}),
+    "a reference of no order": (order(EXPIRED_ORDER, reference=None), {Breach.ALTERED, Breach.UNASKED}),
+    "a reference that only its own answer has": (
+        lambda w: w.outcomes[EXPIRED].attempts.pop(0), {Breach.UNASKED}
+    ),
+    "a code of another request": (refuse(PRICED, 409, "duplicate_reference"), {Breach.ENVELOPE, Breach.UNASKED}),
+    "a hold that has ended and should be asked again": (attempt(LATE_CONFIRM, is_deferred=True), {Breach.ENVELOPE}),
+    "held for ever": (
+        order(CONFIRMED_ORDER, status="held"), {Breach.UNFINISHED, Breach.HOLD, Breach.STOCK, Breach.WHOLE}
+    ),
+    "confirmed by nobody": (forget(CONFIRM), {Breach.HOLD}),
+    "confirmed by an unavailable service": (refuse(CONFIRM, 503, "unavailable"), {Breach.HOLD}),
+    "a confirmation undone": (
+        order(CONFIRMED_ORDER, status="expired", updatedAt=time_at(99.0)), {Breach.HOLD, Breach.STOCK, Breach.WHOLE}
+    ),
+    "done after its end": (order(EXPIRED_ORDER, status="done"), {Breach.HOLD, Breach.STOCK, Breach.WHOLE}),
+    "expired too soon": (order(EXTENDED_ORDER, updatedAt=time_at(1.0)), {Breach.HOLD}),
+    "an extension lost": (order(EXTENDED_ORDER, expiresAt=time_at(1.0)), {Breach.HOLD}),
+    "held for another time": (order(HELD_ORDER, expiresAt=time_at(99.0)), {Breach.ALTERED, Breach.HOLD}),
+    "stock that stays held": (product(OTHER, held=1), {Breach.STOCK}),
+    "a line without its movement": (lambda w: w.movements[FIRST_ID + OTHER].pop(1), {Breach.WHOLE}),
+    "a line without its reservation": (lambda w: w.reservations[CONFIRMED_ORDER].pop(), {Breach.WHOLE}),
+    "a line that got nothing": (reservation(CONFIRMED_ORDER, 1, outcome="rejected"), {Breach.WHOLE}),
+    "a line that stays held": (reservation(CONFIRMED_ORDER, 1, held=True), {Breach.WHOLE}),
+    "no shortages": (order(REJECTED_ORDER, shortages=[]), {Breach.REJECTED}),
+    "the shortage of another line": (
+        order(REJECTED_ORDER, shortages=[{"productId": FIRST_ID, "requested": 4, "available": 1}]), {Breach.REJECTED}
+    ),
+    "two orders of one request": (duplicate, {Breach.DOUBLED, Breach.STOCK, Breach.WHOLE}),
     "an order of a refused request": (refuse(OPEN, 400, "bad_request"), {Breach.UNASKED, Breach.UNEXPLAINED}),
     "an order of an unavailable service": (refuse(OPEN, 503, "unavailable"), {Breach.UNASKED}),
     "an order of an unknown outcome": (refuse(OPEN, 504, "outcome_unknown"), set()),
     "an order of no request": (forget(OPEN), {Breach.UNASKED}),
     "pending for ever": (order(OPEN_ORDER, status="pending"), {Breach.UNFINISHED, Breach.STOCK}),
     "another reason": (order(REJECTED_ORDER, reason="product_not_found"), {Breach.REJECTED}),
-    "rejected with stock enough": (movement(SCARCE, 1, delta=-1), {Breach.REJECTED}),
+    "rejected with stock enough": (movement(SCARCE, 1, delta=-1), {Breach.REJECTED, Breach.WHOLE}),
     "cancelled without an answer": (forget(CANCEL), {Breach.CANCELLED}),
     "cancelled by an unavailable service": (refuse(CANCEL, 503, "unavailable"), {Breach.CANCELLED}),
-    "a cancellation undone": (order(CANCELLED_ORDER, status="done"), {Breach.CANCELLED, Breach.STOCK}),
-    "stock that no order explains": (product(AMPLE, qty=98), {Breach.STOCK}),
+    "a cancellation undone": (
+        order(CANCELLED_ORDER, status="done"), {Breach.CANCELLED, Breach.STOCK, Breach.WHOLE}
+    ),
+    "stock that no order explains": (product(AMPLE, qty=50), {Breach.STOCK}),
     "below zero": (product(SCARCE, qty=-1), {Breach.STOCK, Breach.BELOW_ZERO}),
-    "below zero on the way": (movement(SCARCE, 1, delta=-9), {Breach.BELOW_ZERO}),
+    "below zero on the way": (
+        movement(SCARCE, 1, delta=-9), {Breach.BELOW_ZERO, Breach.REJECTED, Breach.WHOLE}
+    ),
     "a correction lost": (
         lambda w: w.movements[FIRST_ID].remove(w.movements[FIRST_ID][4]), {Breach.ADJUSTMENT, Breach.STOCK}
     ),
@@ -141,6 +219,9 @@ CASES: Mapping[str, tuple[Callable[[World], Any], set[Breach]]] = {
     "an old price": (data(READ, lambda d: {**d, "price": "10.00"}), {Breach.OWN_WRITE}),
     "a price later than the read": (data(READ, lambda d: {**d, "price": "2.00"}), {Breach.OWN_WRITE}),
     "a list without the newest": (data(LIST, lambda d: d[1:]), {Breach.OWN_WRITE}),
+    "a list before a confirmation": (
+        data(LIST_AT_LAST, lambda shown: [{**each, "status": "held"} for each in shown]), {Breach.OWN_WRITE}
+    ),
     "a list before a cancellation": (data(LIST, lambda d: [{**d[0], "status": "done"}, d[1]]), {Breach.OWN_WRITE}),
     "no answer": (attempt(READ, status=None, body=None), {Breach.NO_ANSWER}),
     "a late answer": (attempt(READ, ended=99.0), {Breach.LATE}),
@@ -257,6 +338,15 @@ def test_beside_a_lock_and_nothing_else_orders_are_final_in_time(
     order(FIRST, updatedAt=time_at(9.0))(world)
 
     assert (in_time, judged(world)) == (set(), expected)
+
+
+def test_a_hold_goes_on_only_where_it_began_on_a_clock_that_was_ahead() -> None:
+    world = good()
+    world.order(OTHER, 1, hold=7200)
+    found = judged(world)
+    world.faults.append(Fault(1.0, 1.0, Kind.CLOCK, "orders-db", 3600.0))
+
+    assert (found, judged(world)) == ({Breach.UNFINISHED}, set())
 
 
 @pytest.mark.parametrize(("operation", "service"), [(READ, "products"), (LIST, "orders")])

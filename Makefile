@@ -31,7 +31,7 @@ status: venv ## show what runs, and where
 	@$(STACK) status
 
 .PHONY: demo
-demo: venv ## create a product, order it, follow the order through the logs
+demo: venv ## place two orders, one held and confirmed, and follow them through the logs
 	@$(STACK) demo
 
 .PHONY: logs

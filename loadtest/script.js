@@ -66,10 +66,7 @@ export function setup() {
 }
 
 export default function order(run) {
-  const body = {
-    productId: run.ids[Math.floor(Math.random() * run.ids.length)],
-    quantity: 1 + Math.floor(Math.random() * MOST_PIECES),
-  };
+  const body = drawn(run.ids);
   const response = post('/orders', body, { name: POST_ORDERS });
   const isAccepted = check(response, {
     'status is 201': (answer) => answer.status === 201,
@@ -82,27 +79,45 @@ export default function order(run) {
   }
 }
 
+// Different products, from a random one on; an order of one product names it at its top.
+function drawn(ids) {
+  const first = Math.floor(Math.random() * ids.length);
+  const lines = [];
+  for (let number = 0; number < settings.lines; number += 1) {
+    const quantity = 1 + Math.floor(Math.random() * MOST_PIECES);
+    lines.push({ productId: ids[(first + number) % ids.length], quantity });
+  }
+  return lines.length === 1 ? lines[0] : { lines };
+}
+
 function holdsOrder(envelope, body) {
+  const lines = body.lines || [body];
   const { statusCode, data, traceId } = envelope;
   return (
     statusCode === 201 &&
     traceId.length === 32 &&
     data.status === 'pending' &&
-    data.productId === body.productId &&
-    data.quantity === body.quantity
+    data.lines.length === lines.length &&
+    data.lines.every(
+      ({ productId, quantity }, at) => productId === lines[at].productId && quantity === lines[at].quantity,
+    )
   );
 }
 
 export function teardown(run) {
   settle(run.ids, SETTLE_MILLISECONDS);
   const pieces = new Map(run.ids.map((id) => [id, 0]));
-  let found = 0;
+  const found = new Set();
   let lastAccepted = 0;
   let lastFinal = 0;
   // A threshold needs a value to judge.
   Object.values(byStatus).forEach((counter) => counter.add(0));
-  eachOrder(run.ids, ({ productId, quantity, status, createdAt, updatedAt }) => {
-    found += 1;
+  eachOrder(run.ids, ({ id: orderId, lines, status, createdAt, updatedAt }) => {
+    // An order of several products is in the list of each.
+    if (found.has(orderId)) {
+      return;
+    }
+    found.add(orderId);
     byStatus[status].add(1);
     lastAccepted = Math.max(lastAccepted, Date.parse(createdAt));
     if (status !== 'pending') {
@@ -110,10 +125,10 @@ export function teardown(run) {
       timeToFinal.add(Date.parse(updatedAt) - Date.parse(createdAt));
     }
     if (status === 'done') {
-      pieces.set(productId, pieces.get(productId) + quantity);
+      lines.forEach(({ productId, quantity }) => pieces.set(productId, pieces.get(productId) + quantity));
     }
   });
-  lost.add(-found);
+  lost.add(-found.size);
   lastFinalAfter.add(lastFinal - lastAccepted);
   const differences = readProducts(run.ids).map(({ id, qty }) => Math.abs(run.stock - qty - pieces.get(id)));
   stockDifference.add(differences.reduce((sum, difference) => sum + difference, 0));

@@ -3,6 +3,7 @@
 export const settings = Object.freeze({
   baseUrl: (__ENV.BASE_URL || 'http://localhost:4000').replace(/\/+$/, ''),
   products: whole('PRODUCTS', 10),
+  lines: whole('LINES', 1),
   startRate: whole('START_RATE', 200),
   peakRate: whole('PEAK_RATE', 1000),
   rampUp: seconds('RAMP_UP', '30s'),
@@ -10,6 +11,10 @@ export const settings = Object.freeze({
   rampDown: seconds('RAMP_DOWN', '20s'),
   p95Limit: whole('P95_MS', 50),
 });
+
+if (settings.lines > settings.products) {
+  throw new Error('LINES must not be more than PRODUCTS');
+}
 
 export const expectedOrders = Math.ceil(
   ((settings.startRate + settings.peakRate) / 2) * settings.rampUp +

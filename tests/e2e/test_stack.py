@@ -56,7 +56,8 @@ async def test_a_stack_from_up_to_down(stack: Stack, capsys: pytest.CaptureFixtu
     # No command shows a password, and only the owner of the files that hold one can read them.
     await run("status", stack)
     printed = capsys.readouterr().out
-    assert printed.count("GET  path=/products/") == 2  # of the two demos
+    assert printed.count("GET  path=/products/") == 4  # two of each demo
+    assert len(re.findall(r"orders .* path=/orders/\d+/confirm  status=200", printed)) == 2
     secrets = [stack.folder / "passwords.json", stack.folder / "postgresql.json"]
     assert not [word for file in secrets for word in json.loads(file.read_text()).values() if word in printed]
     assert {file.stat().st_mode & 0o077 for file in (*secrets, stack.file)} == {0}

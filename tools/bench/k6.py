@@ -25,7 +25,7 @@ BUILD_SECONDS = 900
 LIMIT_SECONDS = 3600
 PAGE, SUMMARY = "index.html", "summary.json"
 # The settings of the script, beside BASE_URL.
-VARIABLES = ("PRODUCTS", "START_RATE", "PEAK_RATE", "RAMP_UP", "HOLD", "RAMP_DOWN", "P95_MS")
+VARIABLES = ("PRODUCTS", "LINES", "START_RATE", "PEAK_RATE", "RAMP_UP", "HOLD", "RAMP_DOWN", "P95_MS")
 
 
 async def run(stack: RunningStack, folder: Path, say: Callable[[str], None]) -> Report:

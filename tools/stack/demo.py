@@ -1,4 +1,4 @@
-"""One order from its request to its end, as a client sees it and as the logs show it."""
+"""Two orders from their requests to their ends, as a client sees them and as the logs show them."""
 
 import asyncio
 import json
@@ -6,45 +6,74 @@ from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from tools.stack import logs
 from tools.stack.errors import StackError
 from tools.stack.http import ask
 from tools.stack.services import NAMES
 
-PRODUCT = {"name": "Desk lamp", "price": "19.90", "qty": 10}
+PRODUCTS = (
+    {"name": "Desk lamp", "price": "19.90", "qty": 10},
+    {"name": "Light bulb", "price": "2.50", "qty": 100},
+)
 QUANTITY = 2
+HOLD_SECONDS = 900
 ORDER_SECONDS = 10
 LOG_SECONDS = 2.0
 PAUSE_SECONDS = 0.05
 
 
 async def run(gateway: str, folder: Path, say: Callable[[str], None]) -> None:
-    """StackError if the order does not end as `done` within ORDER_SECONDS."""
-    product = (await ask(HTTPStatus.CREATED, "POST", f"{gateway}/products", PRODUCT))["data"]
-    say(f"Product {product['id']}: {PRODUCT['qty']} of {PRODUCT['name']!r} at {PRODUCT['price']}")
-    wanted = {"productId": product["id"], "quantity": QUANTITY}
-    created = await ask(HTTPStatus.CREATED, "POST", f"{gateway}/orders", wanted)
-    url = f"{gateway}/orders/{created['data']['id']}"
-    say(f"Order {created['data']['id']}: {QUANTITY} of them, {created['data']['status']}")
-    order = (await ask(HTTPStatus.OK, "GET", f"{url}?wait={ORDER_SECONDS}", limit=ORDER_SECONDS + 5))["data"]
-    if order["status"] == "pending":
-        raise StackError(f"{url} is still pending after {ORDER_SECONDS} s")
+    """StackError if an order does not end as `done` within ORDER_SECONDS."""
+    ids = []
+    for product in PRODUCTS:
+        ids.append((await ask(HTTPStatus.CREATED, "POST", f"{gateway}/products", product))["data"]["id"])
+        say(f"Product {ids[-1]}: {product['qty']} of {product['name']!r} at {product['price']}")
+    created = await _placed(gateway, {"productId": ids[0], "quantity": QUANTITY}, say)
+    order = await _decided(gateway, created, "done")
     say(json.dumps(order, indent=2))
-    if order["status"] != "done":
-        raise StackError(f"order {order['id']} ended as {order['status']}")
-    say(f"\nTrace {created['traceId']}:")
-    for line in await _story(folder, created["traceId"], datetime.fromisoformat(order["updatedAt"])):
+    await _tell(folder, created["traceId"], order, say)
+
+    lines = [{"productId": id_, "quantity": QUANTITY} for id_ in ids]
+    created = await _placed(gateway, {"lines": lines, "holdSeconds": HOLD_SECONDS}, say)
+    order = await _decided(gateway, created, "held")
+    await _tell(folder, created["traceId"], order, say)
+    confirmed = await ask(HTTPStatus.OK, "POST", f"{gateway}/orders/{order['id']}/confirm")
+    say(f"\nHeld until {order['expiresAt']}, and confirmed: {confirmed['data']['status']}")
+    await _tell(folder, confirmed["traceId"], confirmed["data"], say)
+
+
+async def _placed(gateway: str, wanted: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+    """The envelope of the answer."""
+    created = await ask(HTTPStatus.CREATED, "POST", f"{gateway}/orders", wanted)
+    what = " and ".join(f"{line['quantity']} of product {line['productId']}" for line in created["data"]["lines"])
+    say(f"\nOrder {created['data']['id']}: {what}, {created['data']['status']}")
+    return created
+
+
+async def _decided(gateway: str, created: dict[str, Any], expected: str) -> dict[str, Any]:
+    url = f"{gateway}/orders/{created['data']['id']}"
+    answer = await ask(HTTPStatus.OK, "GET", f"{url}?wait={ORDER_SECONDS}", limit=ORDER_SECONDS + 5)
+    order: dict[str, Any] = answer["data"]
+    if order["status"] != expected:
+        raise StackError(f"{url} is {order['status']} and not {expected} after {ORDER_SECONDS} s")
+    return order
+
+
+async def _tell(folder: Path, trace_id: str, order: dict[str, Any], say: Callable[[str], None]) -> None:
+    say(f"\nTrace {trace_id}:")
+    for line in await _story(folder, trace_id, datetime.fromisoformat(order["updatedAt"])):
         say(str(line))
 
 
-async def _story(folder: Path, trace_id: str, done: datetime) -> list[logs.Line]:
+async def _story(folder: Path, trace_id: str, changed: datetime) -> list[logs.Line]:
     """Waits until all services have logged their part; `orders` writes its last line just after the change."""
     try:
         async with asyncio.timeout(LOG_SECONDS):
             while True:
                 lines = logs.search(logs.current(folder), {trace_id})
-                if {line.service for line in lines if line.service != "orders" or line.time >= done} == set(NAMES):
+                if {line.service for line in lines if line.service != "orders" or line.time >= changed} == set(NAMES):
                     return lines
                 await asyncio.sleep(PAUSE_SECONDS)
     except TimeoutError:

@@ -208,8 +208,9 @@ class _Operations:
         """Cancels, confirms or extends an order; it is extended once."""
         if action == "extend" and order in self._extended:
             action = "confirm"
-        hold = self._rng.randint(*_HOLD) if action == "extend" else 0
-        if hold:
+        hold = 0
+        if action == "extend":
+            hold = _HOLD[1]  # not over before its answer, even if that is lost and the extension repeated
             self._extended.add(order)
         self._drawn.append(Operation(at, action, self._drawn[order].product, of=order, hold=hold))
 

@@ -46,11 +46,12 @@ class Order:
     def product_ids(self) -> list[int]:
         return product_ids(self.product_id, self.lines)
 
-    def as_placed(self, metadata: str | None) -> "Order":
-        """The order as it was in the answer to the request that placed it, with this metadata."""
-        pending = OrderStatus.PENDING.value
-        first = replace(self, status=pending, reason=None, shortages=None, updated_at=self.created_at)
-        return replace(first, metadata=metadata)
+    def as_placed(self, terms: "Terms") -> "Order":
+        """The order as it was in the answer to the request with these terms, which placed it."""
+        pending, at = OrderStatus.PENDING.value, self.created_at
+        end = at + timedelta(seconds=terms.hold_seconds) if terms.hold_seconds else None
+        first = replace(self, status=pending, reason=None, shortages=None, updated_at=at)
+        return replace(first, metadata=terms.metadata, expires_at=end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ async def place_again(connection: Connection, drafts: Sequence[Draft]) -> list[O
     stored = await place(connection, drafts, again=True)
     missing = {draft.uid: draft for draft, order in zip(drafts, stored, strict=True) if order is None}
     rows = [dict(row) for row in await connection.fetch(LOCK_BY_UID, list(missing))] if missing else []
-    earlier = {uid: Order(**row).as_placed(missing[uid].terms.metadata) for row in rows if (uid := row.pop("uid"))}
+    earlier = {uid: Order(**row).as_placed(missing[uid].terms) for row in rows if (uid := row.pop("uid"))}
     return [order or earlier.get(draft.uid) for draft, order in zip(drafts, stored, strict=True)]
 
 

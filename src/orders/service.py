@@ -293,7 +293,7 @@ class Orders:
     async def _replay(self, key: Key, terms: Terms) -> Placed | None:
         async with self._database.connection() as connection:
             order = await repository.find_by_key(connection, key)
-        return Placed(order.as_placed(terms.metadata), replayed=True) if order else None
+        return Placed(order.as_placed(terms), replayed=True) if order else None
 
     async def _end(self, order_id: int, statement: str) -> Order:
         """Returns the order, changed now or as it is if its status does not allow it. Raises AppError NOT_FOUND."""

@@ -134,6 +134,7 @@ def orders_settings(
             "REDIS_URL": servers.orders_redis.url,
             "AMQP_URL": f"amqp://guest:guest@127.0.0.1:{broker_line.port}/{vhost.name}",
             "PRODUCTS_URL": product_service.url,
+            "LINES_AND_HOLDS": "true",
         }
     )
 

@@ -30,15 +30,12 @@ def prices(product_service: FakeService) -> dict[int, str]:
 
     async def respond(request: web.Request) -> web.StreamResponse:
         selected = request.query.get("ids")
-        product_id = int(selected or request.path.removeprefix("/products/"))
-        if selected and product_id not in prices:
-            return await respond_with(200, envelope(200, []))(request)
-        if product_id not in prices:
+        ids = map(int, (selected or request.path.removeprefix("/products/")).split(","))
+        found = [{"id": id_, "uid": PRODUCT_UID, "name": "Lamp", "price": prices[id_]} for id_ in ids if id_ in prices]
+        if not found and not selected:
             refusal = envelope(404, None, error={"code": "not_found", "message": "There is no such product"})
             return await respond_with(404, refusal)(request)
-        product = {"id": product_id, "name": "Lamp", "price": prices[product_id], "qty": 0, "version": 1}
-        product["uid"] = PRODUCT_UID
-        return await respond_with(200, envelope(200, [product] if selected else product))(request)
+        return await respond_with(200, envelope(200, found if selected else found[0]))(request)
 
     product_service.respond = respond
     return prices

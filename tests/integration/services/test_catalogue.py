@@ -33,7 +33,7 @@ async def test_a_product_is_created_and_announced(products_api: Api, products_da
     assert (answer.status, answer.headers["Location"], answer.headers["ETag"]) == (201, "/products/1", '"1"')
     assert datetime.fromisoformat(product.pop("createdAt")) == datetime.fromisoformat(product.pop("updatedAt"))
     assert UUID(product.pop("uid")).version == 4
-    assert product == {"id": 1, "name": "Desk lamp", "price": "19.90", "qty": 10, "version": 1}
+    assert product == {"id": 1, "name": "Desk lamp", "price": "19.90", "qty": 10, "held": 0, "version": 1}
     assert (answer.body["traceId"], answer.headers["X-Request-ID"]) == (TRACE_ID, "my-request")
     movements = await fetch(products_database_url, "SELECT product_id, order_id, kind, delta FROM stock_movements")
     assert movements == [(1, None, "initial", 10)]

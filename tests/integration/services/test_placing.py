@@ -7,7 +7,7 @@ import pytest
 from aiohttp import ClientTimeout
 
 from orders import repository
-from orders.domain import Draft, Labels
+from orders.domain import Draft, Terms
 from orders.products import Products
 from shared.cache import Cache
 from shared.db import Database
@@ -97,7 +97,7 @@ async def test_a_product_cannot_be_checked_while_the_product_service_gives_no_an
         products = Products(cache, ServiceClient("products", product_service.url, session))
 
         with pytest.raises(AppError) as refusal:
-            await products.get(7)
+            await products.find([7])
 
     assert refusal.value.code is Code.UNAVAILABLE
 
@@ -172,8 +172,8 @@ async def test_past_a_million_events_that_wait_orders_are_refused_until_they_hav
 
 
 def draft(key: str | None = None, reference: str | None = None) -> Draft:
-    trace_id, keyed, labels = "a" * 32, Key(key, b"hash") if key else None, Labels(reference=reference)
-    return Draft(str(uuid4()), 7, None, 1, Decimal(1), trace_id, f"00-{trace_id}-{'b' * 16}-01", labels, keyed)
+    trace_id, keyed, terms = "a" * 32, Key(key, b"hash") if key else None, Terms(reference=reference)
+    return Draft(str(uuid4()), 7, None, 1, Decimal(1), Decimal(1), None, trace_id, f"00-{trace_id}-{'b' * 16}-01", terms, keyed)
 
 
 async def place(database: Database, drafts: list[Draft]) -> list[int | None]:

@@ -28,8 +28,26 @@ ROWS = {
                CASE WHEN n % 4 = 0 THEN 'customer ' || n % 200 END, CASE WHEN n % 5 = 0 THEN 'reference ' || n END
         FROM generate_series(1, 20000) AS n
         """,
+        # Every third has a hold besides, which ends in days or has brought it to its end; one in 500 is overdue.
+        """
+        UPDATE orders SET expires_at = now() + interval '1 day',
+            status = CASE WHEN id % 5 = 0 THEN 'held' WHEN id % 20 = 1 THEN 'expired' ELSE status END
+        WHERE id % 3 = 0
+        """,
+        "UPDATE orders SET expires_at = now() - interval '1 s' WHERE status = 'held' AND id % 500 = 0",
+        # And as many orders of two products each.
+        """
+        INSERT INTO orders (total_price, status, trace_id, lines)
+        SELECT 1, 'done', 'trace',
+               json_build_array(json_build_object('productId', n % 200), json_build_object('productId', n % 200 + 1))
+        FROM generate_series(1, 20000) AS n
+        """,
+        """
+        INSERT INTO order_products (order_id, product_id, status)
+        SELECT id, (line ->> 'productId')::bigint, status FROM orders, json_array_elements(lines) AS line
+        """,
         "INSERT INTO order_history (order_id, status) SELECT id, 'pending' FROM orders",
-        "ANALYZE orders, order_history",
+        "ANALYZE orders, order_history, order_products",
     ],
     "products": [
         "INSERT INTO products (name, price, qty) SELECT 'Lamp', 1, 1 FROM generate_series(1, 20000)",
@@ -57,8 +75,6 @@ PAGES = {
         Query(orders.LIST_BY_STATUS, ("pending",), "orders_status"),
         Query(orders.LIST_BY_STATUS, ("rejected",), "orders_status"),
         Query(orders.LIST_BY_STATUS, ("done",), "orders_status"),  # as nearly all are
-        Query(orders.LIST_BY_PRODUCT, (7,), "orders_product"),
-        Query(orders.LIST_BY_PRODUCT_AND_STATUS, (7, "done"), "orders_product_status"),
         Query(orders.LIST_BY_CUSTOMER, ("customer 4",), "orders_customer"),
     ],
     "products": [
@@ -73,8 +89,18 @@ FEW_ORDERS: list[tuple[str, tuple[object, ...], tuple[str, ...]]] = [
     # Of one row, which needs no order.
     (orders.LIST_BY_REFERENCE, (MAX_ID, 51, "reference 70"), ("Limit", "Index Scan Forward by orders_reference")),
     (orders.FIND_BY_REFERENCE, ("reference 70",), ("LockRows", "Index Scan Forward by orders_reference")),
-    # There are at most four rows to sort: one for each status.
-    (orders.GET_HISTORY, (70,), ("Sort", "Index Scan Forward by order_history_pkey")),
+    # There are at most six rows to sort: one for each status.
+    (
+        orders.GET_HISTORY,
+        (70,),
+        ("Sort", "Index Scan Forward by orders_pkey", "Index Scan Forward by order_history_pkey"),
+    ),
+    (orders.LIST_OVERDUE, (500,), ("Limit", "Index Scan Forward by orders_held")),
+]
+MERGED: list[tuple[str, tuple[object, ...], list[str]]] = [
+    (orders.LIST_BY_PRODUCT, (7,), ["orders_product", "order_products_product"]),
+    (orders.LIST_BY_PRODUCT_AND_STATUS, (7, "done"), ["orders_product_status", "order_products_product_status"]),
+    (orders.LIST_BY_PRODUCT_AND_STATUS, (5, "held"), ["orders_product_status", "order_products_product_status"]),
 ]
 
 
@@ -124,6 +150,19 @@ async def test_a_query_for_a_few_orders_walks_an_index(orders_database_url: str)
 
     for statement, arguments, plan in FEW_ORDERS:
         assert await plans(orders_database_url, statement, *arguments) == [plan] * 2, statement
-    for plan in await plans(orders_database_url, orders.LIST_CANCELLED, 60.0, 15.0, datetime.now(UTC), 10_000):
-        assert any("orders_cancelled" in node for node in plan), plan
+    for plan in await plans(orders_database_url, orders.LIST_UNANSWERED, 60.0, 15.0, datetime.now(UTC), 10_000):
+        assert any("orders_unanswered" in node for node in plan), plan
         assert "Seq Scan" not in plan
+
+
+async def test_a_page_of_a_product_walks_the_orders_of_one_line_and_those_of_several(orders_database_url: str) -> None:
+    await fill(orders_database_url, "orders")
+
+    for below in (MAX_ID, 15_000):
+        for statement, arguments, indexes in MERGED:
+            for plan in await plans(orders_database_url, statement, below, 51, *arguments):
+                walked = [node.removeprefix("Index Only Scan Backward by ") for node in plan if "Only" in node]
+                assert (walked, plan[-1]) == (indexes, "Index Scan Forward by orders_pkey"), plan
+                assert not {"Seq Scan", "Hash Join"} & {*plan}
+                # Each walk stops after a page.
+                assert plan.count("Limit") == 3

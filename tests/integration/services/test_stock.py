@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from products.service import Stock
-from products.settlement import Claim, Release, Settlement
+from products.settlement import Claim, Line, Release, Settlement
 from shared.contracts.events import Reason
 from shared.contracts.fields import MAX_STOCK
 from tests.api import Answer, Api
@@ -51,12 +51,16 @@ async def becomes(url: str, product_id: int, qty: int) -> None:
 
 async def test_an_order_is_decided_once_and_answered_alike_each_time(stock: Stock, products_database_url: str) -> None:
     product_id = await product(products_database_url, qty=5)
-    claims = [Claim(1, product_id, 3, TRACEPARENT), Claim(2, product_id, 3), Claim(3, 404, 1)]
+    claims = [
+        Claim(1, (Line(product_id, 3),), traceparent=TRACEPARENT),
+        Claim(2, (Line(product_id, 3),)),
+        Claim(3, (Line(404, 1),)),
+    ]
 
     first = await stock.settle(claims)
     new_id = await product(products_database_url, qty=1)
     again = await stock.settle(claims)
-    twice_in_one_batch = await stock.settle([Claim(4, product_id, 1), Claim(4, product_id, 1)])
+    twice_in_one_batch = await stock.settle([Claim(4, (Line(product_id, 1),)), Claim(4, (Line(product_id, 1),))])
 
     assert answers(again) == answers(first)
     assert answers(first) == [
@@ -75,7 +79,7 @@ async def test_an_order_is_decided_once_and_answered_alike_each_time(stock: Stoc
 async def test_a_hot_product_is_updated_once_a_batch(stock: Stock, products_database_url: str) -> None:
     product_id = await product(products_database_url, qty=1000)
 
-    await stock.settle([Claim(order_id, product_id, 1) for order_id in range(1, 301)])
+    await stock.settle([Claim(order_id, (Line(product_id, 1),)) for order_id in range(1, 301)])
 
     # Each update would leave another version of the row behind it: this is the second.
     assert await fetch(products_database_url, "SELECT qty, ctid::text FROM products") == [(700, "(0,2)")]
@@ -84,7 +88,7 @@ async def test_a_hot_product_is_updated_once_a_batch(stock: Stock, products_data
 
 async def test_concurrent_batches_never_oversell(stock: Stock, products_database_url: str) -> None:
     product_ids = [await product(products_database_url, qty=10) for _ in range(2)]
-    batches = [[Claim(10 * n + k, product_ids[(n + k) % 2], 1) for k in range(10)] for n in range(1, 7)]
+    batches = [[Claim(10 * n + k, (Line(product_ids[(n + k) % 2], 1),)) for k in range(10)] for n in range(1, 7)]
 
     settlements = await asyncio.gather(*map(stock.settle, batches))
 
@@ -96,9 +100,9 @@ async def test_concurrent_batches_never_oversell(stock: Stock, products_database
 async def test_an_order_in_many_batches_at_once_is_decided_once(stock: Stock, products_database_url: str) -> None:
     """There is no row to lock for product 404: a second batch finds the reservation only when it writes its own."""
     product_id = await product(products_database_url, qty=100)
-    kept = [Claim(n, product_id, 1) for n in range(1, 11)]
-    unknown = [Claim(n, 404, 1) for n in range(11, 21)]
-    released = [(Claim(n, product_id, 1), Release(n, product_id, 1)) for n in range(21, 31)]
+    kept = [Claim(n, (Line(product_id, 1),)) for n in range(1, 11)]
+    unknown = [Claim(n, (Line(404, 1),)) for n in range(11, 21)]
+    released = [(Claim(n, (Line(product_id, 1),)), Release(n, (Line(product_id, 1),))) for n in range(21, 31)]
     batches = [kept, unknown, *map(list, zip(*released, strict=True))] * 2
 
     settlements = await asyncio.gather(*map(stock.settle, batches))

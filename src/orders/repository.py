@@ -4,12 +4,10 @@ A change of several tables is one statement, so one round trip, and it writes it
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from orders.domain import Draft, HistoryEntry, Order, Verdict
 from shared.contracts.fields import MAX_HOLD
-from shared.contracts.requests import OrderStatus
 from shared.db import Connection, columns
 from shared.idempotency import Key
 from shared.tracing import Trace
@@ -193,7 +191,7 @@ SELECT {_COLUMNS} FROM changed
 """
 
 
-CANCEL = _transition("cancelled", "status IN ('pending', 'held', 'done')")
+CANCEL = _transition("cancelled", "(status IN ('pending', 'done') OR status = 'held' AND expires_at > now())")
 CONFIRM = _transition("done", "status = 'held' AND expires_at > now()")
 EXPIRE = _transition("expired", "status = 'held' AND expires_at <= now()")
 
@@ -208,15 +206,16 @@ async def change_status(connection: Connection, statement: str, orders: Sequence
 
 
 # walks orders_held: no other index has its condition, so that the planner does not read all that are held while its
-# statistics are old
-LOCK_OVERDUE = f"""
-{_SELECT} WHERE (status = 'held') IS TRUE AND expires_at <= now() ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+# statistics are old; what others change at this moment, or expire, is left to them
+LOCK_OVERDUE = """
+SELECT id, trace_id FROM orders WHERE (status = 'held') IS TRUE AND expires_at <= now()
+ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
 """
 
 
-async def lock_overdue(connection: Connection, rows: int) -> list[Order]:
-    """Held orders whose end has come, those that others have locked excepted."""
-    return [Order(**row) for row in await connection.fetch(LOCK_OVERDUE, rows)]
+async def lock_overdue(connection: Connection, rows: int) -> list[tuple[int, str]]:
+    """Id and trace id of held orders whose end has come."""
+    return [(row["id"], row["trace_id"]) for row in await connection.fetch(LOCK_OVERDUE, rows)]
 
 
 EXTEND = f"""
@@ -239,18 +238,15 @@ async def get(connection: Connection, order_id: int) -> Order | None:
 
 
 # What is locked is written, so the commit confirms what is read.
-LOCK = f"SELECT {_COLUMNS}, status = 'held' AND expires_at <= now() AS is_over FROM orders WHERE id = $1 FOR UPDATE"
+LOCK = f"{_SELECT} WHERE id = $1 FOR UPDATE"
 
 
-async def lock(connection: Connection, order_id: int) -> Order | None:
-    """A hold that is over has expired, also if nothing has found it yet."""
+async def lock(connection: Connection, order_id: int, trace: Trace) -> Order | None:
+    """Ends a hold that is over, unless another has done it: what is told of the order is what is stored."""
+    if expired := await change_status(connection, EXPIRE, [(order_id, trace)]):
+        return expired[0]
     row = await connection.fetchrow(LOCK, order_id)
-    if row is None:
-        return None
-    found = dict(row)
-    is_over = found.pop("is_over")
-    order = Order(**found)
-    return replace(order, status=OrderStatus.EXPIRED.value) if is_over else order
+    return Order(**row) if row else None
 
 
 FIND_BY_KEY = f"SELECT request_hash, {_COLUMNS} FROM orders WHERE idempotency_key = $1 FOR UPDATE"

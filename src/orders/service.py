@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import NoneType
 from typing import Any
@@ -122,41 +121,37 @@ class Orders:
 
     async def hold(self, order_id: int, seconds: int) -> Order:
         """Holds an order for so long from now on. Raises AppError NOT_FOUND, CONFLICT, EXPIRED, VALIDATION_ERROR."""
-        extended = False
+        order, extended, trace = await self.get(order_id), False, tracing.here()
 
         async def extend(connection: Connection) -> Order | None:
             nonlocal extended
-            order = await repository.extend(connection, order_id, seconds)
-            extended = order is not None
-            return order or await repository.lock(connection, order_id)
+            longer = await repository.extend(connection, order_id, seconds)
+            extended = longer is not None
+            return longer or await repository.lock(connection, order_id, trace)
 
-        order = await self._change(order_id, extend)
-        if extended:
-            return order
-        is_too_long = datetime.now(UTC) > order.created_at + timedelta(seconds=MAX_HOLD - seconds)
-        # One that is held now, and may be for so long, was pending a moment ago: the client asks again.
-        if order.status == OrderStatus.HELD and is_too_long:
+        if order.status == OrderStatus.HELD:
+            order = await self._change(order_id, extend)
+        if not extended and order.status == OrderStatus.HELD:
             raise invalid_field("holdSeconds", f"The hold must end within {MAX_HOLD} s from the order's making.")
-        raise _refusal(order, "held for longer")
+        if not extended:
+            raise _refusal(order, "held for longer")
+        return order
 
     async def expire(self) -> None:
         """Ends the holds whose end has come, those of orders that others change at this moment excepted."""
-        expired = await self._expire()
-        while len(expired) == _EXPIRED_AT_ONCE:
-            expired = await self._expire()
-
-    async def _expire(self) -> list[Order]:
-        keys: set[str] = set()
-        async with self._cache.dropping(keys), self._database.transaction() as connection:
-            overdue = await repository.lock_overdue(connection, _EXPIRED_AT_ONCE)
-            keys |= {_cache_key(product_id) for order in overdue for product_id in order.product_ids}
-            traces = [(order.id, tracing.begin(tracing.resume(order.trace_id))) for order in overdue]
-            expired = await repository.change_status(connection, repository.EXPIRE, traces) if traces else []
-        if expired:
-            log.info("orders expired", orders=len(expired), trace_ids=[order.trace_id for order in expired])
-            self._relay.wake()
-            self._watch.wake([order.id for order in expired])
-        return expired
+        found = _EXPIRED_AT_ONCE
+        while found == _EXPIRED_AT_ONCE:
+            keys: set[str] = set()
+            async with self._cache.dropping(keys), self._database.transaction() as connection:
+                overdue = await repository.lock_overdue(connection, _EXPIRED_AT_ONCE)
+                traces = [(order_id, tracing.begin(tracing.resume(trace_id))) for order_id, trace_id in overdue]
+                expired = await repository.change_status(connection, repository.EXPIRE, traces) if traces else []
+                keys |= {_cache_key(product_id) for order in expired for product_id in order.product_ids}
+            if expired:
+                log.info("orders expired", orders=len(expired), trace_ids=[order.trace_id for order in expired])
+                self._relay.wake()
+                self._watch.wake([order.id for order in expired])
+            found = len(expired)
 
     async def change(self, order_id: int, metadata: str | None) -> Order:
         """Replaces the metadata. Raises AppError NOT_FOUND."""
@@ -297,16 +292,13 @@ class Orders:
 
     async def _end(self, order_id: int, statement: str) -> Order:
         """Returns the order, changed now or as it is if its status does not allow it. Raises AppError NOT_FOUND."""
-        asked = [(order_id, tracing.here())]
+        trace = tracing.here()
 
         async def change(connection: Connection) -> Order | None:
-            changed = await repository.change_status(connection, statement, asked)
-            return changed[0] if changed else await repository.lock(connection, order_id)
+            changed = await repository.change_status(connection, statement, [(order_id, trace)])
+            return changed[0] if changed else await repository.lock(connection, order_id, trace)
 
-        order = await self._change(order_id, change)
-        self._relay.wake()
-        self._watch.wake([order.id])
-        return order
+        return await self._change(order_id, change)
 
     async def _change(self, order_id: int, work: Callable[[Connection], Awaitable[Order | None]]) -> Order:
         product_ids = (await self.get(order_id)).product_ids
@@ -314,6 +306,8 @@ class Orders:
             order = await self._database.write(work, first=work)
         if order is None:
             raise _unknown(order_id)
+        self._relay.wake()
+        self._watch.wake([order.id])
         return order
 
     async def _write(self, drafts: list[Draft]) -> list[Order | None]:

@@ -64,3 +64,9 @@ def start_orders(orders_settings: OrdersSettings) -> Start:
 def start_products(products_settings: ProductsSettings) -> Start:
     """Starts one more product service on the test's database."""
     return lambda: running(create_products(products_settings))
+
+
+@pytest.fixture
+def never_polling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order service that starts now neither looks for changes by other processes nor for holds that are over."""
+    monkeypatch.setattr("orders.app._POLL_SECONDS", 600.0)

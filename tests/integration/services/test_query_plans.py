@@ -95,7 +95,7 @@ FEW_ORDERS: list[tuple[str, tuple[object, ...], tuple[str, ...]]] = [
         (70,),
         ("Sort", "Index Scan Forward by orders_pkey", "Index Scan Forward by order_history_pkey"),
     ),
-    (orders.LIST_OVERDUE, (500,), ("Limit", "Index Scan Forward by orders_held")),
+    (orders.LOCK_OVERDUE, (500,), ("Limit", "LockRows", "Index Scan Forward by orders_held")),
 ]
 MERGED: list[tuple[str, tuple[object, ...], list[str]]] = [
     (orders.LIST_BY_PRODUCT, (7,), ["orders_product", "order_products_product"]),

@@ -9,11 +9,18 @@ import pytest
 from tests.api import Answer, Api
 from tests.broker import Vhost, headers
 from tests.databases import fetch
-from tests.integration.services.verdicts import ORDER, PRODUCT_UID, PRODUCTS_TRACE_ID, becomes, status_of, verdict
+from tests.integration.services.verdicts import (
+    ORDER,
+    PRODUCT_UID,
+    PRODUCTS_TRACE_ID,
+    TRACE,
+    TRACE_ID,
+    becomes,
+    status_of,
+    verdict,
+)
 from tests.waiting import eventually, reaches
 
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-TRACE = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
 NO_STOCK = "insufficient_stock"
 
 

@@ -25,12 +25,6 @@ INSERT INTO order_history (order_id, status) SELECT id, 'done' FROM changed
 
 
 @pytest.fixture
-def never_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that starts now does not look for changes by other processes."""
-    monkeypatch.setattr("orders.app._POLL_SECONDS", 600.0)
-
-
-@pytest.fixture
 async def url(orders_settings: Settings, orders_redis: Redis, vhost: Vhost) -> AsyncIterator[str]:
     """The base URL of the order service."""
     await vhost.declare()

@@ -6,6 +6,8 @@ from tests.api import Api
 from tests.broker import event
 from tests.waiting import reaches
 
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+TRACE = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01"}
 PRODUCTS_TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 ORDER = {"productId": 7, "quantity": 3}
 PRODUCT_UID = "1b4e28ba-2fa1-41d2-883f-0016d3cca427"

@@ -45,20 +45,24 @@ def sweeper(orders_database: Database, broker: Broker) -> Sweeper:
     return Sweeper(orders_database, relay, STUCK, broker.is_up)
 
 
-async def order(url: str, status: str, age: float) -> int:
-    """Writes an order that was placed `age` seconds ago, or cancelled then; its trace id is made of its id."""
+async def order(url: str, status: str, age: float, *, held: bool = False) -> int:
+    """Writes an order that was placed `age` seconds ago, or cancelled then; its trace id is made of its id.
+
+    One that was `held` was placed two days before its end or its confirmation.
+    """
     [(order_id,)] = await fetch(
         url,
         """
         INSERT INTO orders
-            (id, product_id, quantity, unit_price, total_price, status, trace_id, created_at, updated_at)
+            (id, product_id, quantity, unit_price, total_price, status, trace_id, created_at, updated_at, expires_at)
         SELECT id, 7, 3, 1, 3, $1, lpad(id::text, 32, 'a'),
-               CASE $1 WHEN 'cancelled' THEN at - interval '1 day' ELSE at END, at
+               CASE WHEN $1 = 'cancelled' OR $3 THEN at - interval '2 days' ELSE at END, at, CASE WHEN $3 THEN at END
         FROM (SELECT nextval('orders_id_seq') AS id, now() - $2 * interval '1 second' AS at) AS placed
         RETURNING id
         """,
         status,
         age,
+        held,
     )
     return int(order_id)
 
@@ -68,11 +72,18 @@ async def announced(url: str) -> list[int]:
 
 
 async def test_what_is_stuck_is_announced_again_under_its_trace(sweeper: Sweeper, orders_database_url: str) -> None:
-    """A cancellation is due for a day at doubling ages; the first sweep takes what came due in one interval, 15 s."""
+    """A cancellation is due for a day at doubling ages; the first sweep takes what came due in one interval, 15 s.
+
+    So are the end and the confirmation of a hold; an order that was done without one is not.
+    """
     url = orders_database_url
     cancellations = (STUCK + 1, STUCK + 14, 2 * STUCK + 1, 4 * STUCK + 1, 1024 * STUCK + 1)
+    held: list[tuple[str, int]] = []
     due = [("order.created", await order(url, "pending", age)) for age in (STUCK, 1000 * STUCK)]
     due += [("order.cancelled", await order(url, "cancelled", age)) for age in cancellations]
+    for kind, status in {"expired": "expired", "confirmed": "done", "cancelled": "cancelled"}.items():
+        held += [(f"order.{kind}", await order(url, status, age, held=True)) for age in (STUCK + 1, 4 * STUCK + 1)]
+        await order(url, status, STUCK + 20, held=True)
     for status, ages in {
         "pending": (STUCK - 30,),
         "done": (1e6,),
@@ -85,9 +96,10 @@ async def test_what_is_stuck_is_announced_again_under_its_trace(sweeper: Sweeper
     await sweeper.sweep()
 
     rows = await fetch(url, "SELECT type, payload::text, traceparent FROM outbox ORDER BY id")
+    data = {"productId": 7, "quantity": 3}
     assert [(kind, json.loads(data), traceparent.split("-")[1]) for kind, data, traceparent in rows] == [
-        (kind, {"orderId": order_id, "productId": 7, "quantity": 3} | NO_UIDS, f"{order_id:a>32}")
-        for kind, order_id in due
+        *((kind, {"orderId": n, **data} | NO_UIDS, f"{n:a>32}") for kind, n in due),
+        *((kind, {"orderId": n, **data, "held": True}, f"{n:a>32}") for kind, n in held),
     ]
 
 

@@ -65,6 +65,7 @@ CREATED = "SELECT FROM products JOIN stock_movements ON product_id = products.id
 CHANGED = "SELECT FROM products, generate_series(2, version)"
 CORRECTED = "SELECT FROM stock_movements WHERE kind = 'adjustment'"
 LABELLED = {**ORDER, "customerId": "c", "reference": "A-1", "metadata": {"channel": "app"}}
+OF_LINES = {"lines": [ORDER, {"productId": 8, "quantity": 1}], "holdSeconds": 60}
 WRITES = {
     "an order": Write("POST /orders", ORDER, PLACED),
     "an order with a key": Write("POST /orders", ORDER, PLACED, _KEYED),
@@ -72,6 +73,11 @@ WRITES = {
     "an order with a reference": Write("POST /orders", LABELLED, PLACED),
     "orders at once": Write("POST /orders", ORDER, PLACED, times=5),
     "a cancellation": Write("POST /orders/1/cancel", None, CANCELLED),
+    "an order of lines": Write("POST /orders", OF_LINES, "SELECT FROM orders WHERE lines IS NOT NULL"),
+    "a confirmation": Write("POST /orders/1/confirm", None, "SELECT FROM order_history WHERE status = 'done'"),
+    "a longer hold": Write(
+        "POST /orders/1/hold", {"holdSeconds": 9_000}, "SELECT FROM orders WHERE expires_at > now() + interval '2 h'"
+    ),
     "a change of metadata": Write("PATCH /orders/1", {"metadata": {"channel": "app"}}, LABELS_CHANGED),
     "a product": Write("POST /products", _SOFA, CREATED),
     "a product with a key": Write("POST /products", _SOFA, CREATED, _KEYED),
@@ -145,7 +151,7 @@ def start(
     redis: Redis,
     orders_redis: Redis,
 ) -> Callable[[Write], Any]:
-    """Starts the service of a write, on a line to its database, with an order or a product of one piece in it."""
+    """Starts the service of a write, on a line to its database, with a held order or a product of one piece in it."""
 
     @asynccontextmanager
     async def started(write: Write) -> AsyncIterator[tuple[Api, Line, str]]:
@@ -158,7 +164,11 @@ def start(
             else:
                 app = create_products(replace(products_settings, database_url=on_line))
             async with running(app) as api:
-                await (api.post("/orders", ORDER) if is_orders else product(url, qty=1))
+                if is_orders:
+                    await api.post("/orders", {**ORDER, "holdSeconds": 3_600})
+                    await fetch(url, "UPDATE orders SET status = 'held'")
+                else:
+                    await product(url, qty=1)
                 yield api, line, url
 
     return started

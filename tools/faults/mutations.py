@@ -137,8 +137,8 @@ def reserve_line_by_line() -> None:
 def expire_what_was_confirmed() -> None:
     is_over = "status = 'held' AND expires_at <= now()"
     orders_repository.EXPIRE = _edited(orders_repository.EXPIRE, is_over, "expires_at <= now()")
-    listed = _edited(orders_repository.LIST_OVERDUE, is_over, "status IN ('held', 'done') AND expires_at <= now()")
-    orders_repository.LIST_OVERDUE = listed
+    of_look, any_status = "(status = 'held') IS TRUE", "status IN ('held', 'done')"
+    orders_repository.LOCK_OVERDUE = _edited(orders_repository.LOCK_OVERDUE, of_look, any_status)
 
 
 def delete_before_confirm() -> None:

@@ -46,7 +46,7 @@ async def run(gateway: str, folder: Path, say: Callable[[str], None]) -> None:
 
 async def _placed(gateway: str, wanted: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
     """The envelope of the answer."""
-    created = await ask(HTTPStatus.CREATED, "POST", f"{gateway}/orders", wanted)
+    created: dict[str, Any] = await ask(HTTPStatus.CREATED, "POST", f"{gateway}/orders", wanted)
     what = " and ".join(f"{line['quantity']} of product {line['productId']}" for line in created["data"]["lines"])
     say(f"\nOrder {created['data']['id']}: {what}, {created['data']['status']}")
     return created

@@ -173,7 +173,9 @@ async def test_past_a_million_events_that_wait_orders_are_refused_until_they_hav
 
 def draft(key: str | None = None, reference: str | None = None) -> Draft:
     trace_id, keyed, terms = "a" * 32, Key(key, b"hash") if key else None, Terms(reference=reference)
-    return Draft(str(uuid4()), 7, None, 1, Decimal(1), Decimal(1), None, trace_id, f"00-{trace_id}-{'b' * 16}-01", terms, keyed)
+    return Draft(
+        str(uuid4()), 7, None, 1, Decimal(1), Decimal(1), None, trace_id, f"00-{trace_id}-{'b' * 16}-01", terms, keyed
+    )
 
 
 async def place(database: Database, drafts: list[Draft]) -> list[int | None]:

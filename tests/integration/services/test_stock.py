@@ -6,14 +6,18 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from products import repository
 from products.service import Stock
 from products.settlement import Claim, Line, Release, Settlement
 from shared.contracts.events import Reason
 from shared.contracts.fields import MAX_STOCK
+from shared.db import Database
 from tests.api import Answer, Api
 from tests.broker import Vhost, headers
 from tests.databases import fetch
 from tests.integration.services.stock import cancelled, created, left, movements, outcomes, product
+from tests.integration.services.test_database_faults import locked
+from tests.integration.services.test_unknown_outcomes import WAITING
 from tests.waiting import reaches
 
 REFUSED = (409, "conflict", ["delta"])
@@ -117,6 +121,28 @@ async def test_an_order_in_many_batches_at_once_is_decided_once(stock: Stock, pr
     assert await left(products_database_url, product_id) == 90
     moved = Counter((order_id, kind) for order_id, kind, _ in await movements(products_database_url))
     assert set(moved.values()) == {1}
+
+
+async def test_two_batches_lock_products_in_one_order_however_each_reads_them(
+    products_database: Database, products_database_url: str
+) -> None:
+    """One walks the index, the other the table, where the products lie the other way round; 5 holds up both midway."""
+    url = products_database_url
+    await fetch(
+        url, "INSERT INTO products (id, name, price, qty) SELECT 10 - n, 'Lamp', 1, 1 FROM generate_series(1, 9) n"
+    )
+
+    async def lock(scan: str) -> int:
+        async with products_database.transaction(10) as connection:
+            for off in ("lock_timeout = 0", "enable_bitmapscan = off", f"enable_{scan} = off"):
+                await connection.execute(f"SET LOCAL {off}")
+            return len(await repository.lock_stock(connection, range(1, 10)))
+
+    async with locked(url, "SELECT FROM products WHERE id = 5 FOR UPDATE"):
+        both = [asyncio.create_task(lock(scan)) for scan in ("seqscan", "indexscan")]
+        await reaches(lambda: fetch(url, f"SELECT count(*) {WAITING}"), [(2,)])
+
+    assert await asyncio.gather(*both) == [9, 9]
 
 
 async def consuming(api: Api) -> str:

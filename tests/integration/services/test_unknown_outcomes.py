@@ -36,7 +36,7 @@ AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW WHEN (NEW.id > {above}) EXECUTE FUNCTION wait_at_commit()
 """
-_WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Site:
         return len(await fetch(self.url, self.write.done))
 
     async def waiting(self) -> int:
-        return len(await fetch(self.url, f"SELECT {_WAITING}"))
+        return len(await fetch(self.url, f"SELECT {WAITING}"))
 
     async def commit_without_answer(self) -> None:
         before = await self.times_done()
@@ -131,7 +131,7 @@ async def let_the_session_commit_later(site: Site) -> None:
 
 async def end_the_session(site: Site) -> None:
     """PostgreSQL says so, and has rolled back."""
-    await fetch(site.url, f"SELECT pg_terminate_backend(pid) {_WAITING}")
+    await fetch(site.url, f"SELECT pg_terminate_backend(pid) {WAITING}")
     await site.release()
 
 

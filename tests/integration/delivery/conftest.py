@@ -17,6 +17,12 @@ from tests.integration.delivery.mail import Mail, Outbox
 from tests.integration.delivery.shop import Shop
 
 
+@pytest.fixture(autouse=True)
+def looking_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order service sees at once that a hold is over."""
+    monkeypatch.setattr("orders.app._POLL_SECONDS", 0.02)
+
+
 @pytest.fixture
 async def shop(
     products_settings: ProductsSettings,

@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 from shared.db import Database
 
-_STOCK = "SELECT id, qty FROM products WHERE id = ANY ($1::bigint[])"
+_STOCK = "SELECT id, qty, held FROM products WHERE id = ANY ($1::bigint[])"
 _MOVEMENTS = """
 SELECT product_id, order_id, kind, delta FROM stock_movements WHERE product_id = ANY ($1::bigint[]) ORDER BY id
 """
-_RESERVATIONS = "SELECT order_id, product_id, quantity, outcome FROM reservations WHERE order_id = ANY ($1::bigint[])"
+_RESERVATIONS = """
+SELECT order_id, product_id, quantity, outcome, held FROM reservations WHERE order_id = ANY ($1::bigint[])
+"""
 _HISTORIES = """
 SELECT orders.id, orders.status, array_agg(
-    h.status ORDER BY array_position(ARRAY['pending', 'done', 'rejected', 'cancelled'], h.status)
+    h.status
+    ORDER BY array_position(ARRAY['pending', 'held', 'done', 'rejected', 'expired', 'cancelled'], h.status)
 )
 FROM orders JOIN order_history AS h ON h.order_id = orders.id
 WHERE orders.id = ANY ($1::bigint[])
@@ -23,19 +26,25 @@ GROUP BY orders.id
 
 
 class Reservation(NamedTuple):
-    product_id: int
+    """Of one line."""
+
     quantity: int
     outcome: str
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """`moved` has what each kind of movement of a product adds up to; `moved_by` the movements of each order."""
+    """What is free and what is held of each product, and the reservations of each order by product.
+
+    `moved` has what each kind of movement of a product adds up to; `moved_by` the movements of each order by product.
+    """
 
     qty: dict[int, int]
-    reservations: dict[int, Reservation]
+    held: dict[int, int]
+    reservations: dict[int, dict[int, Reservation]] = field(default_factory=lambda: defaultdict(dict))
     moved: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    moved_by: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    moved_by: dict[tuple[int, int], list[int]] = field(default_factory=lambda: defaultdict(list))
 
 
 async def read_stock(database: Database, product_ids: Iterable[int], order_ids: Iterable[int]) -> Stock:
@@ -44,14 +53,13 @@ async def read_stock(database: Database, product_ids: Iterable[int], order_ids: 
         quantities = await connection.fetch(_STOCK, products)
         movements = await connection.fetch(_MOVEMENTS, products)
         reservations = await connection.fetch(_RESERVATIONS, list(order_ids))
-    stock = Stock(
-        qty=dict(map(tuple, quantities)),
-        reservations={order_id: Reservation(*columns) for order_id, *columns in reservations},
-    )
+    stock = Stock({row["id"]: row["qty"] for row in quantities}, {row["id"]: row["held"] for row in quantities})
+    for order_id, product_id, *columns in reservations:
+        stock.reservations[order_id][product_id] = Reservation(*columns)
     for product_id, order_id, kind, delta in movements:
         stock.moved[product_id][kind] += delta
         if order_id is not None:
-            stock.moved_by[order_id].append(delta)
+            stock.moved_by[order_id, product_id].append(delta)
     return stock
 
 

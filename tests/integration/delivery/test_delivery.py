@@ -35,14 +35,14 @@ _SETTINGS = settings(
 
 
 class Ending(NamedTuple):
-    """How an order ended; the movements of its stock are in units of its quantity."""
+    """How an order ended; the movements of its stock are in units of its quantity, and alike for all its lines."""
 
     history: tuple[str, ...]
     outcome: str | None
     movements: tuple[float, ...]
 
 
-# Every way in which an order may end.
+# Every way in which an order may end; with a hold that it has once it has its stock.
 ENDINGS = frozenset(
     {
         Ending(("pending", "done"), "reserved", (-1,)),
@@ -51,6 +51,11 @@ ENDINGS = frozenset(
         Ending(("pending", "cancelled"), "released", ()),  # the cancellation arrived before the order
         Ending(("pending", "cancelled"), "rejected", ()),  # it was cancelled before the verdict arrived
         Ending(("pending", "done", "cancelled"), "released", (-1, +1)),
+        Ending(("pending", "held"), "reserved", (-1,)),  # until its end, which these tests bring about
+        Ending(("pending", "held", "done"), "reserved", (-1,)),
+        Ending(("pending", "held", "expired"), "released", (-1, +1)),
+        Ending(("pending", "held", "cancelled"), "released", (-1, +1)),
+        Ending(("pending", "held", "done", "cancelled"), "released", (-1, +1)),
     }
 )
 _HISTORIES = {("pending",)} | {ending.history for ending in ENDINGS}
@@ -59,9 +64,10 @@ _RESERVATIONS = {(ending.outcome, ending.movements) for ending in ENDINGS} | {(N
 # Few products and pieces, so that orders are in each other's way.
 _PRODUCTS = 2
 _STOCK = st.integers(0, 6)
-_QUANTITIES = st.integers(1, 3)
+_QUANTITIES = st.lists(st.integers(1, 3), min_size=1, max_size=2)  # one for each line
 _DELTAS = st.sampled_from([-3, -2, -1, 1, 2, 3])
 _ANY = st.integers(0, 99)
+_SELDOM = st.sampled_from([False, False, True])
 _PICKS = st.lists(_ANY, min_size=1, max_size=4)
 
 
@@ -76,31 +82,49 @@ class AnyDelivery(RuleBasedStateMachine):
         self._run = run
         self._endings = endings
         self._entered: dict[int, int] = {}  # the stock of each product without the movements of orders
-        self._ordered: dict[int, tuple[int, int]] = {}  # product and quantity of each order
+        self._ordered: dict[int, dict[int, int]] = {}  # the quantity of each product of an order
         self._histories: dict[int, tuple[str, ...]] = {}
         self._stock = Stock({}, {})
         self._requests: list[Letter] = []  # every event that orders wrote for products
         self._verdicts: list[Letter] = []  # every event that products wrote for orders
         self._delivered: set[Letter] = set()
 
-    @initialize(target=orders, qty=_STOCK, quantity=_QUANTITIES)
-    def begin(self, qty: int, quantity: int) -> int:
+    @initialize(target=orders, qty=_STOCK, quantities=_QUANTITIES, held=st.booleans())
+    def begin(self, qty: int, quantities: list[int], held: bool) -> int:
         self._create_product(qty)
-        return self._place_order(0, quantity)
+        return self._place_order(0, quantities, held=held)
 
     @precondition(lambda self: len(self._entered) < _PRODUCTS)
     @rule(qty=_STOCK)
     def create_product(self, qty: int) -> None:
         self._create_product(qty)
 
-    @rule(target=orders, product=_ANY, quantity=_QUANTITIES)
-    def place_order(self, product: int, quantity: int) -> int:
-        return self._place_order(product, quantity)
+    @rule(target=orders, product=_ANY, quantities=_QUANTITIES, held=st.booleans(), regretted=_SELDOM)
+    def place_order(self, product: int, quantities: list[int], held: bool, regretted: bool) -> int:
+        order_id = self._place_order(product, quantities, held=held)
+        if regretted:
+            assert self._run(self._shop.cancel_order(order_id)) == 200
+        return order_id
 
     @rule(order_id=orders)
     def cancel_order(self, order_id: int) -> None:
         status = self._run(self._shop.cancel_order(order_id))
-        assert status == (409 if self._histories[order_id][-1] == "rejected" else 200)
+        assert status == (409 if self._histories[order_id][-1] in {"rejected", "expired"} else 200)
+
+    @rule(order_id=orders)
+    def confirm_order(self, order_id: int) -> None:
+        status = self._run(self._shop.confirm_order(order_id))
+        history = self._histories[order_id]
+        assert status == (200 if "held" in history and history[-1] in {"held", "done"} else 409)
+
+    @precondition(lambda self: self._held)
+    @rule(pick=_ANY, confirmed=st.booleans())
+    def end_hold(self, pick: int, confirmed: bool) -> None:
+        order_id = self._held[pick % len(self._held)]
+        if confirmed:
+            self.confirm_order(order_id)
+        else:
+            self._run(self._shop.end_hold(order_id))
 
     @rule(product=_ANY, delta=_DELTAS)
     def adjust_stock(self, product: int, delta: int) -> None:
@@ -138,6 +162,8 @@ class AnyDelivery(RuleBasedStateMachine):
             assert stock.qty[product_id] >= 0
             assert moved["initial"] + moved["adjustment"] == entered
             assert stock.qty[product_id] == entered + moved["reserve"] + moved["release"]
+            lines = [lines[product_id] for lines in stock.reservations.values() if product_id in lines]
+            assert stock.held[product_id] == sum(line.quantity for line in lines if line.held)
         for order_id in self._ordered:
             assert self._reservation(order_id) in _RESERVATIONS
 
@@ -164,7 +190,7 @@ class AnyDelivery(RuleBasedStateMachine):
         self.each_order_is_final_once()
         self.deliver_the_rest()
         at_last = self._check_endings()
-        assert self._stock.qty == self._entered
+        assert (self._stock.qty, sum(self._stock.held.values())) == (self._entered, 0)
         self._endings.update(endings.values(), at_last.values())
 
     def _check_endings(self) -> dict[int, Ending]:
@@ -180,23 +206,32 @@ class AnyDelivery(RuleBasedStateMachine):
     def _create_product(self, qty: int) -> None:
         self._entered[self._run(self._shop.create_product(qty))] = qty
 
-    def _place_order(self, product: int, quantity: int) -> int:
-        product_id = self._product_id(product)
-        order_id: int = self._run(self._shop.place_order(product_id, quantity))
-        self._ordered[order_id] = product_id, quantity
+    def _place_order(self, product: int, quantities: Sequence[int], *, held: bool) -> int:
+        lines = {self._product_id(product + n): quantity for n, quantity in enumerate(quantities)}
+        order_id: int = self._run(self._shop.place_order(lines, held=held))
+        self._ordered[order_id] = lines
         return order_id
+
+    @property
+    def _held(self) -> list[int]:
+        return [order_id for order_id, history in self._histories.items() if history[-1] == "held"]
 
     def _product_id(self, number: int) -> int:
         product_ids = list(self._entered)
         return product_ids[number % len(product_ids)]
 
     def _reservation(self, order_id: int) -> tuple[str | None, tuple[float, ...]]:
-        """Returns the outcome, None if the order has no reservation, and the movements."""
-        product_id, quantity = self._ordered[order_id]
-        reservation = self._stock.reservations.get(order_id)
-        assert reservation is None or reservation[:2] == (product_id, quantity)
-        movements = tuple(delta / quantity for delta in self._stock.moved_by[order_id])
-        return reservation and reservation.outcome, movements
+        """Returns the outcome, None if the order has no reservation, and the movements: those of each of its lines."""
+        lines, reserved = self._ordered[order_id], self._stock.reservations.get(order_id, {})
+        assert {product_id: line.quantity for product_id, line in reserved.items()} in ({}, lines)
+        [found] = {
+            (
+                reserved[product_id].outcome if reserved else None,
+                tuple(delta / quantity for delta in self._stock.moved_by[order_id, product_id]),
+            )
+            for product_id, quantity in lines.items()
+        }
+        return found
 
     def _picked(self, letters: Sequence[Letter], picks: Sequence[int]) -> list[Letter]:
         """Picks letters in any order, some perhaps more than once."""

@@ -5,9 +5,12 @@ What lies inside one database is compared there, so that only the rows that disa
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
+from itertools import starmap
+
+import asyncpg
 
 from ops.databases import Session
-from ops.differences import Difference, Kind, Order, Reservation, expected_movements
+from ops.differences import Difference, Kind, Line, Order, Reservation, expected_movements, only_product
 
 # The first look remembers so many of each sort for the second. More than that has a cause that shows without the rest.
 MOST_KEPT = 10_000
@@ -16,9 +19,10 @@ Ids = Sequence[int] | None
 
 # The second parameter limits the rows.
 _STOCK = """
-SELECT coalesce(p.id, m.product_id) AS product_id, p.qty, m.total
+SELECT coalesce(p.id, m.product_id, r.product_id) AS product_id, p.qty, coalesce(m.total, 0) AS total,
+       coalesce(p.held, 0) AS held, coalesce(r.total, 0) AS held_total
 FROM (
-    SELECT id, qty FROM products WHERE $1::bigint[] IS NULL OR id = ANY ($1)
+    SELECT id, qty, held FROM products WHERE $1::bigint[] IS NULL OR id = ANY ($1)
 ) p
 FULL JOIN (
     SELECT product_id, sum(delta) AS total
@@ -26,42 +30,49 @@ FULL JOIN (
     WHERE $1::bigint[] IS NULL OR product_id = ANY ($1)
     GROUP BY product_id
 ) m ON m.product_id = p.id
-WHERE p.qty IS DISTINCT FROM coalesce(m.total, 0) OR p.qty < 0
+FULL JOIN (
+    SELECT product_id, sum(quantity) AS total
+    FROM reservations
+    WHERE held AND ($1::bigint[] IS NULL OR product_id = ANY ($1))
+    GROUP BY product_id
+) r ON r.product_id = coalesce(p.id, m.product_id)
+WHERE p.qty IS DISTINCT FROM coalesce(m.total, 0) OR p.qty < 0 OR coalesce(p.held, 0) <> coalesce(r.total, 0)
 ORDER BY product_id
 LIMIT $2
 """
 
 
 async def stock(products: Session, product_ids: Ids) -> list[Difference]:
-    """Products whose quantity is not the sum of their movements, or is below zero."""
+    """Products whose quantity is not the sum of their movements, or is below zero, or whose held stock is wrong."""
     differences = []
     for row in await products.fetch(_STOCK, product_ids, MOST_KEPT + 1):
-        product_id, qty, total = row["product_id"], row["qty"], row["total"] or 0
+        product_id, qty, total, held, held_total = row
         found = "no product" if qty is None else f"qty {qty}"
         if qty != total:
             differences.append(Difference(Kind.STOCK, found, f"{total}, the sum of its movements", product_id))
         if qty is not None and qty < 0:
             differences.append(Difference(Kind.BELOW_ZERO, found, "0 or more", product_id))
+        if held != held_total:
+            expected = f"{held_total}, the sum of the held reservations"
+            differences.append(Difference(Kind.HELD, f"{held} held", expected, product_id))
     return differences
 
 
 # Movements that ought to name an order and do not form a group of their own, without a reservation.
 _MOVEMENTS = """
-SELECT coalesce(r.order_id, m.order_id) AS order_id,
-       coalesce(r.product_id, m.product_id) AS product_id,
-       r.quantity, r.outcome, m.movements
+SELECT coalesce(r.order_id, m.order_id) AS order_id, m.product_id, r.lines, r.outcome, m.movements
 FROM (
-    SELECT order_id, product_id, quantity, outcome
+    SELECT order_id, min(outcome) AS outcome, array_agg((product_id, quantity) ORDER BY product_id) AS lines
     FROM reservations
     WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
+    GROUP BY order_id
 ) r
 FULL JOIN (
     SELECT order_id,
-           min(product_id) AS product_id,
-           max(product_id) AS other_product_id,
+           CASE WHEN min(product_id) = max(product_id) THEN min(product_id) END AS product_id,
            count(*) AS rows,
-           sum(delta) FILTER (WHERE kind = 'reserve') AS reserved,
-           sum(delta) FILTER (WHERE kind = 'release') AS released,
+           array_agg((product_id, -delta) ORDER BY product_id) FILTER (WHERE kind = 'reserve') AS reserved,
+           array_agg((product_id, delta) ORDER BY product_id) FILTER (WHERE kind = 'release') AS released,
            (array_agg(kind || ' of ' || delta || ' of product ' || product_id ORDER BY id))[1:5] AS movements
     FROM stock_movements
     WHERE (order_id IS NOT NULL OR kind IN ('reserve', 'release'))
@@ -71,9 +82,9 @@ FULL JOIN (
 WHERE NOT coalesce(
     CASE
         WHEN r.outcome <> 'reserved' AND m.rows IS NULL THEN true
-        WHEN r.product_id <> m.product_id OR r.product_id <> m.other_product_id THEN false
-        WHEN r.outcome = 'reserved' THEN m.rows = 1 AND m.reserved = -r.quantity
-        WHEN r.outcome = 'released' THEN m.rows = 2 AND m.reserved = -r.quantity AND m.released = r.quantity
+        WHEN r.outcome = 'reserved' THEN m.rows = cardinality(r.lines) AND m.reserved = r.lines
+        WHEN r.outcome = 'released' THEN
+            m.rows = 2 * cardinality(r.lines) AND m.reserved = r.lines AND m.released = r.lines
     END,
     false
 )
@@ -84,16 +95,14 @@ LIMIT $2
 
 async def movements(products: Session, order_ids: Ids) -> list[Difference]:
     """Orders whose movements are not those that their reservation asks for."""
-    return [
-        Difference(
-            Kind.MOVEMENTS,
-            found=f"{_state('reservation', row['outcome'])}: {', '.join(row['movements'] or ['none'])}",
-            expected=expected_movements(row["outcome"], row["quantity"], row["product_id"]),
-            product_id=row["product_id"],
-            order_id=row["order_id"],
-        )
-        for row in await products.fetch(_MOVEMENTS, order_ids, MOST_KEPT + 1)
-    ]
+    differences = []
+    for order_id, product_id, lines, outcome, moved in await products.fetch(_MOVEMENTS, order_ids, MOST_KEPT + 1):
+        found = f"{_state('reservation', outcome)}: {', '.join(moved or ['none'])}"
+        reserved = list(starmap(Line, lines or ()))
+        subject = only_product(reserved) if reserved else product_id
+        expected = expected_movements(outcome, reserved)
+        differences.append(Difference(Kind.MOVEMENTS, found, expected, subject, order_id))
+    return differences
 
 
 # A time in the history is the start of its transaction, and of two that wait for each other the one that started first
@@ -108,7 +117,8 @@ FULL JOIN (
            array_agg(status ORDER BY created_at, status) AS entries,
            array_agg(status ORDER BY status COLLATE "C") AS statuses,
            max(created_at) FILTER (WHERE status = 'pending') AS pending_at,
-           max(created_at) FILTER (WHERE status IN ('done', 'rejected')) AS decided_at,
+           max(created_at) FILTER (WHERE status = 'held') AS held_at,
+           max(created_at) FILTER (WHERE status IN ('done', 'rejected', 'expired')) AS ended_at,
            max(created_at) FILTER (WHERE status = 'cancelled') AS cancelled_at
     FROM order_history
     WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
@@ -117,14 +127,20 @@ FULL JOIN (
 WHERE NOT coalesce(
     CASE o.status
         WHEN 'pending' THEN h.statuses = '{pending}'
-        WHEN 'done' THEN h.statuses = '{done,pending}'
+        WHEN 'held' THEN h.statuses = '{held,pending}'
+        WHEN 'done' THEN h.statuses IN ('{done,pending}', '{done,held,pending}')
         WHEN 'rejected' THEN h.statuses = '{pending,rejected}'
-        WHEN 'cancelled' THEN h.statuses = '{cancelled,pending}' OR h.statuses = '{cancelled,done,pending}'
+        WHEN 'expired' THEN h.statuses = '{expired,held,pending}'
+        WHEN 'cancelled' THEN h.statuses IN (
+            '{cancelled,pending}', '{cancelled,done,pending}', '{cancelled,held,pending}',
+            '{cancelled,done,held,pending}'
+        )
     END,
     false
 )
-OR h.pending_at > least(h.decided_at, h.cancelled_at) + interval '10 seconds'
-OR h.decided_at > h.cancelled_at + interval '10 seconds'
+OR h.pending_at > least(h.held_at, h.ended_at, h.cancelled_at) + interval '10 seconds'
+OR h.held_at > least(h.ended_at, h.cancelled_at) + interval '10 seconds'
+OR h.ended_at > h.cancelled_at + interval '10 seconds'
 ORDER BY order_id
 LIMIT $2
 """
@@ -145,6 +161,42 @@ async def history(orders: Session, order_ids: Ids) -> list[Difference]:
     ]
 
 
+# The products of an order with lines, and its status, as `order_products` has them.
+_LISTINGS = """
+SELECT coalesce(o.id, l.order_id) AS order_id, o.trace_id, o.expected, l.found
+FROM (
+    SELECT id, trace_id, ARRAY(
+        SELECT (line ->> 'productId')::bigint || ' ' || status FROM json_array_elements(lines) AS line ORDER BY 1
+    ) AS expected
+    FROM orders
+    WHERE lines IS NOT NULL AND ($1::bigint[] IS NULL OR id = ANY ($1))
+) o
+FULL JOIN (
+    SELECT order_id, array_agg(product_id || ' ' || status ORDER BY product_id || ' ' || status) AS found
+    FROM order_products
+    WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
+    GROUP BY order_id
+) l ON l.order_id = o.id
+WHERE l.found IS DISTINCT FROM o.expected
+ORDER BY order_id
+LIMIT $2
+"""
+
+
+async def listings(orders: Session, order_ids: Ids) -> list[Difference]:
+    """Orders with lines whose products are not listed, or not with their status."""
+    return [
+        Difference(
+            Kind.LISTING,
+            found=", ".join(row["found"] or ["none"]),
+            expected=", ".join(row["expected"] or ["none"]),
+            order_id=row["order_id"],
+            trace_id=row["trace_id"],
+        )
+        for row in await orders.fetch(_LISTINGS, order_ids, MOST_KEPT + 1)
+    ]
+
+
 async def count_products(products: Session) -> int:
     [row] = await products.fetch("SELECT count(*) FROM products")
     return int(row["count"])
@@ -152,8 +204,12 @@ async def count_products(products: Session) -> int:
 
 # This and RESERVATIONS walk a primary key.
 ORDERS = """
-SELECT id, product_id, quantity, status, trace_id, extract(epoch FROM now() - updated_at)::float8 AS seconds,
-       uid, product_uid
+SELECT id,
+       CASE WHEN lines IS NULL THEN ARRAY[(product_id, quantity, product_uid)] ELSE ARRAY(
+           SELECT ((line ->> 'productId')::bigint, (line ->> 'quantity')::integer, (line ->> 'productUid')::uuid)
+           FROM json_array_elements(lines) AS line
+       ) END AS lines,
+       status, trace_id, extract(epoch FROM now() - updated_at)::float8 AS seconds, uid
 FROM orders
 WHERE $1::bigint[] IS NULL OR id = ANY ($1)
 ORDER BY id
@@ -162,20 +218,37 @@ ORDER BY id
 
 async def orders(database: Session, order_ids: Ids) -> AsyncIterator[Order]:
     async for row in database.stream(ORDERS, order_ids):
-        yield Order(**row)
+        yield order(row)
+
+
+def order(row: asyncpg.Record) -> Order:
+    id_, lines, *others = row
+    return Order(id_, tuple(starmap(Line, lines)), *others)
 
 
 RESERVATIONS = """
-SELECT order_id, product_id, quantity, outcome, order_uid AS uid
+SELECT order_id, product_id, quantity, CASE WHEN held THEN 'held' ELSE outcome END, order_uid
 FROM reservations
 WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
-ORDER BY order_id
+ORDER BY order_id, line
 """
 
 
 async def reservations(database: Session, order_ids: Ids) -> AsyncIterator[Reservation]:
+    rows: list[asyncpg.Record] = []
     async for row in database.stream(RESERVATIONS, order_ids):
-        yield Reservation(**row)
+        if rows and row["order_id"] != rows[0]["order_id"]:
+            yield reservation(rows)
+            rows.clear()
+        rows.append(row)
+    if rows:
+        yield reservation(rows)
+
+
+def reservation(rows: Sequence[asyncpg.Record]) -> Reservation:
+    """Takes the rows of its lines."""
+    order_id, _, _, *others = rows[0]
+    return Reservation(order_id, tuple(Line(row["product_id"], row["quantity"]) for row in rows), *others)
 
 
 _TRACES = "SELECT id, trace_id FROM orders WHERE id = ANY ($1::bigint[])"

@@ -1,6 +1,6 @@
 """Decides, without I/O, how an order and its reservation differ."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -11,8 +11,10 @@ from uuid import UUID
 class Kind(StrEnum):
     STOCK = "stock"
     BELOW_ZERO = "below_zero"
+    HELD = "held"
     MOVEMENTS = "movements"
     HISTORY = "history"
+    LISTING = "listing"
     ORDER_WITHOUT_RESERVATION = "order_without_reservation"
     RESERVATION_WITHOUT_ORDER = "reservation_without_order"
     PRODUCT_OR_QUANTITY = "product_or_quantity"
@@ -21,23 +23,30 @@ class Kind(StrEnum):
     UNFINISHED = "unfinished"
 
 
-class Order(NamedTuple):
-    """`seconds` is the time since its status last changed. An older release has left no `uid` and `product_uid`."""
+class Line(NamedTuple):
+    """An older release has left no `product_uid`, nor the `uid` of an order."""
 
-    id: int
     product_id: int
     quantity: int
+    product_uid: UUID | None = None
+
+
+class Order(NamedTuple):
+    """`seconds` is the time since its status last changed."""
+
+    id: int
+    lines: tuple[Line, ...]
     status: str
     trace_id: str
     seconds: float
     uid: UUID | None = None
-    product_uid: UUID | None = None
 
 
 class Reservation(NamedTuple):
+    """Of all lines of an order. Its outcome is `held` until an order that it is reserved for is confirmed."""
+
     order_id: int
-    product_id: int
-    quantity: int
+    lines: tuple[Line, ...]
     outcome: str
     uid: UUID | None = None
 
@@ -62,14 +71,16 @@ class Difference:
 
 # A pending order may have any outcome, because the answer is still on its way.
 _OUTCOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"done": ("reserved",), "rejected": ("rejected", "released"), "cancelled": ("released", "rejected")}
+    {
+        "held": ("held",),
+        "done": ("reserved",),
+        "rejected": ("rejected", "released"),
+        "cancelled": ("released", "rejected"),
+        "expired": ("released", "rejected"),
+    }
 )
 _MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
-    {
-        "reserved": "one reserve of -{quantity} of product {product_id}",
-        "released": "one reserve of -{quantity} and one release of {quantity} of product {product_id}, or none",
-        "rejected": "none",
-    }
+    {"reserved": "one reserve of {}", "released": "one reserve and one release of {}, or none", "rejected": "none"}
 )
 
 
@@ -77,17 +88,19 @@ def compare(order: Order | None, reservation: Reservation | None, older_than: fl
     """The difference of one order, or None; UNFINISHED if it is pending for longer than `older_than` seconds."""
     if order is None:
         # One that holds no stock does no harm.
-        return None if reservation is None or reservation.outcome != "reserved" else _orderless(reservation)
+        return _orderless(reservation) if reservation is not None and has_stock(reservation) else None
     if reservation is not None and (kind := another(order, reservation)):
         return _difference(kind, order, reservation, "a reservation of this order")
     if order.status == "pending":
-        expected = f"done, rejected or cancelled within {older_than:g} s"
+        expected = f"decided or cancelled within {older_than:g} s"
         return _difference(Kind.UNFINISHED, order, reservation, expected) if order.seconds > older_than else None
     outcomes = _OUTCOMES[order.status]
-    if reservation is not None and reservation.outcome in outcomes:
+    outcome = reservation.outcome if reservation is not None else None
+    if outcome in outcomes:
         return None
-    if order.status == "cancelled" and order.seconds <= older_than:
-        return None  # order.cancelled is on its way
+    awaits_event = order.status in ("cancelled", "expired") or (order.status, outcome) == ("done", "held")
+    if awaits_event and order.seconds <= older_than:
+        return None
     kind = Kind.ORDER_WITHOUT_RESERVATION if reservation is None else Kind.STATUS
     return _difference(kind, order, reservation, f"a reservation that is {' or '.join(outcomes)}")
 
@@ -95,18 +108,26 @@ def compare(order: Order | None, reservation: Reservation | None, older_than: fl
 def another(order: Order, reservation: Reservation) -> Kind | None:
     """How the two are not of the same order, though they have the same number; None if they are.
 
-    It is the rule of the product service: where an older release placed the order, product and quantity must do.
+    It is the rule of the product service: where an older release placed the order, products and quantities must do.
     """
     if order.uid and reservation.uid and order.uid != reservation.uid:
         return Kind.IDENTITY
-    same = (order.product_id, order.quantity) == (reservation.product_id, reservation.quantity)
+    same = [line[:2] for line in order.lines] == [line[:2] for line in reservation.lines]
     return None if same else Kind.PRODUCT_OR_QUANTITY
 
 
-def expected_movements(outcome: str | None, quantity: int | None, product_id: int | None) -> str:
+def has_stock(reservation: Reservation) -> bool:
+    return reservation.outcome in ("reserved", "held")
+
+
+def only_product(lines: Sequence[Line]) -> int | None:
+    """None if there are several."""
+    return lines[0].product_id if len(lines) == 1 else None
+
+
+def expected_movements(outcome: str | None, lines: Iterable[Line]) -> str:
     """Describes the movements that a reservation asks for; without an outcome there is no reservation."""
-    template = _MOVEMENTS.get(outcome)
-    return "a reservation" if template is None else template.format(quantity=quantity, product_id=product_id)
+    return _MOVEMENTS.get(outcome, "a reservation").format(_described(lines))
 
 
 async def pairs(
@@ -130,8 +151,8 @@ def _orderless(reservation: Reservation) -> Difference:
     return Difference(
         kind=Kind.RESERVATION_WITHOUT_ORDER,
         found=f"reservation {reservation.outcome}, no order",
-        expected=f"an order of {_described(reservation)}",
-        product_id=reservation.product_id,
+        expected=f"an order of {_described(reservation.lines)}",
+        product_id=only_product(reservation.lines),
         order_id=reservation.order_id,
     )
 
@@ -140,11 +161,11 @@ def _difference(kind: Kind, order: Order, reservation: Reservation | None, expec
     found = f"order {order.status} for {order.seconds:.0f} s, "
     found += "no reservation" if reservation is None else f"reservation {reservation.outcome}"
     if reservation is not None and kind is Kind.PRODUCT_OR_QUANTITY:
-        found = f"order of {_described(order)}, reservation of {_described(reservation)}"
+        found = f"order of {_described(order.lines)}, reservation of {_described(reservation.lines)}"
     elif reservation is not None and kind is Kind.IDENTITY:
         found = f"order {order.status}, reservation {reservation.outcome} of another order, {reservation.uid}"
-    return Difference(kind, found, expected, order.product_id, order.id, order.trace_id)
+    return Difference(kind, found, expected, only_product(order.lines), order.id, order.trace_id)
 
 
-def _described(claim: Order | Reservation) -> str:
-    return f"{claim.quantity} of product {claim.product_id}"
+def _described(lines: Iterable[Line]) -> str:
+    return ", ".join(f"{line.quantity} of product {line.product_id}" for line in lines)

@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
-from ops.checks import ORDERS, RESERVATIONS
+from ops import checks
 from ops.databases import Session, session
 from ops.differences import Difference, Kind, Order, Reservation
 from ops.errors import OpsError
 from ops.output import Answer, as_json, table
 from ops.reconcile import Findings, reconcile
 from ops.settings import DatabaseUrls
-from ops.steps import Action, Product, Step, next_action
+from ops.steps import Action, Product, Step, next_step
 from shared import tracing
-from shared.contracts.events import DATA, EventType
 
 # A number that is farther ahead than this was not given out by the sequence.
 _REACH = 10**8
@@ -52,30 +52,62 @@ _IN_STOCK = """
 SELECT max(order_id) FROM (SELECT order_id FROM reservations UNION ALL SELECT order_id FROM stock_movements) r
 WHERE order_id < $1
 """
-_PRODUCTS_IN_ORDERS = "SELECT max(product_id) FROM orders WHERE product_id < $1"
+_PRODUCTS_IN_ORDERS = """
+SELECT max(product_id)
+FROM (SELECT product_id FROM orders UNION ALL SELECT product_id FROM order_products) o WHERE product_id < $1
+"""
 _PRODUCTS_IN_STOCK = """
 SELECT max(id) FROM (SELECT id FROM products UNION ALL SELECT product_id FROM reservations) p WHERE id < $1
 """
-_TOTAL = "SELECT coalesce(sum(delta), 0) FROM stock_movements WHERE product_id = $1"
-_SET_STOCK = """
+# The column of a product that is a sum, of what, and that sum.
+_SUMS = MappingProxyType(
+    {
+        Kind.STOCK: ("qty", "the movements", "coalesce(sum(delta), 0) FROM stock_movements WHERE product_id = $1"),
+        Kind.HELD: (
+            *("held", "the held reservations"),
+            "coalesce(sum(quantity), 0) FROM reservations WHERE product_id = $1 AND held",
+        ),
+    }
+)
+_SET_SUM = """
 WITH noted AS (
     INSERT INTO stock_movements (product_id, kind, delta, reason) VALUES ($1, 'adjustment', 0, $3)
 )
-UPDATE products SET qty = $2, updated_at = now() WHERE id = $1
+UPDATE products SET {} = $2, updated_at = now() WHERE id = $1
 """
 # Those of the order and of its reservation.
 _PRODUCTS = """
 SELECT id, qty, uid FROM products
-WHERE id = $1 OR id = (SELECT product_id FROM reservations WHERE order_id = $2)
+WHERE id = ANY ($1::bigint[] || ARRAY(SELECT product_id FROM reservations WHERE order_id = $2))
 ORDER BY id
 """
 _ANNOUNCED = "SELECT (payload ->> 'orderId')::bigint AS order_id FROM outbox WHERE type = 'order.created'"
-_ANNOUNCE = "INSERT INTO outbox (type, payload, traceparent) VALUES ('order.created', $1, $2)"
-_CANCEL = """
+# As the order service does it.
+_ANNOUNCE = """
+INSERT INTO outbox (type, payload, traceparent)
+SELECT 'order.created', CASE WHEN lines IS NULL AND expires_at IS NULL
+    THEN json_build_object(
+        'orderId', id, 'orderUid', uid, 'productId', product_id, 'productUid', product_uid, 'quantity', quantity
+    )
+    ELSE json_strip_nulls(json_build_object(
+        'orderId', id, 'orderUid', uid, 'productId', product_id, 'productUid', product_uid, 'quantity', quantity,
+        'lines', lines, 'held', expires_at IS NOT NULL
+    ))
+END, $2
+FROM orders WHERE id = $1
+"""
+_STATUSES = MappingProxyType({Step.CANCEL: "cancelled", Step.CONFIRM: "done"})
+# What was confirmed has not expired, although a database that did not know it has let it.
+_SET_STATUS = """
 WITH changed AS (
-    UPDATE orders SET status = 'cancelled', reason = NULL, updated_at = now() WHERE id = $1 RETURNING id, trace_id
+    UPDATE orders SET status = $2, reason = NULL, updated_at = now() WHERE id = $1 AND status <> $2
+    RETURNING id, trace_id
+), listed AS (
+    UPDATE order_products SET status = $2 WHERE order_id = $1
+), forgotten AS (
+    DELETE FROM order_history WHERE order_id = $1 AND status = 'expired'
 )
-INSERT INTO order_history (order_id, status, trace_id) SELECT id, 'cancelled', trace_id FROM changed
+INSERT INTO order_history (order_id, status, trace_id) SELECT id, $2, trace_id FROM changed
 """
 _MOVE = """
 WITH moved AS (
@@ -85,16 +117,23 @@ UPDATE stock_movements AS m SET order_id = $2, reason = coalesce(reason, $3)
 FROM moved
 WHERE m.product_id = moved.product_id AND m.order_id = $1
 """
-# $6 is the change of the stock.
+# $5 to $7 hold one element for each line, the last of them the change of its stock. $8 is 1 if the line is held now
+# and was not before, -1 for the reverse.
 _DECIDE = """
-WITH decided AS (
-    INSERT INTO reservations (order_id, product_id, quantity, order_uid, outcome) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (order_id) DO UPDATE SET outcome = $5, reason = NULL
+WITH of_line AS (
+    SELECT * FROM unnest($5::bigint[], $6::integer[], $7::integer[]) WITH ORDINALITY
+        AS l (product_id, quantity, delta, number)
+), decided AS (
+    INSERT INTO reservations (order_id, line, product_id, quantity, order_uid, outcome, held)
+    SELECT $1, number - 1, product_id, quantity, $2, $3, $4 FROM of_line
+    ON CONFLICT (order_id, line) DO UPDATE SET outcome = $3, held = $4, reason = NULL, available = NULL
 ), moved AS (
     INSERT INTO stock_movements (product_id, order_id, kind, delta, reason)
-    SELECT $2, $1, CASE WHEN $6 < 0 THEN 'reserve' ELSE 'release' END, $6, $7 WHERE $6 <> 0
+    SELECT product_id, $1, CASE WHEN delta < 0 THEN 'reserve' ELSE 'release' END, delta, $9
+    FROM of_line WHERE delta <> 0
 )
-UPDATE products SET qty = qty + $6, updated_at = now() WHERE id = $2 AND $6 <> 0
+UPDATE products SET qty = qty + delta, held = held + quantity * $8::integer, updated_at = now()
+FROM of_line WHERE id = product_id AND (delta <> 0 OR $8 <> 0)
 """
 
 
@@ -119,9 +158,9 @@ class Repair:
         order_ids = {difference.order_id for difference in found.unfinished} - announced
         for difference in found.differences:
             match difference.kind:
-                case Kind.STOCK:
+                case Kind.STOCK | Kind.HELD:
                     await self._add_up(difference)
-                case Kind.BELOW_ZERO | Kind.MOVEMENTS | Kind.HISTORY:
+                case Kind.BELOW_ZERO | Kind.MOVEMENTS | Kind.HISTORY | Kind.LISTING:
                     self._leave(difference)
                 case _:
                     order_ids.add(difference.order_id)
@@ -145,16 +184,19 @@ class Repair:
         self._note(Action(Step.NUMBERS, f"{sequence} was at {given}, numbers up to {last} are in use"))
 
     async def _add_up(self, found: Difference) -> None:
+        column, summands, of_sum = _SUMS[found.kind]
         async with self._products.transaction():
-            rows = await self._products.fetch(f"SELECT qty FROM products WHERE id = $1{self._lock}", found.product_id)
-            [(total,)] = await self._products.fetch(_TOTAL, found.product_id)
+            product = f"SELECT {column} FROM products WHERE id = $1{self._lock}"
+            rows = await self._products.fetch(product, found.product_id)
+            [(total,)] = await self._products.fetch(f"SELECT {of_sum}", found.product_id)
             if not rows or total < 0:
                 self._leave(found)
-            elif total != rows[0]["qty"]:
-                why = f"the stock was {rows[0]['qty']}, the sum of the movements is {total}"
+            elif total != (was := rows[0][column]):
+                why = f"{column} was {was}, the sum of {summands} is {total}"
                 if self._apply:
-                    await self._products.fetch(_SET_STOCK, found.product_id, total, f"repair: {why}")
-                self._note(Action(Step.STOCK, why, None, found.product_id, total - rows[0]["qty"]))
+                    await self._products.fetch(_SET_SUM.format(column), found.product_id, total, f"repair: {why}")
+                delta = total - was if found.kind is Kind.STOCK else 0
+                self._note(Action(Step(found.kind), why, None, found.product_id, delta))
 
     def _leave(self, found: Difference) -> None:
         why = f"{found.kind}: {found.found}; expected {found.expected}"
@@ -168,55 +210,63 @@ class Repair:
     async def _settle(self, order_id: int, older_than: float, *, may_take: bool = False) -> bool:
         """Makes an order and its reservation agree; False, with nothing done, if that takes stock and it may not."""
         async with self._orders.transaction(), self._products.transaction():
-            order, reservation, product = await self._look(order_id)
-            action = next_action(order, reservation, product, older_than)
-            if action is None:
+            order, reservation, products = await self._look(order_id)
+            actions = next_step(order, reservation, products, older_than)
+            if not actions:
                 return True
-            if action.step in (Step.RESERVE, Step.OVERSOLD) and not may_take:
+            step = actions[0].step
+            if step in (Step.RESERVE, Step.OVERSOLD) and not may_take:
                 return False
-            if self._apply and action.step is not Step.OVERSOLD:
-                action = await self._write(action, order, reservation)
-        self._note(action)
-        if self._apply and action.step is Step.MOVE:
+            if self._apply and step is not Step.OVERSOLD:
+                actions = await self._write(actions, order, reservation)
+        for action in actions:
+            self._note(action)
+        if self._apply and step is Step.MOVE:
             # The claim of the order that has the number now was refused, however young it is.
             return await self._settle(order_id, -1.0, may_take=may_take)
         return True
 
-    async def _look(self, order_id: int) -> tuple[Order | None, Reservation | None, Product | None]:
+    async def _look(self, order_id: int) -> tuple[Order | None, Reservation | None, dict[int, Product]]:
         """Under their locks, which are taken in the sequence in which the services take them."""
         order = await self._order(order_id)
-        rows = await self._products.fetch(_PRODUCTS + self._lock, order and order.product_id, order_id)
+        ordered = [line.product_id for line in order.lines] if order else []
+        rows = await self._products.fetch(_PRODUCTS + self._lock, ordered, order_id)
         products = {id_: Product(id_, qty + self._planned[id_], uid) for id_, qty, uid in rows}
-        reservations = await self._products.fetch(RESERVATIONS + self._lock, [order_id])
+        lines = await self._products.fetch(checks.RESERVATIONS + self._lock, [order_id])
         # The order of a reservation was there before it: one that is missing still is lost.
         order = order or await self._order(order_id)
-        reservation = Reservation(**reservations[0]) if reservations else None
-        return order, reservation, products.get(order.product_id) if order else None
+        return order, checks.reservation(lines) if lines else None, products
 
     async def _order(self, order_id: int) -> Order | None:
-        rows = await self._orders.fetch(ORDERS + self._lock, [order_id])
-        return Order(**rows[0]) if rows else None
+        rows = await self._orders.fetch(checks.ORDERS + self._lock, [order_id])
+        return checks.order(rows[0]) if rows else None
 
-    async def _write(self, action: Action, order: Order | None, reservation: Reservation | None) -> Action:
+    async def _write(
+        self, actions: list[Action], order: Order | None, reservation: Reservation | None
+    ) -> list[Action]:
         """Returns what it has done."""
-        reason, number = f"repair: {action.why}", action.order_id
-        if action.step is Step.CANCEL:
-            await self._orders.fetch(_CANCEL, number)
-        elif action.step is Step.ANNOUNCE and order is not None:
-            data = {**order._asdict(), "order_id": order.id, "order_uid": order.uid}
-            payload = DATA[EventType.ORDER_CREATED].dumps(data)
-            await self._orders.fetch(_ANNOUNCE, payload, tracing.resume(order.trace_id))
-        elif of := reservation if action.step is Step.MOVE else order or reservation:
-            if action.step is Step.MOVE:
-                [(number,)] = await self._orders.fetch("SELECT nextval('orders_id_seq')")
-                await self._products.fetch(
-                    _MOVE, action.order_id, number, f"{reason}, its number was {action.order_id}"
-                )
-                action = replace(action, why=f"{action.why}, its number is {number} now")
-            outcome = "reserved" if action.step is Step.RESERVE else "released"
-            claim = (number, of.product_id, of.quantity, of.uid)
-            await self._products.fetch(_DECIDE, *claim, outcome, action.delta, reason)
-        return action
+        step, why, number = actions[0].step, actions[0].why, actions[0].order_id
+        if step is Step.ANNOUNCE and order is not None:
+            await self._orders.fetch(_ANNOUNCE, number, tracing.resume(order.trace_id))
+            return actions
+        if step in _STATUSES:
+            await self._orders.fetch(_SET_STATUS, number, _STATUSES[step])
+        if step is Step.MOVE:
+            [(number,)] = await self._orders.fetch("SELECT nextval('orders_id_seq')")
+            was = actions[0].order_id
+            await self._products.fetch(_MOVE, was, number, f"repair: {why}, its number was {was}")
+            actions = [replace(action, why=f"{why}, its number is {number} now") for action in actions]
+        if claim := reservation if step is Step.MOVE else order or reservation:
+            is_held = step is Step.RESERVE and claim is order and claim.status == "held"
+            was_held = reservation is not None and reservation.outcome == "held"
+            outcome = "reserved" if step in (Step.RESERVE, Step.CONFIRM) else "released"
+            deltas = {action.product_id: action.delta for action in actions}
+            lines = [(product_id, quantity, deltas.get(product_id, 0)) for product_id, quantity, *_ in claim.lines]
+            holds = is_held - was_held
+            await self._products.fetch(
+                _DECIDE, number, claim.uid, outcome, is_held, *zip(*lines, strict=True), holds, f"repair: {why}"
+            )
+        return actions
 
 
 def _answer(actions: Sequence[Action], options: argparse.Namespace, stopped: str | None) -> Answer:

@@ -1,14 +1,15 @@
 """Each way in which a restored database leaves an order: said, mended once, and then right."""
 
 import asyncio
-import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import pytest
 
 from ops.output import Answer
+from orders import repository
 from tests.integration.ops.conftest import Ops
-from tests.integration.ops.shop import MOVE, PRODUCT, TRACE_ID, Shop
+from tests.integration.ops.shop import MOVE, ONE, OTHER, PRODUCT, SEVERAL, TRACE_ID, Shop
 from tests.waiting import eventually
 
 ORDER = 10
@@ -17,8 +18,8 @@ X, Y = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-00000000
 NEW_ORDER = f"UPDATE orders SET uid = '{X}', updated_at = now() WHERE id = {ORDER}"
 OF_LOST = f"UPDATE reservations SET order_uid = '{Y}' WHERE order_id = {ORDER}"
 SOLD_OUT = """
-INSERT INTO stock_movements (product_id, kind, delta) SELECT id, 'adjustment', 1 - qty FROM products;
-UPDATE products SET qty = 1
+INSERT INTO stock_movements (product_id, kind, delta) SELECT id, 'adjustment', 1 - qty FROM products WHERE id = {0};
+UPDATE products SET qty = 1 WHERE id = {0}
 """
 
 
@@ -33,6 +34,9 @@ class Fault(NamedTuple):
     stock_after: int
     products: str = "SELECT"
     orders: str = "SELECT"
+    of: Mapping[int, int] = ONE
+    other_after: int = 94
+    hold: bool = False
 
 
 FAULTS = {
@@ -44,7 +48,7 @@ FAULTS = {
     "done, though it was cancelled": Fault("done", "released", [("cancel", 0)], "cancelled", {ORDER: "released"}, 98),
     "done, its reservation is lost": Fault("done", None, [("reserve", -2)], "done", {ORDER: "reserved"}, 96),
     "done, its reservation is lost, its piece was sold again": Fault(
-        "done", None, [("oversold", 0)], "done", {}, 1, SOLD_OUT
+        "done", None, [("oversold", 0)], "done", {}, 1, SOLD_OUT.format(PRODUCT)
     ),
     "done, its product is lost": Fault(
         *("done", None, [("oversold", 0)], "done", {}, 98),
@@ -78,8 +82,11 @@ FAULTS = {
         *("cancelled", "released", [("move", 0), ("note", 0)], "cancelled"),
         *({GIVEN + 1: "released", ORDER: "released"}, 98, OF_LOST, NEW_ORDER),
     ),
+    "its held stock is not the sum of its reservations": Fault(
+        None, None, [("held", 0)], None, {}, 98, f"UPDATE products SET held = 5 WHERE id = {PRODUCT}"
+    ),
     "its stock is not the sum of its movements": Fault(
-        None, None, [("stock", 7)], None, {}, 98, "UPDATE products SET qty = 91"
+        None, None, [("stock", 7)], None, {}, 98, f"UPDATE products SET qty = 91 WHERE id = {PRODUCT}"
     ),
     "its movements take more than there was": Fault(
         *(None, None, [("left", 0)], None, {}, 98),
@@ -87,9 +94,51 @@ FAULTS = {
     ),
     "its movements are not those of its reservation": Fault(
         *("done", "reserved", [("left", 0)], "done", {ORDER: "reserved"}, 97),
-        f"{MOVE.format(id=ORDER) % ('release', 1)}; UPDATE products SET qty = qty + 1",
+        f"{MOVE.format(id=ORDER) % ('release', 1)}; UPDATE products SET qty = qty + 1 WHERE id = {PRODUCT}",
     ),
 }
+# The same for an order of two products, with a hold.
+FAULTS_OF_BOTH = {
+    "done, its reservation is lost": Fault(
+        *("done", None, [("reserve", -2), ("reserve", -3)], "done", {ORDER: "reserved"}, 96), other_after=91
+    ),
+    "done, its reservation is lost, a piece of the last line was sold again": Fault(
+        *("done", None, [("oversold", 0)], "done", {}, 98, SOLD_OUT.format(OTHER)), other_after=1
+    ),
+    "done, its confirmation is lost": Fault(
+        *("done", "held", [("confirm", 0)], "done", {ORDER: "reserved"}, 96), other_after=91
+    ),
+    "held, its reservation is lost": Fault(
+        *("held", None, [("reserve", -2), ("reserve", -3)], "held", {ORDER: "held"}, 96), other_after=91
+    ),
+    "held, and then asked for again": Fault(
+        *("held", "rejected", [("reserve", -2), ("reserve", -3)], "held", {ORDER: "held"}, 96),
+        f"UPDATE reservations SET reason = 'insufficient_stock', available = 1 WHERE order_id = {ORDER}",
+        other_after=91,
+    ),
+    "held, though it was confirmed": Fault(
+        *("held", "reserved", [("confirm", 0)], "done", {ORDER: "reserved"}, 96), other_after=91
+    ),
+    "held, though it was cancelled": Fault("held", "released", [("cancel", 0)], "cancelled", {ORDER: "released"}, 98),
+    "expired, though it was confirmed": Fault(
+        *("expired", "reserved", [("confirm", 0)], "done", {ORDER: "reserved"}, 96), other_after=91
+    ),
+    "expired, its release is lost": Fault(
+        "expired", "held", [("release", 2), ("release", 3)], "expired", {ORDER: "released"}, 98
+    ),
+    "expired, its reservation is lost": Fault("expired", None, [("note", 0)], "expired", {ORDER: "released"}, 98),
+    "lost, while it was held": Fault(None, "held", [("release", 2), ("release", 3)], None, {ORDER: "released"}, 98),
+    "its number was given out again while it was held": Fault(
+        *("pending", "held", [("move", 2), ("move", 3), ("announce", 0)], "pending", {GIVEN + 1: "released"}, 98),
+        *(OF_LOST, NEW_ORDER),
+    ),
+    "its products are not listed": Fault(
+        *("held", "held", [("left", 0)], "held", {ORDER: "held"}, 96),
+        orders=f"DELETE FROM order_products WHERE order_id = {ORDER}",
+        other_after=91,
+    ),
+}
+FAULTS |= {f"of both, {name}": fault._replace(of=SEVERAL, hold=True) for name, fault in FAULTS_OF_BOTH.items()}
 
 
 async def rows(shop: Shop) -> list[str]:
@@ -118,9 +167,9 @@ async def passed_over(shop: Shop) -> None:
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 async def test_an_order_that_a_restore_left_behind_is_mended(ops: Ops, shop: Shop, fault: Fault) -> None:
     if fault.status:
-        await shop.order(ORDER, fault.status, fault.outcome)
+        await shop.order(ORDER, fault.status, fault.outcome, of=fault.of, hold=fault.hold)
     elif fault.outcome:
-        await shop.reserve(ORDER, fault.outcome)
+        await shop.reserve(ORDER, fault.outcome, of=fault.of)
     await shop.products.execute(fault.products)
     await shop.orders.execute(fault.orders)
     before = await rows(shop)
@@ -133,22 +182,27 @@ async def test_an_order_that_a_restore_left_behind_is_mended(ops: Ops, shop: Sho
     compared = await ops("reconcile", "--settle", "0")
 
     # What follows a move is decided when that is done.
-    assert (planned.ok, steps(planned)) == (False, fault.steps[:1])
+    moves = [step for step in fault.steps if step[0] == "move"]
+    assert (planned.ok, steps(planned)) == (False, moves or fault.steps)
     assert unchanged == before
     listed = [step for step in fault.steps if step[0] in {"oversold", "left"}]
     assert (applied.ok, steps(applied)) == (not listed, fault.steps)
     assert (again.ok, steps(again), await rows(shop)) == (not listed, listed, after)
     assert compared.ok is not bool(listed)
     assert await shop.orders.fetchval("SELECT status FROM orders WHERE id = $1", ORDER) == fault.status_after
-    found = await shop.products.fetch("SELECT order_id, outcome FROM reservations WHERE order_id / 100 <> 10")
-    assert dict(map(tuple, found)) == fault.outcomes_after
-    assert await shop.products.fetchval("SELECT qty FROM products") == fault.stock_after
+    found = await shop.products.fetch("""
+        SELECT order_id, CASE WHEN held THEN 'held' ELSE outcome END, available FROM reservations
+        WHERE order_id / 100 <> 10
+    """)
+    assert {tuple(row) for row in found} == {(*item, None) for item in fault.outcomes_after.items()}
+    stock = dict(map(tuple, await shop.products.fetch("SELECT id, qty FROM products")))
+    assert stock == {PRODUCT: fault.stock_after, OTHER: fault.other_after}
 
 
 async def test_numbers_that_either_database_knows_are_passed_over_first(ops: Ops, shop: Shop) -> None:
     """Nothing else is to do. A number that no sequence can have given out leads none there."""
     await shop.products.execute("INSERT INTO reservations VALUES (2000000000, 40, 1, 'rejected')")
-    await shop.reserve(1010, "rejected")
+    await shop.reserve(1020, "rejected")
     unchanged = await rows(shop)
 
     planned = await ops("repair", "--settle", "0")
@@ -156,27 +210,31 @@ async def test_numbers_that_either_database_knows_are_passed_over_first(ops: Ops
     applied = await ops("repair", "--settle", "0", "--apply")
 
     whys = [
-        "orders_id_seq was at 0, numbers up to 1010 are in use",
+        "orders_id_seq was at 0, numbers up to 1020 are in use",
         "products_id_seq was at 0, numbers up to 40 are in use",
     ]
     for answer in (planned, applied):
         assert [action["why"] for action in answer.document["actions"]][:2] == whys
-    assert await shop.orders.fetchval("SELECT nextval('orders_id_seq')") == 1011
+    assert await shop.orders.fetchval("SELECT nextval('orders_id_seq')") == 1021
     assert await shop.products.fetchval("SELECT nextval('products_id_seq')") == 41
 
 
 @pytest.mark.usefixtures("passed_over")
 async def test_an_order_is_announced_as_the_order_service_does_it_and_once(ops: Ops, shop: Shop) -> None:
-    await shop.order(ORDER, "pending", None)
-    await shop.orders.execute(f"UPDATE orders SET uid = '{X}', product_uid = '{Y}' WHERE id = {ORDER}")
+    for order_id, of, hold in ((10, ONE, False), (11, ONE, True), (12, SEVERAL, False), (13, SEVERAL, True)):
+        await shop.order(order_id, "pending", None, of=of, hold=hold)
+    await shop.order(14, "pending", None)
+    await shop.orders.execute("UPDATE orders SET uid = gen_random_uuid() WHERE id < 14")
+    await shop.orders.execute(f"UPDATE orders SET product_uid = '{X}' WHERE id < 12")
 
     await ops("repair", "--apply")
     waiting = await ops("repair")
 
-    [(kind, payload, traceparent)] = await shop.orders.fetch("SELECT type, payload, traceparent FROM outbox")
-    assert (kind, traceparent.split("-")[1], waiting.ok) == ("order.created", TRACE_ID, True)
-    expected = {"orderId": ORDER, "orderUid": X, "productId": PRODUCT, "productUid": Y, "quantity": 2}
-    assert json.loads(payload) == expected
+    written = "SELECT type, payload FROM outbox ORDER BY (payload ->> 'orderId')::bigint"
+    events = await shop.orders.fetch("DELETE FROM outbox RETURNING traceparent, type, payload")
+    await shop.orders.execute(repository.ANNOUNCE_AGAIN, list(range(10, 15)), [""] * 5)
+    assert [(kind, payload) for _, kind, payload in events] == list(map(tuple, await shop.orders.fetch(written)))
+    assert ({parent.split("-")[1] for parent, *_ in events}, waiting.ok) == ({TRACE_ID}, True)
 
 
 @pytest.mark.usefixtures("passed_over")
@@ -186,7 +244,7 @@ async def test_stock_that_comes_back_serves_the_orders_that_lost_theirs_as_far_a
     for order_id in (10, 11):
         await shop.order(order_id, "done", None)
     await shop.order(12, "cancelled", "reserved")
-    await shop.products.execute(SOLD_OUT)
+    await shop.products.execute(SOLD_OUT.format(PRODUCT))
 
     planned, applied = await ops("repair", "--settle", "0"), await ops("repair", "--settle", "0", "--apply")
 

@@ -7,25 +7,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.differences import Kind, Order, Reservation, compare, expected_movements, pairs
+from ops.differences import Kind, Line, Order, Reservation, compare, expected_movements, pairs
 
 T = TypeVar("T")
 
 IDS = st.sets(st.integers(-3, 12))
 YOUNG, LIMIT, OLD = 10, 60, 90
 FINAL_PAIRS = {
+    ("held", "held"),
     ("done", "reserved"),
-    *((status, o) for status in ("rejected", "cancelled") for o in ("released", "rejected")),
+    *((status, o) for status in ("rejected", "cancelled", "expired") for o in ("released", "rejected")),
 }
+ONE, SEVERAL = (Line(7, 2),), (Line(7, 2), Line(9, 3))
 X, Y = UUID(int=1), UUID(int=2)
 
 
 def order(order_id: int = 1, status: str = "done", seconds: float = OLD) -> Order:
-    return Order(order_id, 7, 2, status, "trace", seconds)
+    return Order(order_id, ONE, status, "trace", seconds)
 
 
 def reservation(order_id: int = 1, outcome: str = "reserved") -> Reservation:
-    return Reservation(order_id, 7, 2, outcome)
+    return Reservation(order_id, ONE, outcome)
 
 
 async def stream(items: Iterable[T]) -> AsyncIterator[T]:
@@ -47,13 +49,14 @@ def test_every_id_comes_once_in_order_with_both_of_its_sides(orders: set[int], r
     assert asyncio.run(joined(orders, reservations)) == expected
 
 
-@pytest.mark.parametrize("outcome", ["reserved", "rejected", "released"])
-@pytest.mark.parametrize("status", ["pending", "done", "rejected", "cancelled"])
+@pytest.mark.parametrize("outcome", ["reserved", "held", "rejected", "released"])
+@pytest.mark.parametrize("status", ["pending", "held", "done", "rejected", "cancelled", "expired"])
 @pytest.mark.parametrize("seconds", [YOUNG, LIMIT, OLD])
 def test_an_order_and_its_reservation_agree_or_differ(status: str, outcome: str, seconds: int) -> None:
     difference = compare(order(status=status, seconds=seconds), reservation(outcome=outcome), LIMIT)
 
-    if (status, outcome) in FINAL_PAIRS or (status in {"pending", "cancelled"} and seconds <= LIMIT):
+    on_its_way = status in {"pending", "cancelled", "expired"} or (status, outcome) == ("done", "held")
+    if (status, outcome) in FINAL_PAIRS or (on_its_way and seconds <= LIMIT):
         assert difference is None
     else:
         assert difference is not None
@@ -70,6 +73,9 @@ def test_an_order_and_its_reservation_agree_or_differ(status: str, outcome: str,
         ("pending", OLD, Kind.UNFINISHED),
         ("cancelled", LIMIT, None),
         ("cancelled", OLD, Kind.ORDER_WITHOUT_RESERVATION),
+        ("expired", LIMIT, None),
+        ("expired", OLD, Kind.ORDER_WITHOUT_RESERVATION),
+        ("held", YOUNG, Kind.ORDER_WITHOUT_RESERVATION),
         ("done", YOUNG, Kind.ORDER_WITHOUT_RESERVATION),
         ("rejected", YOUNG, Kind.ORDER_WITHOUT_RESERVATION),
     ],
@@ -82,25 +88,36 @@ def test_an_order_without_reservation(status: str, seconds: float, kind: Kind | 
     )
 
 
-def test_a_reservation_without_order() -> None:
-    difference = compare(None, reservation(), LIMIT)
+@pytest.mark.parametrize("outcome", ["reserved", "held"])
+def test_a_reservation_without_order(outcome: str) -> None:
+    difference = compare(None, reservation(outcome=outcome), LIMIT)
 
     harmless = [None, reservation(outcome="rejected"), reservation(outcome="released")]
     assert [compare(None, each, LIMIT) for each in harmless] == [None] * 3
     assert difference is not None
-    assert (difference.kind, difference.found) == (Kind.RESERVATION_WITHOUT_ORDER, "reservation reserved, no order")
+    assert difference.kind is Kind.RESERVATION_WITHOUT_ORDER
+    assert difference.found == f"reservation {outcome}, no order"
     assert (difference.expected, difference.order_id, difference.product_id) == ("an order of 2 of product 7", 1, 7)
 
 
-@pytest.mark.parametrize("other", [Reservation(1, 8, 2, "reserved"), Reservation(1, 7, 3, "reserved")])
+@pytest.mark.parametrize("other", [(Line(8, 2),), (Line(7, 3),), (), SEVERAL, SEVERAL[::-1]])
 @pytest.mark.parametrize(("status", "seconds"), [("pending", 0), ("done", OLD)])
-def test_a_reservation_of_something_else(other: Reservation, status: str, seconds: float) -> None:
-    difference = compare(order(status=status, seconds=seconds), other, LIMIT)
+def test_a_reservation_of_something_else(other: tuple[Line, ...], status: str, seconds: float) -> None:
+    difference = compare(order(status=status, seconds=seconds), reservation()._replace(lines=other), LIMIT)
 
     assert difference is not None
     assert difference.kind is Kind.PRODUCT_OR_QUANTITY
-    found = f"order of 2 of product 7, reservation of {other.quantity} of product {other.product_id}"
-    assert difference.found == found
+    pieces = ", ".join(f"{line.quantity} of product {line.product_id}" for line in other)
+    assert difference.found == f"order of 2 of product 7, reservation of {pieces}"
+
+
+def test_the_lines_of_an_order_and_of_its_reservation_are_of_the_same_products_and_quantities() -> None:
+    named = order()._replace(lines=tuple(line._replace(product_uid=X) for line in SEVERAL))
+
+    assert compare(named, reservation()._replace(lines=SEVERAL), LIMIT) is None
+    difference = compare(named, reservation(outcome="held")._replace(lines=SEVERAL), LIMIT)
+    assert difference is not None
+    assert (difference.kind, difference.product_id) == (Kind.STATUS, None)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +128,7 @@ def test_a_reservation_of_another_order_that_has_the_same_number(
     uid: UUID | None, other: UUID | None, kind: Kind | None
 ) -> None:
     same = compare(order()._replace(uid=uid), reservation()._replace(uid=other), LIMIT)
-    more = compare(order()._replace(uid=uid), Reservation(1, 7, 3, "reserved", other), LIMIT)
+    more = compare(order()._replace(uid=uid), Reservation(1, SEVERAL, "reserved", other), LIMIT)
 
     assert (same and same.kind) == kind
     assert more is not None
@@ -131,11 +148,11 @@ def test_the_same_difference_has_the_same_key_although_its_words_change() -> Non
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [
-        ("reserved", "one reserve of -2 of product 7"),
-        ("released", "one reserve of -2 and one release of 2 of product 7, or none"),
+        ("reserved", "one reserve of 2 of product 7, 3 of product 9"),
+        ("released", "one reserve and one release of 2 of product 7, 3 of product 9, or none"),
         ("rejected", "none"),
         (None, "a reservation"),
     ],
 )
 def test_the_movements_that_a_reservation_asks_for(outcome: str | None, expected: str) -> None:
-    assert expected == expected_movements(outcome, 2, 7)
+    assert expected == expected_movements(outcome, SEVERAL)

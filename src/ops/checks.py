@@ -6,6 +6,7 @@ What lies inside one database is compared there, so that only the rows that disa
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from itertools import starmap
+from typing import TypeVar
 
 import asyncpg
 
@@ -16,6 +17,7 @@ from ops.differences import Difference, Kind, Line, Order, Reservation, expected
 MOST_KEPT = 10_000
 
 Ids = Sequence[int] | None
+Claim = TypeVar("Claim", Order, Reservation)
 
 # The second parameter limits the rows.
 _STOCK = """
@@ -108,9 +110,9 @@ async def movements(products: Session, order_ids: Ids) -> list[Difference]:
 # A time in the history is the start of its transaction, and of two that wait for each other the one that started first
 # may commit last: hence ten seconds, longer than any transaction of the services lives.
 _HISTORY = """
-SELECT coalesce(o.id, h.order_id) AS order_id, o.product_id, o.status, o.trace_id, h.entries
+SELECT coalesce(o.id, h.order_id) AS order_id, o.product_id, o.status, o.trace_id, h.entries || l.copies AS entries
 FROM (
-    SELECT id, product_id, status, trace_id FROM orders WHERE $1::bigint[] IS NULL OR id = ANY ($1)
+    SELECT id, product_id, status, trace_id, lines FROM orders WHERE $1::bigint[] IS NULL OR id = ANY ($1)
 ) o
 FULL JOIN (
     SELECT order_id,
@@ -124,76 +126,47 @@ FULL JOIN (
     WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
     GROUP BY order_id
 ) h ON h.order_id = o.id
+LEFT JOIN (
+    SELECT order_id, array_agg('product ' || product_id || ' ' || status ORDER BY product_id) AS copies
+    FROM order_products
+    WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
+    GROUP BY order_id
+) l ON l.order_id = coalesce(o.id, h.order_id)
 WHERE NOT coalesce(
     CASE o.status
         WHEN 'pending' THEN h.statuses = '{pending}'
         WHEN 'held' THEN h.statuses = '{held,pending}'
-        WHEN 'done' THEN h.statuses IN ('{done,pending}', '{done,held,pending}')
+        WHEN 'done' THEN array_remove(h.statuses, 'held') = '{done,pending}'
         WHEN 'rejected' THEN h.statuses = '{pending,rejected}'
         WHEN 'expired' THEN h.statuses = '{expired,held,pending}'
-        WHEN 'cancelled' THEN h.statuses IN (
-            '{cancelled,pending}', '{cancelled,done,pending}', '{cancelled,held,pending}',
-            '{cancelled,done,held,pending}'
-        )
+        WHEN 'cancelled' THEN array_remove(h.statuses, 'held') IN ('{cancelled,pending}', '{cancelled,done,pending}')
     END,
     false
 )
 OR h.pending_at > least(h.held_at, h.ended_at, h.cancelled_at) + interval '10 seconds'
 OR h.held_at > least(h.ended_at, h.cancelled_at) + interval '10 seconds'
 OR h.ended_at > h.cancelled_at + interval '10 seconds'
+OR coalesce(l.copies, '{}') <> ARRAY(
+    SELECT 'product ' || (line ->> 'productId') || ' ' || o.status FROM json_array_elements(o.lines) AS line
+    ORDER BY (line ->> 'productId')::bigint
+)
 ORDER BY order_id
 LIMIT $2
 """
 
 
 async def history(orders: Session, order_ids: Ids) -> list[Difference]:
-    """Orders whose history does not lead to their status."""
+    """Orders whose history does not lead to their status, or whose products are not listed with it."""
     return [
         Difference(
             Kind.HISTORY,
             found=f"{_state('order', row['status'])}: {', '.join(row['entries'] or ['no history'])}",
-            expected=f"pending first, {row['status']} last" if row["status"] else "an order",
+            expected=f"pending first, {row['status']} last and of each product" if row["status"] else "an order",
             product_id=row["product_id"],
             order_id=row["order_id"],
             trace_id=row["trace_id"],
         )
         for row in await orders.fetch(_HISTORY, order_ids, MOST_KEPT + 1)
-    ]
-
-
-# The products of an order with lines, and its status, as `order_products` has them.
-_LISTINGS = """
-SELECT coalesce(o.id, l.order_id) AS order_id, o.trace_id, o.expected, l.found
-FROM (
-    SELECT id, trace_id, ARRAY(
-        SELECT (line ->> 'productId')::bigint || ' ' || status FROM json_array_elements(lines) AS line ORDER BY 1
-    ) AS expected
-    FROM orders
-    WHERE lines IS NOT NULL AND ($1::bigint[] IS NULL OR id = ANY ($1))
-) o
-FULL JOIN (
-    SELECT order_id, array_agg(product_id || ' ' || status ORDER BY product_id || ' ' || status) AS found
-    FROM order_products
-    WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
-    GROUP BY order_id
-) l ON l.order_id = o.id
-WHERE l.found IS DISTINCT FROM o.expected
-ORDER BY order_id
-LIMIT $2
-"""
-
-
-async def listings(orders: Session, order_ids: Ids) -> list[Difference]:
-    """Orders with lines whose products are not listed, or not with their status."""
-    return [
-        Difference(
-            Kind.LISTING,
-            found=", ".join(row["found"] or ["none"]),
-            expected=", ".join(row["expected"] or ["none"]),
-            order_id=row["order_id"],
-            trace_id=row["trace_id"],
-        )
-        for row in await orders.fetch(_LISTINGS, order_ids, MOST_KEPT + 1)
     ]
 
 
@@ -218,37 +191,27 @@ ORDER BY id
 
 async def orders(database: Session, order_ids: Ids) -> AsyncIterator[Order]:
     async for row in database.stream(ORDERS, order_ids):
-        yield order(row)
-
-
-def order(row: asyncpg.Record) -> Order:
-    id_, lines, *others = row
-    return Order(id_, tuple(starmap(Line, lines)), *others)
+        yield with_lines(Order, row)
 
 
 RESERVATIONS = """
-SELECT order_id, product_id, quantity, CASE WHEN held THEN 'held' ELSE outcome END, order_uid
+SELECT order_id, array_agg((product_id, quantity) ORDER BY line) AS lines,
+       CASE WHEN bool_or(held) THEN 'held' ELSE min(outcome) END AS outcome, (array_agg(order_uid))[1] AS uid
 FROM reservations
 WHERE $1::bigint[] IS NULL OR order_id = ANY ($1)
-ORDER BY order_id, line
+GROUP BY order_id
+ORDER BY order_id
 """
 
 
 async def reservations(database: Session, order_ids: Ids) -> AsyncIterator[Reservation]:
-    rows: list[asyncpg.Record] = []
     async for row in database.stream(RESERVATIONS, order_ids):
-        if rows and row["order_id"] != rows[0]["order_id"]:
-            yield reservation(rows)
-            rows.clear()
-        rows.append(row)
-    if rows:
-        yield reservation(rows)
+        yield with_lines(Reservation, row)
 
 
-def reservation(rows: Sequence[asyncpg.Record]) -> Reservation:
-    """Takes the rows of its lines."""
-    order_id, _, _, *others = rows[0]
-    return Reservation(order_id, tuple(Line(row["product_id"], row["quantity"]) for row in rows), *others)
+def with_lines(kind: type[Claim], row: asyncpg.Record) -> Claim:
+    order_id, lines, *others = row
+    return kind(order_id, tuple(starmap(Line, lines)), *others)
 
 
 _TRACES = "SELECT id, trace_id FROM orders WHERE id = ANY ($1::bigint[])"

@@ -14,7 +14,6 @@ class Kind(StrEnum):
     HELD = "held"
     MOVEMENTS = "movements"
     HISTORY = "history"
-    LISTING = "listing"
     ORDER_WITHOUT_RESERVATION = "order_without_reservation"
     RESERVATION_WITHOUT_ORDER = "reservation_without_order"
     PRODUCT_OR_QUANTITY = "product_or_quantity"

@@ -70,7 +70,7 @@ async def _look(urls: DatabaseUrls, older_than: float, product_ids: Ids, order_i
     ):
         found.products = await checks.count_products(products)
         inside_products, inside_orders = await asyncio.gather(
-            _inside_products(products, product_ids, order_ids), _inside_orders(orders, order_ids)
+            _inside_products(products, product_ids, order_ids), checks.history(orders, order_ids)
         )
         async for order, reservation in pairs(
             checks.orders(orders, order_ids), checks.reservations(products, order_ids)
@@ -88,10 +88,6 @@ async def _look(urls: DatabaseUrls, older_than: float, product_ids: Ids, order_i
 
 async def _inside_products(products: Session, product_ids: Ids, order_ids: Ids) -> list[Difference]:
     return [*await checks.stock(products, product_ids), *await checks.movements(products, order_ids)]
-
-
-async def _inside_orders(orders: Session, order_ids: Ids) -> list[Difference]:
-    return [*await checks.history(orders, order_ids), *await checks.listings(orders, order_ids)]
 
 
 def _document(found: Findings, limit: int) -> dict[str, Any]:

@@ -81,6 +81,7 @@ SELECT id, qty, uid FROM products
 WHERE id = ANY ($1::bigint[] || ARRAY(SELECT product_id FROM reservations WHERE order_id = $2))
 ORDER BY id
 """
+_RESERVATION = "SELECT FROM reservations WHERE order_id = $1"
 _ANNOUNCED = "SELECT (payload ->> 'orderId')::bigint AS order_id FROM outbox WHERE type = 'order.created'"
 # As the order service does it.
 _ANNOUNCE = """
@@ -160,7 +161,7 @@ class Repair:
             match difference.kind:
                 case Kind.STOCK | Kind.HELD:
                     await self._add_up(difference)
-                case Kind.BELOW_ZERO | Kind.MOVEMENTS | Kind.HISTORY | Kind.LISTING:
+                case Kind.BELOW_ZERO | Kind.MOVEMENTS | Kind.HISTORY:
                     self._leave(difference)
                 case _:
                     order_ids.add(difference.order_id)
@@ -232,14 +233,15 @@ class Repair:
         ordered = [line.product_id for line in order.lines] if order else []
         rows = await self._products.fetch(_PRODUCTS + self._lock, ordered, order_id)
         products = {id_: Product(id_, qty + self._planned[id_], uid) for id_, qty, uid in rows}
-        lines = await self._products.fetch(checks.RESERVATIONS + self._lock, [order_id])
+        await self._products.fetch(_RESERVATION + self._lock, order_id)
+        found = await self._products.fetch(checks.RESERVATIONS, [order_id])
         # The order of a reservation was there before it: one that is missing still is lost.
         order = order or await self._order(order_id)
-        return order, checks.reservation(lines) if lines else None, products
+        return order, checks.with_lines(Reservation, found[0]) if found else None, products
 
     async def _order(self, order_id: int) -> Order | None:
         rows = await self._orders.fetch(checks.ORDERS + self._lock, [order_id])
-        return checks.order(rows[0]) if rows else None
+        return checks.with_lines(Order, rows[0]) if rows else None
 
     async def _write(
         self, actions: list[Action], order: Order | None, reservation: Reservation | None

@@ -48,8 +48,8 @@ def next_step(
 ) -> list[Action]:
     """The actions of one step: one for each line whose stock it changes or that is oversold, or one for the order.
 
-    None of them if the two agree, or may agree by themselves within `older_than` seconds. `products` are those that have the
-    numbers of the order's.
+    None of them if the two agree, or may agree by themselves within `older_than` seconds. `products` are those that
+    have the numbers of the order's.
     """
     if compare(order, reservation, older_than) is None:
         return []

@@ -40,6 +40,11 @@ class Shop:
         placed = [await self.api.post("/orders", {"productId": product_id, "quantity": 1}) for _ in range(count)]
         return [answer.data["id"] for answer in placed]
 
+    async def hold(self, *product_ids: int) -> int:
+        """Places an order of a piece of each, which is held for longer than the test runs."""
+        lines = [{"productId": product_id, "quantity": 1} for product_id in product_ids]
+        return int((await self.api.post("/orders", {"lines": lines, "holdSeconds": 600})).data["id"])
+
     async def statuses(self, order_ids: list[int]) -> Counter[str]:
         return Counter([(await self.api.data(f"/orders/{order_id}"))["status"] for order_id in order_ids])
 
@@ -47,8 +52,12 @@ class Shop:
         await self.api.request("POST", f"/orders/{order_id}/cancel")
 
     async def stock(self, product_id: int) -> int:
-        [(qty,)] = await self.system.products("SELECT qty FROM products WHERE id = $1", product_id)
-        return int(qty)
+        qty, _ = await self.stock_and_held(product_id)
+        return qty
+
+    async def stock_and_held(self, product_id: int) -> tuple[int, int]:
+        [(qty, held)] = await self.system.products("SELECT qty, held FROM products WHERE id = $1", product_id)
+        return qty, held
 
     async def is_quiet(self) -> bool:
         """Whether no event waits in a queue or an outbox; a few may be in the hands of a consumer."""
@@ -155,6 +164,34 @@ async def test_orders_that_lost_their_reservations_get_them_again_and_those_of_l
     assert await shop.product(9) > max(lost)
     for order_id in of_lost:
         await shop.cancel(order_id)
+    await eventually(shop.adds_up)
+    assert await shop.repair() == (0, Counter())
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "expected"),
+    [
+        ("orders", {"confirm": 1, "release": 2, "numbers": 1}, (18, 1)),
+        ("products", {"confirm": 1, "reserve": 2}, (17, 2)),
+    ],
+)
+async def test_a_confirmed_order_of_several_products_stays_confirmed_and_a_held_one_held(
+    shop: Shop, name: str, steps: dict[str, int], expected: tuple[int, int]
+) -> None:
+    products = [await shop.product(20) for _ in range(2)]
+    confirmed, held = [await shop.hold(*products) for _ in range(2)]
+    await reaches(lambda: shop.statuses([confirmed, held]), Counter(held=2))
+    await shop.backup(name)
+    assert (await shop.api.request("POST", f"/orders/{confirmed}/confirm")).status == 200
+    later = await shop.hold(*products)
+    await reaches(lambda: shop.statuses([later]), Counter(held=1))
+    await reaches(lambda: shop.stock_and_held(products[1]), (17, 2))
+
+    await shop.restore(name)
+
+    assert await shop.repair() == (0, Counter(steps))
+    assert [await shop.stock_and_held(product_id) for product_id in products] == [expected] * 2
+    assert await shop.statuses([confirmed, held]) == Counter(done=1, held=1)
     await eventually(shop.adds_up)
     assert await shop.repair() == (0, Counter())
 

@@ -96,7 +96,7 @@ BROKEN = [
     Broken("cancelled", "released", Kind.HISTORY, "cancelled, done", orders=MOVE_IN_TIME % ("59 minutes", "done")),
     Broken(None, None, Kind.HISTORY, "no order: pending", orders=REMEMBER % "pending", product_id=None),
     # Only the products of an order of several are listed.
-    Broken("done", "reserved", Kind.LISTING, "7 done", orders=LIST, product_id=None),
+    Broken("done", "reserved", Kind.HISTORY, "pending, done, product 7 done", orders=LIST),
 ]
 # Of an order of two products, with a hold.
 BROKEN_OF_BOTH = [
@@ -125,8 +125,8 @@ BROKEN_OF_BOTH = [
     Broken("expired", "released", Kind.HISTORY, "held, pending", orders=MOVE_IN_TIME % ("2 hours", "held")),
     Broken("done", "reserved", Kind.HISTORY, "done, held", orders=MOVE_IN_TIME % ("59 minutes", "held")),
     Broken("cancelled", "released", Kind.HISTORY, "cancelled, expired", orders=REMEMBER % "expired"),
-    Broken("held", "held", Kind.LISTING, "9 held", orders="DELETE" + LISTED % PRODUCT),
-    Broken("held", "held", Kind.LISTING, "7 held, 9 pending", orders=LIST_AS % ("pending", OTHER)),
+    Broken("held", "held", Kind.HISTORY, "pending, held, product 9 held", orders="DELETE" + LISTED % PRODUCT),
+    Broken("held", "held", Kind.HISTORY, "product 7 held, product 9 done", orders=LIST_AS % ("done", OTHER)),
 ]
 BROKEN += [broken._replace(of=SEVERAL, hold=True, product_id=None) for broken in BROKEN_OF_BOTH]
 

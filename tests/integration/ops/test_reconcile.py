@@ -118,7 +118,7 @@ BROKEN_OF_BOTH = [
     Broken("held", "held", Kind.MOVEMENTS, "-3 of product 9", "DELETE" + MOVED % (PRODUCT, "reserve")),
     Broken("done", "reserved", Kind.MOVEMENTS, "reserved: reserve of -3 of product 7, reserve of -2 of", SWAP_MOVES),
     Broken("expired", "released", Kind.MOVEMENTS, "release of 2", "DELETE" + MOVED % (OTHER, "release")),
-    Broken("held", "held", Kind.MOVEMENTS, "-3 of product 9, release of 2 of product 7", MOVE % ("release", 2)),
+    Broken("held", "held", Kind.MOVEMENTS, "release of 2 of product 7, reserve of -3", MOVE % ("release", 2)),
     Broken("held", "held", Kind.HISTORY, "order held: pending", orders=FORGET % "'held'"),
     Broken("held", "held", Kind.HISTORY, "pending, held, done", orders=REMEMBER % "done"),
     Broken("expired", "released", Kind.HISTORY, "order expired: pending, expired", orders=FORGET % "'held'"),

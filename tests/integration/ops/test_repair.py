@@ -203,6 +203,7 @@ async def test_numbers_that_either_database_knows_are_passed_over_first(ops: Ops
     """Nothing else is to do. A number that no sequence can have given out leads none there."""
     await shop.products.execute("INSERT INTO reservations VALUES (2000000000, 40, 1, 'rejected')")
     await shop.reserve(1020, "rejected")
+    await shop.order(1014, "pending", None, of={PRODUCT: 1, 41: 1}, age="1 second")
     unchanged = await rows(shop)
 
     planned = await ops("repair", "--settle", "0")
@@ -211,12 +212,12 @@ async def test_numbers_that_either_database_knows_are_passed_over_first(ops: Ops
 
     whys = [
         "orders_id_seq was at 0, numbers up to 1020 are in use",
-        "products_id_seq was at 0, numbers up to 40 are in use",
+        "products_id_seq was at 0, numbers up to 41 are in use",
     ]
     for answer in (planned, applied):
         assert [action["why"] for action in answer.document["actions"]][:2] == whys
     assert await shop.orders.fetchval("SELECT nextval('orders_id_seq')") == 1021
-    assert await shop.products.fetchval("SELECT nextval('products_id_seq')") == 41
+    assert await shop.products.fetchval("SELECT nextval('products_id_seq')") == 42
 
 
 @pytest.mark.usefixtures("passed_over")

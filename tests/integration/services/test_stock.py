@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from products import repository
 from products.service import Stock
 from products.settlement import Claim, Line, Release, Settlement
@@ -13,7 +15,7 @@ from shared.contracts.events import Reason
 from shared.contracts.fields import MAX_STOCK
 from shared.db import Database
 from tests.api import Answer, Api
-from tests.broker import Vhost, headers
+from tests.broker import Vhost, event, headers
 from tests.databases import fetch
 from tests.integration.services.stock import cancelled, created, left, movements, outcomes, product
 from tests.integration.services.test_database_faults import locked
@@ -168,8 +170,8 @@ async def test_a_schema_that_is_missing_or_changes_under_its_statements_costs_no
 async def test_each_change_of_stock_is_a_movement(products_api: Api, products_database_url: str, vhost: Vhost) -> None:
     product_id = await product(products_database_url, qty=10)
     adjusted = [await adjust(products_api, product_id, delta) for delta in (5, -7)]
-    for event, qty in ((created(product_id, 7, 8), 0), (cancelled(product_id, 7, 8), 8)):
-        await vhost.publish_batch(event)
+    for each, qty in ((created(product_id, 7, 8), 0), (cancelled(product_id, 7, 8), 8)):
+        await vhost.publish_batch(each)
         await becomes(products_database_url, product_id, qty)
 
     answer = await products_api.get(f"/products/{product_id}/movements")
@@ -188,6 +190,55 @@ async def test_each_change_of_stock_is_a_movement(products_api: Api, products_da
     assert [(answer.status, answer.data["qty"]) for answer in adjusted] == [(200, 15), (200, 8)]
     # The version counts changes of name and price.
     assert {(answer.data["version"], answer.headers["ETag"]) for answer in adjusted} == {(1, '"1"')}
+
+
+@pytest.mark.parametrize(("end", "qty"), [("order.confirmed", 7), ("order.expired", 10), ("order.cancelled", 10)])
+async def test_a_product_shows_what_is_free_and_what_is_held_until_the_hold_ends(
+    products_api: Api, products_database_url: str, vhost: Vhost, end: str, qty: int
+) -> None:
+    product_id = await product(products_database_url, qty=10)
+    held = with_data(created(product_id, 1, 3), {"held": True})
+
+    async def shown() -> tuple[int, int]:
+        data = await products_api.data(f"/products/{product_id}")
+        return data["qty"], data["held"]
+
+    found = [await shown()]
+    for each in (held, {**held, "type": end}):
+        await vhost.publish_batch(each)
+        await vhost.publish_batch(each, created(404, len(found) + 1, 1))
+        await reaches(
+            lambda: fetch(products_database_url, "SELECT count(*)::int FROM reservations"), [(len(found) + 1,)]
+        )
+        found.append(await shown())
+
+    assert found == [(10, 0), (7, 3), (qty, 0)]
+    assert await left(products_database_url, product_id) == qty
+
+
+async def test_the_verdict_on_an_order_of_lines_names_them_and_what_was_short(
+    products_api: Api, products_database_url: str, vhost: Vhost
+) -> None:
+    many, few = [await product(products_database_url, qty) for qty in (10, 1)]
+    wanted = [{many: 2, few: 1}, {many: 2, few: 3}, {few: 3, 404: 1, many: 1}]
+    lines = [[{"productId": id_, "quantity": n} for id_, n in each.items()] for each in wanted]
+
+    await vhost.publish_batch(
+        *(event("order.created", {"orderId": n, "lines": each, "held": n == 1}) for n, each in enumerate(lines, 1))
+    )
+    await reaches(lambda: vhost.depth("orders.stock"), 1)
+
+    short, unknown = [
+        {"productId": id_, "requested": quantity, "available": 0} for id_, quantity in ((few, 3), (404, 1))
+    ]
+    verdicts = [each["data"] for each in await vhost.take_events("orders.stock")]
+    assert [(each["orderId"], each["lines"]) for each in verdicts] == [*enumerate(lines, 1)]
+    assert [(each["status"], each["reason"], each.get("shortages")) for each in verdicts] == [
+        *(("held", None, None), ("rejected", "insufficient_stock", [short])),
+        ("rejected", "product_not_found", [short, unknown]),
+    ]
+    assert not any("productId" in each for each in verdicts)
+    assert [await left(products_database_url, each) for each in (many, few)] == [8, 0]
 
 
 async def test_stock_does_not_leave_its_limits(products_api: Api, products_database_url: str) -> None:

@@ -41,8 +41,8 @@ from shared.pagination import MAX_ID, Page
 
 log = structlog.get_logger()
 
-# In seconds: the limit for a batch of verdicts, and the least time between the starts of two shared writes.
-_APPLY_LIMIT = 10.0
+# In seconds: the limit for a batch of verdicts or ends of holds, and the least time between two shared writes' starts.
+_BATCH_LIMIT = 10.0
 _WRITE_SPACING = 0.01
 _EXPIRED_AT_ONCE = 500
 # Of a cached page of orders.
@@ -142,7 +142,7 @@ class Orders:
         found = _EXPIRED_AT_ONCE
         while found == _EXPIRED_AT_ONCE:
             keys: set[str] = set()
-            async with self._cache.dropping(keys), self._database.transaction() as connection:
+            async with self._cache.dropping(keys), self._database.transaction(_BATCH_LIMIT) as connection:
                 overdue = await repository.lock_overdue(connection, _EXPIRED_AT_ONCE)
                 traces = [(order_id, tracing.begin(tracing.resume(trace_id))) for order_id, trace_id in overdue]
                 expired = await repository.change_status(connection, repository.EXPIRE, traces) if traces else []
@@ -172,7 +172,7 @@ class Orders:
         keys = {_cache_key(product_id) for verdict in verdicts for product_id in verdict.product_ids}
         opened = self._database.transaction if suspects else self._database.connection
         locked: Collection[int] = ()
-        async with self._cache.dropping(keys), opened(_APPLY_LIMIT) as connection:
+        async with self._cache.dropping(keys), opened(_BATCH_LIMIT) as connection:
             if suspects:
                 order_ids = {*suspects, *(verdict.order_id for verdict in verdicts)}
                 locked = self._locked = await repository.lock_free(connection, order_ids)

@@ -213,6 +213,7 @@ async def test_a_product_shows_what_is_free_and_what_is_held_until_the_hold_ends
         found.append(await shown())
 
     assert found == [(10, 0), (7, 3), (qty, 0)]
+    assert await fetch(products_database_url, "SELECT 1 FROM reservations WHERE held") == []
     assert await left(products_database_url, product_id) == qty
 
 

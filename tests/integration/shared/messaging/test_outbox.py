@@ -19,17 +19,19 @@ QUEUE = "products.orders"
 ERRORS = {"nobody.listens": "UnroutableError: no queue takes it", "too.long" * 40: "ValueError: "}
 
 
-async def write(database: Database, rows: int, event_type: str = "order.created") -> None:
+async def write(database: Database, rows: int, event_type: str = "order.created", characters: int = 1) -> None:
     """As a service does in the transaction that causes the events, and then dies: the relay is not woken."""
     async with database.transaction() as connection:
         await connection.execute(
             """
             INSERT INTO outbox (type, payload, traceparent)
-            SELECT $1, json_build_object('number', number), $3 FROM generate_series(1, $2::int) AS number
+            SELECT $1, json_build_object('number', lpad(number::text, $4)), $3
+            FROM generate_series(1, $2::int) AS number
             """,
             event_type,
             rows,
             TRACEPARENT,
+            characters,
         )
 
 
@@ -52,7 +54,7 @@ async def test_rows_are_published_unasked(products_database: Database, running_r
         "source": "/products",
         "type": "order.created",
         "traceparent": TRACEPARENT,
-        "data": {"number": 1},
+        "data": {"number": "1"},
     }
     await write(products_database, rows=1)
     await reaches(lambda: left(products_database), 0)
@@ -198,7 +200,7 @@ async def refuses(vhost: Vhost) -> bool:
     return False
 
 
-async def test_events_are_published_in_order_256_in_a_message(
+async def test_events_are_published_in_order_256_in_a_message_and_fewer_if_they_are_long(
     products_database: Database, relay: Relay, vhost: Vhost
 ) -> None:
     for event_type in ("order.created", "order.cancelled", "order.created"):
@@ -211,6 +213,12 @@ async def test_events_are_published_in_order_256_in_a_message(
     ids = [int(event["id"]) for event in await vhost.take_events(QUEUE)]
     assert ids == list(range(1, 1537))
     assert len(await vhost.take_events("orders.stock")) == 1
+
+    await write(products_database, rows=7, characters=30_000)
+    await write(products_database, rows=1, characters=200_000)
+    await relay.flush(limit=20)
+    assert await vhost.depth(QUEUE) == 4
+    assert len(await vhost.take_events(QUEUE)) == 8
 
 
 async def test_two_relays_publish_a_row_once(products_database: Database, publisher: Publisher, vhost: Vhost) -> None:

@@ -124,7 +124,10 @@ BROKEN_OF_BOTH = [
     Broken("expired", "released", Kind.HISTORY, "order expired: pending, expired", orders=FORGET % "'held'"),
     Broken("expired", "released", Kind.HISTORY, "held, pending", orders=MOVE_IN_TIME % ("2 hours", "held")),
     Broken("done", "reserved", Kind.HISTORY, "done, held", orders=MOVE_IN_TIME % ("59 minutes", "held")),
-    Broken("cancelled", "released", Kind.HISTORY, "cancelled, expired", orders=REMEMBER % "expired"),
+    Broken(
+        *("cancelled", "released", Kind.HISTORY, "expired"),
+        orders=f"{REMEMBER % 'expired'}; {MOVE_IN_TIME % ('1 hour', 'expired')}",
+    ),
     Broken("held", "held", Kind.HISTORY, "pending, held, product 9 held", orders="DELETE" + LISTED % PRODUCT),
     Broken("held", "held", Kind.HISTORY, "product 7 held, product 9 done", orders=LIST_AS % ("done", OTHER)),
 ]

@@ -17,10 +17,9 @@ async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Handled:
     settlement = await stock.settle([_request(received) for received in batch])
     answers = Counter[str](reservation.outcome for _, reservation in settlement.answers)
     answers["released"] = sum(movement.kind == "release" for movement in settlement.movements)
-    conflict = AppError(Code.CONFLICT, "Another order has the reservation of this number")
     return Handled(
         +answers,
-        [(batch[position], conflict) for position in settlement.conflicts],
+        [(batch[position], _conflict(batch[position].event.type)) for position in settlement.conflicts],
         [batch[position] for position in settlement.blocked],
     )
 
@@ -34,5 +33,10 @@ def _request(received: Received) -> Request:
             return Claim(*order, data["held"], received.event.traceparent)
         case EventType.ORDER_CONFIRMED:
             return Confirmation(*order)
-        case _:
-            return Release(*order)
+        case event_type:
+            return Release(*order, expired=event_type == EventType.ORDER_EXPIRED)
+
+
+def _conflict(event_type: str) -> AppError:
+    confirmed = " or the order was confirmed" if event_type == EventType.ORDER_EXPIRED else ""
+    return AppError(Code.CONFLICT, f"Another order has the reservation of this number{confirmed}")

@@ -39,6 +39,7 @@ class Release:
     order_id: int
     lines: tuple[Line, ...]
     order_uid: str | None = None
+    expired: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,8 @@ class Settlement:
 
     `made` holds new reservations, `changed` earlier ones that are released or confirmed now. `holds` is by how much
     the held stock of each product changes. `answers` go to the orders that have claimed; a cancelled order gets no
-    answer. `conflicts` holds the positions of requests whose number another order has a reservation for: they changed
-    nothing and get no answer. `blocked` holds those of requests of which a product is locked: nothing is decided for
-    them yet.
+    answer. `conflicts` holds the positions of requests that contradict what is known: they changed nothing and get no
+    answer. `blocked` holds those of requests of which a product is locked: nothing is decided for them yet.
     """
 
     made: list[Reservation]
@@ -147,7 +147,7 @@ def settle(
     for position, request in enumerate(requests):
         if locked and any(line.product_id in locked for line in request.lines):
             blocked.append(position)
-        elif not batch.is_known_as(request):
+        elif batch.contradicts(request):
             conflicts.append(position)
         elif isinstance(request, Claim):
             claims.setdefault(request.order_id, request)
@@ -178,10 +178,16 @@ class _Batch:
         self.movements: list[StockMovement] = []
         self.holds = Counter[int]()
 
-    def is_known_as(self, request: Request) -> bool:
-        """False if another order has the reservation of this number."""
+    def contradicts(self, request: Request) -> bool:
+        """True if another order has the reservation of this number, or if what was confirmed is said to have expired.
+
+        A restored orders-db does not know of the confirmation, nor did its client take it back.
+        """
         reservation = self.reservations.get(request.order_id)
-        return reservation is None or reservation.is_of(request)
+        if reservation is None:
+            return False
+        is_confirmed = reservation.outcome == "reserved" and not reservation.held
+        return not reservation.is_of(request) or (isinstance(request, Release) and request.expired and is_confirmed)
 
     def claim(self, claim: Claim) -> None:
         if claim.order_id in self.reservations:

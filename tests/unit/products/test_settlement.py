@@ -5,7 +5,7 @@ A model that takes one request after the other, without batches, says what must 
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from uuid import UUID
 
@@ -289,6 +289,14 @@ def test_a_number_that_another_order_has_is_a_conflict_and_changes_nothing(
     if isinstance(asked, Claim) and outcome == "reserved":
         first = Claim(1, FIVE, known)
         assert settle(on_hand({7: 9}), {}, [first, asked]).conflicts == ([1] if is_conflict else [])
+
+
+def test_a_confirmed_order_does_not_expire() -> None:
+    """Its database was restored to before the confirmation, of which a client was told."""
+    expired = replace(RELEASE, expired=True)
+    assert settle(on_hand({7: 0}), {1: TAKEN}, [expired]).conflicts == [0]
+    assert settle(on_hand({7: 0}), {1: HELD}, [CONFIRM, expired]).conflicts == [1]
+    assert settle(on_hand({7: 0}), {1: HELD}, [expired, CONFIRM, expired]).stock_changes == {7: 5}
 
 
 @pytest.mark.parametrize("about", [CLAIM, RELEASE, CONFIRM], ids=["claim", "release", "confirmation"])

@@ -153,7 +153,8 @@ class Evidence:
 
     def may_be_held(self, order: Json) -> bool:
         """Whether a hold may still last in the end: it began on a clock that had jumped ahead."""
-        is_far = time_of(order["expiresAt"]) > self.record.began + self.plan.seconds + SOON_SECONDS
+        soon = self.record.began + self.plan.seconds + SOON_SECONDS
+        is_far = order["expiresAt"] is not None and time_of(order["expiresAt"]) > soon
         return is_far and self.has_fault(Kind.CLOCK, "orders-db")
 
     def may_be_old(self, service: str, attempt: Attempt) -> bool:

@@ -21,7 +21,7 @@ from orders.domain import Draft, Order, product_ids
 from products import repository as products_repository
 from products import service as products_service
 from products import settlement
-from products.settlement import Line, Request, Reservation, Settlement, Shortage
+from products.settlement import Claim, Line, Request, Reservation, Settlement, Shortage
 from shared import cache, db
 from shared.cache import Cache
 from shared.db import Connection, Database
@@ -195,7 +195,15 @@ def answer_by_number_alone() -> None:
     def is_of(self: Reservation, request: Request) -> bool:
         return True
 
+    announce = products_repository.announce
+
+    async def announce_as_asked(connection: Connection, answers: Sequence[tuple[Claim, Reservation]]) -> None:
+        """The order service knows another identity, so the answer has that of the claim."""
+        asked = [(claim, replace(of, lines=claim.lines, order_uid=claim.order_uid)) for claim, of in answers]
+        await announce(connection, asked)
+
     Reservation.is_of = is_of  # type: ignore[method-assign]  # that is the mutation
+    products_repository.announce = announce_as_asked
 
 
 def apply_by_number_alone() -> None:

@@ -117,8 +117,9 @@ async def settled(system: System) -> bool:
     url = f"{system.service_url('orders-1')}/orders?limit={_ROWS}&status="
     pending, held = await call("GET", f"{url}pending"), await call("GET", f"{url}held")
     soon = time.time() + SOON_SECONDS
-    ends = [datetime.fromisoformat(order["expiresAt"]).timestamp() for order in held.body["data"]]
-    return not pending.body["data"] and all(end > soon for end in ends) and await is_quiet(system)
+    ends = [order["expiresAt"] for order in held.body["data"]]
+    is_over = all(end and datetime.fromisoformat(end).timestamp() > soon for end in ends)
+    return not pending.body["data"] and is_over and await is_quiet(system)
 
 
 async def is_quiet(system: System) -> bool:

@@ -387,13 +387,13 @@ async def pending(connection: Connection, now: datetime, above_id: int, rows: in
 
 
 # Orders whose age since the cancellation, the end or the confirmation of their hold passed $1 seconds, or that times a
-# power of two up to a day, in the last $2 seconds. It walks a range of orders_unanswered for each power.
+# power of eight up to a day, in the last $2 seconds. It walks a range of orders_unanswered for each power.
 LIST_UNANSWERED = """
 SELECT DISTINCT id, trace_id
-FROM generate_series(0, greatest(0, floor(log(2, (86400 / $1::float8)::numeric)))::integer) AS doubling
+FROM generate_series(0, greatest(0, floor(log(8, (86400 / $1::float8)::numeric)))::integer) AS step
 JOIN orders ON (status IN ('cancelled', 'expired') OR (status = 'done' AND expires_at IS NOT NULL))
-    AND updated_at <= $3::timestamptz - $1::float8 * 2 ^ doubling * interval '1 second'
-    AND updated_at > $3::timestamptz - ($1::float8 * 2 ^ doubling + $2::float8) * interval '1 second'
+    AND updated_at <= $3::timestamptz - $1::float8 * 8 ^ step * interval '1 second'
+    AND updated_at > $3::timestamptz - ($1::float8 * 8 ^ step + $2::float8) * interval '1 second'
 ORDER BY id
 LIMIT $4
 """
@@ -402,7 +402,7 @@ LIMIT $4
 async def unanswered(
     connection: Connection, now: datetime, age: float, since: float, rows: int
 ) -> list[tuple[int, str]]:
-    """Id and trace id of the orders whose age passed `age`, or a doubling of it, in the last `since` seconds."""
+    """Id and trace id of the orders whose age passed `age`, or eight times that …, in the last `since` seconds."""
     found = await connection.fetch(LIST_UNANSWERED, age, since, now, rows)
     return [(row["id"], row["trace_id"]) for row in found]
 

@@ -323,10 +323,10 @@ def _refusal(order: Order, wanted: str) -> AppError:
     """Why an order of this status cannot be what a client wanted."""
     if order.status == OrderStatus.EXPIRED:
         return AppError(Code.EXPIRED)
-    if order.expires_at is None:
-        return AppError(Code.CONFLICT, f"The order is {order.status}, without a hold, and cannot be {wanted}")
-    retry_after = 1 if order.status in (OrderStatus.PENDING, OrderStatus.HELD) else None
-    return AppError(Code.CONFLICT, f"The order is {order.status} and cannot be {wanted}", retry_after=retry_after)
+    lacks_hold = order.expires_at is None and wanted != "cancelled"
+    message = f"The order is {order.status}{', without a hold,' if lacks_hold else ''} and cannot be {wanted}"
+    may_come = not lacks_hold and order.status in (OrderStatus.PENDING, OrderStatus.HELD)
+    return AppError(Code.CONFLICT, message, retry_after=1 if may_come else None)
 
 
 def _unknown(order_id: int) -> AppError:

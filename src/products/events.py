@@ -16,7 +16,8 @@ async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Handled:
     """Handles the queue `products.orders`."""
     settlement = await stock.settle([_request(received) for received in batch])
     answers = Counter[str](reservation.outcome for _, reservation in settlement.answers)
-    answers["released"] = sum(movement.kind == "release" for movement in settlement.movements)
+    answers["released"] = len({movement.order_id for movement in settlement.movements if movement.kind == "release"})
+    answers["confirmed"] = sum(reservation.outcome == "reserved" for reservation in settlement.changed)
     return Handled(
         +answers,
         [(batch[position], _conflict(batch[position].event.type)) for position in settlement.conflicts],

@@ -88,11 +88,7 @@ def environments(
     url = {name: f"http://{LOOPBACK}:{port[name]}" for name in NAMES}
     others = {
         "products": {"REDIS_URL": servers.products_redis.url},
-        "orders": {
-            "REDIS_URL": servers.orders_redis.url,
-            "PRODUCTS_URL": url["products"],
-            "LINES_AND_HOLDS": "true",
-        },
+        "orders": {"REDIS_URL": servers.orders_redis.url, "PRODUCTS_URL": url["products"]},
         "gateway": {"PRODUCTS_URL": url["products"], "ORDERS_URL": url["orders"]},
     }
     for name in ("products", "orders"):
@@ -103,6 +99,7 @@ def environments(
         # An empty variable counts as unset, and is no reason to start a service again.
         given = ((variable, (environ or {}).get(variable, "")) for variable in variables(name) - own.keys())
         own |= {variable: value for variable, value in given if value}
+    others["orders"].setdefault("LINES_AND_HOLDS", "true")  # all services are of this release
     return others
 
 

@@ -72,23 +72,23 @@ async def announced(url: str) -> list[int]:
 
 
 async def test_what_is_stuck_is_announced_again_under_its_trace(sweeper: Sweeper, orders_database_url: str) -> None:
-    """A cancellation is due for a day at doubling ages; the first sweep takes what came due in one interval, 15 s.
+    """A cancellation is due for a day at growing ages; the first sweep takes what came due in one interval, 15 s.
 
     So are the end and the confirmation of a hold; an order that was done without one is not.
     """
     url = orders_database_url
-    cancellations = (STUCK + 1, STUCK + 14, 2 * STUCK + 1, 4 * STUCK + 1, 1024 * STUCK + 1)
+    cancellations = (STUCK + 1, STUCK + 14, 8 * STUCK + 1, 64 * STUCK + 1, 512 * STUCK + 1)
     held: list[tuple[str, int]] = []
     due = [("order.created", await order(url, "pending", age)) for age in (STUCK, 1000 * STUCK)]
     due += [("order.cancelled", await order(url, "cancelled", age)) for age in cancellations]
     for kind, status in {"expired": "expired", "confirmed": "done", "cancelled": "cancelled"}.items():
-        held += [(f"order.{kind}", await order(url, status, age, held=True)) for age in (STUCK + 1, 4 * STUCK + 1)]
+        held += [(f"order.{kind}", await order(url, status, age, held=True)) for age in (STUCK + 1, 8 * STUCK + 1)]
         await order(url, status, STUCK + 20, held=True)
     for status, ages in {
         "pending": (STUCK - 30,),
         "done": (1e6,),
         "rejected": (1e6,),
-        "cancelled": (0, STUCK - 10, STUCK + 20, 3 * STUCK, 2048 * STUCK + 1),
+        "cancelled": (0, STUCK - 10, STUCK + 20, 2 * STUCK + 1, 4096 * STUCK + 1),
     }.items():
         for age in ages:
             await order(url, status, age)

@@ -13,9 +13,8 @@ from tests.broker import Vhost
 from tests.databases import fetch
 from tests.integration.conftest import running
 from tests.integration.services.test_lists import pages
-from tests.integration.services.verdicts import ORDER, PRODUCT_UID, becomes, verdict
+from tests.integration.services.verdicts import ORDER, PRODUCT_UID, announced, becomes, verdict
 from tests.integration.upstream import FakeService
-from tests.waiting import reaches
 
 LINES = [{"productId": 7, "quantity": 3}, {"productId": 8, "quantity": 5}]
 NO_LINE: dict[str, Any] = {"productId": None, "quantity": None, "unitPrice": None}
@@ -40,8 +39,7 @@ async def test_an_order_of_lines_is_priced_written_announced_and_shown_by_line(
     assert {**shown[0], "lines": shown[:1]}.items() <= plain.data.items()
     assert await orders_api.data("/orders/1") == placed.data
     assert await orders_api.data("/orders/product/8") == [placed.data]
-    await reaches(lambda: vhost.depth("products.orders"), 3)
-    created = (await vhost.take_events("products.orders"))[0]["data"]
+    created = (await announced(vhost, 3))[0]["data"]
     [(uid,)] = await fetch(orders_database_url, "SELECT uid::text FROM orders WHERE id = 1")
     prices = ("19.90", "0.01")
     lines = [

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tests.api import Api
-from tests.broker import event
+from tests.broker import Vhost, event
 from tests.waiting import reaches
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -25,3 +25,15 @@ async def becomes(api: Api, order_id: int, status: str) -> None:
 
 async def status_of(api: Api, order_id: int) -> str:
     return str((await api.data(f"/orders/{order_id}"))["status"])
+
+
+async def announced(vhost: Vhost, events: int) -> list[dict[str, Any]]:
+    """The events of orders for the product service, which are so many."""
+    found: list[dict[str, Any]] = []
+
+    async def count() -> int:
+        found.extend(await vhost.take_events("products.orders"))
+        return len(found)
+
+    await reaches(count, events)
+    return found

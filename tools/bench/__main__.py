@@ -42,6 +42,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     option("--seconds", type=whole(1, 86_400), default=os.environ.get("SECONDS"), help=f"SECONDS, else {SECONDS}")
     option("--orders", type=orders, help="stop after so many orders instead")
     option("--products", type=products, default=10, help="over how many products the orders go (10)")
+    option("--lines", type=whole(1, 100), default=1, help="how many of them each order has (1)")
     option("--json", action="store_true", help="print JSON")
     commands = parser.add_subparsers(title="commands")
 
@@ -77,7 +78,7 @@ async def run_closed_loop(options: argparse.Namespace) -> Report:
     stack, about = await stack_of(options), machine.now()
     await measurement.warm_up(stack)
     seconds = options.seconds or (ORDERS_SECONDS if options.orders else SECONDS)
-    result = await measurement.run(stack, Load(seconds, options.products, options.orders))
+    result = await measurement.run(stack, Load(seconds, options.products, options.orders, lines=options.lines))
     if not options.json:
         return [str(about), *result.lines()], not result.problems
     rates = {"accepted": result.accepted_rate, "done": result.done_rate}

@@ -12,10 +12,12 @@ POLL_SECONDS = 0.2
 
 # The newest id too: a request in flight may still write its order after the last pending one was done.
 PROGRESS = """
-SELECT (SELECT count(*) FROM orders WHERE product_id = ANY ($1::bigint[]) AND status = 'pending') AS pending,
-       max(newest.id) AS newest
-FROM unnest($1::bigint[]) AS product (id),
-     LATERAL (SELECT id FROM orders WHERE product_id = product.id ORDER BY id DESC LIMIT 1) AS newest
+SELECT count(*) FILTER (WHERE status = 'pending') AS pending, max(newest) AS newest
+FROM (
+    SELECT status, max(id) AS newest FROM orders WHERE product_id = ANY ($1::bigint[]) GROUP BY status
+    UNION ALL
+    SELECT status, max(order_id) FROM order_products WHERE product_id = ANY ($1::bigint[]) GROUP BY status
+) AS of_products
 """
 
 OUTCOME = """
@@ -27,6 +29,7 @@ SELECT count(*) FILTER (WHERE status = 'done') AS done,
            AS waited
 FROM orders
 WHERE product_id = ANY ($1::bigint[])
+   OR id IN (SELECT order_id FROM order_products WHERE product_id = ANY ($1::bigint[]))
 """
 
 STOCK = """
@@ -67,15 +70,15 @@ async def settled(orders_url: str, products: Sequence[int], limit: float) -> boo
         return False
 
 
-async def outcome(orders_url: str, products_url: str, products: Sequence[int], stock: int) -> Outcome:
-    """Counts all orders of these products, which had `stock` pieces each before the first order of one piece."""
+async def outcome(orders_url: str, products_url: str, products: Sequence[int], stock: int, lines: int) -> Outcome:
+    """Counts all orders of these products, which had `stock` pieces each. An order has a piece of `lines` of them."""
     row, left = await _fetch(orders_url, OUTCOME, products), await _fetch(products_url, STOCK, products)
     seconds = zip(("p50", "p95", "p99", "max"), row["waited"] or (), strict=False)
     return Outcome(
         **{status: row[status] for status in ("done", "rejected", "pending")},
         done_seconds=float(row["done_seconds"] or 0),
         waited={name: value * 1e3 for name, value in seconds},
-        stock_adds_up=left["qty"] == left["moved"] == stock * len(products) - row["done"],
+        stock_adds_up=left["qty"] == left["moved"] == stock * len(products) - lines * row["done"],
     )
 
 

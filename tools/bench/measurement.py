@@ -60,7 +60,8 @@ class Result:
 
     def lines(self) -> Iterator[str]:
         shot, outcome, load = self.shot, self.outcome, self.load
-        yield f"closed loop, {load.connections} connections, {load.products} products, {shot.seconds:.1f} s\n"
+        each = "" if load.lines == 1 else f", {load.lines} in each order"
+        yield f"closed loop, {load.connections} connections, {load.products} products{each}, {shot.seconds:.1f} s\n"
         yield f"{'orders accepted':<18}{shot.accepted:>9,}{self.accepted_rate:>9,.0f}/s"
         yield f"{'orders done':<18}{outcome.done:>9,}{self.done_rate:>9,.0f}/s"
         yield f"{'failed requests':<18}{shot.failed:>9,}"
@@ -100,7 +101,7 @@ async def run(stack: RunningStack, load: Load, watch: Watch | None = None) -> Re
         shot, _ = await asyncio.gather(shoot(), watch(products, over))
     settled = await ledger.settled(stack.url["orders-db"], products, SETTLE_SECONDS)
     after = costs.snapshot(stack.pids)
-    outcome = await ledger.outcome(stack.url["orders-db"], stack.url["products-db"], products, STOCK)
+    outcome = await ledger.outcome(stack.url["orders-db"], stack.url["products-db"], products, STOCK, load.lines)
     if not outcome.orders:
         raise StackError(f"no order was accepted: {shot.failures}")
     return Result(load, shot, outcome, settled, costs.of_run(before, after, orders=outcome.orders, generator="wrk"))

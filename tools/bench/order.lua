@@ -1,4 +1,5 @@
--- wrk … -- LIMIT PAUSE PRODUCT…: orders one piece of each product in turn, at most LIMIT of them, and prints JSON.
+-- wrk … -- LIMIT PAUSE LINES PRODUCT…: at most LIMIT orders of one piece of LINES products that follow each other, each
+-- product in turn the first; prints JSON.
 -- Each connection pauses for up to twice PAUSE milliseconds before it sends, PAUSE on average.
 
 local requests = {}
@@ -10,9 +11,15 @@ function init(arguments)
    if pause > 0 then
       delay = function() return math.random(0, 2 * pause) end -- wrk calls it where there is one
    end
-   for position = 3, #arguments do
-      local body = string.format('{"productId":%s,"quantity":1}', arguments[position])
-      requests[position - 2] = wrk.format("POST", nil, {["Content-Type"] = "application/json"}, body)
+   local lines, products = tonumber(arguments[3]), #arguments - 3
+   for first = 1, products do
+      local ordered = {}
+      for line = 0, lines - 1 do
+         local product = arguments[4 + (first - 1 + line) % products]
+         ordered[line + 1] = string.format('{"productId":%s,"quantity":1}', product)
+      end
+      local body = lines == 1 and ordered[1] or '{"lines":[' .. table.concat(ordered, ",") .. "]}"
+      requests[first] = wrk.format("POST", nil, {["Content-Type"] = "application/json"}, body)
    end
 end
 

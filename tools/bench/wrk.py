@@ -16,13 +16,17 @@ MOST_ORDERS = 2**53
 
 @dataclass(frozen=True)
 class Load:
-    """Orders until `seconds` are over or `orders` are sent; a connection pauses `pause` milliseconds on average."""
+    """Orders until `seconds` are over or `orders` are sent; a connection pauses `pause` milliseconds on average.
+
+    Each order has one piece of `lines` products.
+    """
 
     seconds: int
     products: int = 10
     orders: int | None = None
     connections: int = 64
     pause: int = 0
+    lines: int = 1
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ async def shoot(load: Load, url: str, products: Sequence[int]) -> Shot:
     command = [
         *("wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{load.seconds}s"),
         *("--script", str(SCRIPT), f"{url}/orders"),
-        *("--", str(load.orders or MOST_ORDERS), str(load.pause), *map(str, products)),
+        *("--", str(load.orders or MOST_ORDERS), str(load.pause), str(load.lines), *map(str, products)),
     ]
     return parse(await jobs.finish("wrk", command, load.seconds + GRACE_SECONDS))
 

@@ -22,7 +22,7 @@ from shared import deadline
 from shared.errors import AppError, Code
 from shared.web import sse
 from shared.web.client import Reply
-from shared.web.headers import IDEMPOTENCY_KEY
+from shared.web.headers import IDEMPOTENCY_KEY, connection_options
 from shared.web.requests import holds_back, read_json, read_path, read_query
 from shared.web.responses import answer, is_envelope
 
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 # These headers pass. All others, hop-by-hop headers (RFC 9110 §7.6.1) included, end here; the client of the service
 # sets the trace headers anew.
-_REQUEST_HEADERS = tuple(map(istr, ("Content-Type", IDEMPOTENCY_KEY, "If-Match", "Last-Event-ID", "tracestate")))
+_REQUEST_HEADERS = tuple(map(istr, ("Content-Type", IDEMPOTENCY_KEY, "If-Match", "Last-Event-ID")))
 _RESPONSE_HEADERS = tuple(
     map(istr, ("Content-Type", "Location", "Retry-After", "ETag", "Link", "Allow", "Idempotency-Replayed"))
 )
@@ -185,7 +185,6 @@ def _parse(body: bytes) -> object:
 def _only(names: tuple[str, ...], headers: MultiMapping[str]) -> CIMultiDict[str]:
     """Drops also those of `names` that the `Connection` header lists (RFC 9110 §7.6.1)."""
     passed = CIMultiDict((name, value) for name in names for value in headers.getall(name, ()))
-    for value in headers.getall("Connection", ()):
-        for option in value.split(","):
-            passed.popall(option.strip(), None)
+    for option in connection_options(headers):
+        passed.popall(option, None)
     return passed

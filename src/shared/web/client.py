@@ -148,6 +148,8 @@ def _with_context(headers: Mapping[str, str] | None) -> CIMultiDict[str]:
     if trace is not None:
         outgoing["traceparent"] = trace.traceparent
         outgoing["X-Request-ID"] = trace.request_id
+        if trace.tracestate:
+            outgoing["tracestate"] = trace.tracestate
     if (seconds := deadline.left()) != math.inf:
         outgoing[deadline.HEADER] = str(int(seconds * 1e3))
     return outgoing

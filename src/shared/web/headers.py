@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
+from multidict import MultiMapping
 
 from shared.errors import invalid_field
 from shared.idempotency import Key, key_of
@@ -64,6 +65,13 @@ def read_last_event_id(request: web.Request) -> int:
     if not _POSITION.fullmatch(position):
         raise invalid_field(LAST_EVENT_ID, "Not an event id that this API gave.")
     return int(position)
+
+
+def connection_options(headers: MultiMapping[str]) -> frozenset[str]:
+    """What `Connection` lists, in lower case: headers of these names are for the next hop only (RFC 9110 §7.6.1)."""
+    return frozenset(
+        option.strip().lower() for value in headers.getall("Connection", ()) for option in value.split(",")
+    )
 
 
 def _only(request: web.Request, name: str) -> str | None:

@@ -8,12 +8,13 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Middleware
-from multidict import istr
+from multidict import CIMultiDictProxy, istr
 
 from shared import deadline, metrics, tracing
 from shared.errors import AppError, Code
 from shared.web.connection import SAFE, Connection
 from shared.web.head import problem
+from shared.web.headers import connection_options
 from shared.web.health import ROUTES
 from shared.web.requests import MAX_BODY
 from shared.web.responses import error_of, refusal
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _CLIENT_GONE = 499  # as nginx logs it; no client sees it
+_TRACEPARENT = istr("traceparent")
+_TRACESTATE = istr("tracestate")
 _UPGRADE = istr("Upgrade")
 _OPERATIONAL = frozenset(route.path for route in ROUTES)
 
@@ -35,7 +38,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         connection.begin(request)
     started = time.perf_counter()
     headers = request.headers
-    here = tracing.begin(headers.get("traceparent"), headers.get("X-Request-ID"))
+    here = _trace_of(headers)
     tracing.current.set(here)
     try:
         response = await handler(request)
@@ -103,6 +106,17 @@ def request_limits(most_in_flight: int) -> Middleware:
             in_flight -= 1
 
     return limit
+
+
+def _trace_of(headers: CIMultiDictProxy[str]) -> tracing.Trace:
+    """Two traceparents are as none, tracestates are one list: https://www.w3.org/TR/trace-context/.
+
+    A tracestate that `Connection` lists was meant for this hop alone (RFC 9110 §7.6.1).
+    """
+    parents, states = headers.getall(_TRACEPARENT, ()), headers.getall(_TRACESTATE, ())
+    if states and _TRACESTATE in connection_options(headers):
+        states = ()
+    return tracing.begin(parents[0] if len(parents) == 1 else None, headers.get("X-Request-ID"), ",".join(states))
 
 
 def _record(request: web.Request, status: int, seconds: float) -> None:

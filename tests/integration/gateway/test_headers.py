@@ -16,6 +16,8 @@ DROPPED = dict.fromkeys(
     ),
     "1",
 )
+# A tracestate passes beside a valid traceparent only: test_trace_context.py.
+TRACEPARENT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 FORGED = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
 PASSED = {"Idempotency-Key": "key", "tracestate": "a=1", "Content-Type": "application/json"}
 # What a service is sent besides, by docs/gateway.md, and what HTTP/1.1 itself needs.
@@ -33,7 +35,8 @@ FORBIDDEN = dict.fromkeys(
 
 async def test_a_service_is_sent_what_is_documented_and_nothing_else(gateway: Api, orders: FakeService) -> None:
     orders.respond = ok
-    headers = DROPPED | FORGED | PASSED | {"Connection": "X-Once, keep-alive", "Host": "shop.example:4000"}
+    headers = DROPPED | FORGED | PASSED | TRACEPARENT
+    headers |= {"Connection": "X-Once, keep-alive", "Host": "shop.example:4000"}
     await gateway.post("/orders", ORDER, headers=headers)
 
     [seen] = orders.seen
@@ -67,7 +70,8 @@ async def test_a_condition_goes_to_the_service_whole(gateway: Api, products: Fak
 async def test_a_header_that_connection_names_does_not_pass(gateway: Api, orders: FakeService) -> None:
     """RFC 9110 §7.6.1, in both directions."""
     orders.respond = respond_with(200, DONE, {**OWN, "Connection": "keep-alive,link , ETag"})
-    headers = [("Connection", "idempotency-key , keep-alive"), ("Connection", "TraceState"), *PASSED.items()]
+    headers = [("Connection", "idempotency-key , keep-alive"), ("Connection", "TraceState")]
+    headers += [*PASSED.items(), *TRACEPARENT.items()]
     answer = await gateway.post("/orders", ORDER, headers=headers)
 
     [seen] = orders.seen

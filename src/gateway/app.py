@@ -7,7 +7,7 @@ import structlog
 from aiohttp import web
 
 from gateway import docs
-from gateway.access.cors import cors
+from gateway.access.cors import Cors
 from gateway.access.guard import guard
 from gateway.access.keyring import Keyring
 from gateway.access.rate import RateLimiter
@@ -29,10 +29,11 @@ log = structlog.get_logger()
 def create_app(settings: Settings) -> web.Application:
     keyring = Keyring(settings.api_keys) if settings.api_keys else None
     limiter = RateLimiter(*settings.rate_limit) if settings.rate_limit else None
+    cors = Cors(settings.cors_origins)
     app = application(  # the outermost layer comes first
         middleware.trace,
+        cors.preflight,
         middleware.errors,
-        cors(settings.cors_origins),
         guard(keyring, limiter, settings.trusted_proxies),
     )
     app[HEALTH] = Health(BackgroundTasks())
@@ -66,5 +67,7 @@ def create_app(settings: Settings) -> web.Application:
 
     app.cleanup_ctx.append(services)
     app.on_response_prepare.append(send_headers)
+    if settings.cors_origins:
+        app.on_response_prepare.append(cors.send_headers)
     app.on_shutdown.append(app[WAITING].close)
     return app

@@ -13,9 +13,10 @@ import aiohttp
 import orjson
 import structlog
 from aiohttp import HttpVersion11, web
-from multidict import CIMultiDict, MultiMapping, istr
+from multidict import CIMultiDict, MultiMapping
 
 from gateway.access.guard import CLIENT, KEY_NAME
+from gateway.headers import PASSED, RETURNED
 from gateway.routes import Route
 from gateway.upstream.pool import SERVICES, Call, ServicePool
 from shared import deadline
@@ -28,12 +29,6 @@ from shared.web.responses import answer, is_envelope
 
 log = structlog.get_logger()
 
-# These headers pass. All others, hop-by-hop headers (RFC 9110 §7.6.1) included, end here; the client of the service
-# sets the trace headers anew.
-_REQUEST_HEADERS = tuple(map(istr, ("Content-Type", IDEMPOTENCY_KEY, "If-Match", "Last-Event-ID")))
-_RESPONSE_HEADERS = tuple(
-    map(istr, ("Content-Type", "Location", "Retry-After", "ETag", "Link", "Allow", "Idempotency-Replayed"))
-)
 # Seconds: a service that does not answer within a shorter deadline has not failed.
 _FAIR_DEADLINE = 1.0
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -147,7 +142,7 @@ def _seconds(request: web.Request) -> float:
 
 
 def _headers(request: web.Request) -> CIMultiDict[str]:
-    headers = _only(_REQUEST_HEADERS, request.headers)
+    headers = _only(PASSED, request.headers)
     if IDEMPOTENCY_KEY in headers and KEY_NAME in request:
         headers[IDEMPOTENCY_KEY] = _key_of_client(request[KEY_NAME], headers[IDEMPOTENCY_KEY])
     headers["X-Forwarded-For"] = request[CLIENT]
@@ -172,7 +167,7 @@ def _answer(request: web.Request, reply: Reply) -> web.Response:
             code = _CODE_OF.get(reply.status, Code.UPSTREAM_ERROR)
             raise AppError(code, code.meaning)
         return answer(request, content, status=reply.status)
-    return web.Response(body=reply.body or None, status=reply.status, headers=_only(_RESPONSE_HEADERS, reply.headers))
+    return web.Response(body=reply.body or None, status=reply.status, headers=_only(RETURNED, reply.headers))
 
 
 def _parse(body: bytes) -> object:

@@ -3,13 +3,14 @@
 import asyncio
 import math
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any, cast
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.http_exceptions import BadStatusLine, ContentEncodingError, HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 
@@ -21,11 +22,14 @@ from shared.web.responses import error_of, on_prepare, refusal
 log = structlog.get_logger()
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1
+_SPOKEN = (HttpVersion11, HttpVersion10)
 _NEVER = math.inf
 _INVALID = b"\0"  # in no part of a head is this byte allowed
-_START_BYTES = 100
 _START = re.compile(rb"([A-Za-z-]{1,16}) (/[!->@-~]{0,63})")
+_ORIGIN = re.compile(rb"\r\norigin:[ \t]*([!-~]{1,255})[ \t]*\r\n", re.IGNORECASE)
 _UNKNOWN = ("-", "-")
+
+Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Connection(web.RequestHandler):
         connections: "set[Connection]",
         limits: ServerLimits,
         loop: asyncio.AbstractEventLoop,
+        prepare: Prepare = on_prepare,
     ) -> None:
         super().__init__(
             server,
@@ -71,6 +76,7 @@ class Connection(web.RequestHandler):
         )
         self._connections = connections
         self._limits = limits
+        self._prepare = prepare  # adds the headers of every answer to one that reached no application
         self._wire: asyncio.Transport | None = None  # `transport` is None as soon as the connection is closing
         self._start = b""  # the first bytes that arrived since a request began
         self._size = 0  # how many bytes arrived since a request began, its body aside
@@ -106,7 +112,7 @@ class Connection(web.RequestHandler):
             self._body = None
             self._deadline = _NEVER
         if self._body is None:
-            self._start = self._start or data[:_START_BYTES]
+            self._start = self._start or data[: self._limits.head_bytes]
             self._size += len(data)
             if self._size > self._limits.head_bytes and self.transport is not None:
                 self._reading_held = True  # until `begin` shows that this is more than a head
@@ -153,7 +159,11 @@ class Connection(web.RequestHandler):
             self._break_off(request.content)  # the body was not asked for
         if self._closing:
             resp.force_close()  # and says so to the client: RFC 9112 §9.6
-        if self._refusal is not None and isinstance(resp, web.Response):
+        is_foreign = self._refusal is not None or request.version not in _SPOKEN
+        if is_foreign and isinstance(resp, web.Response):
+            if not request.headers and (origin := _ORIGIN.search(self._start)):
+                request = request.clone(headers={"Origin": origin[1].decode()})
+            await self._prepare(cast("web.Request", request), resp)
             await _send_unrouted(request, resp)
             finished: tuple[web.StreamResponse, bool] = resp, False
         else:
@@ -250,13 +260,12 @@ def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -
 
 async def _send_unrouted(request: web.BaseRequest, response: web.Response) -> None:
     """Sends an answer that reached no application: `web.Response` itself would name the server software."""
-    await on_prepare(request, response)
     body = response.body if isinstance(response.body, bytes) else b""
     response.headers["Connection"] = "close"  # RFC 9112 §9.6
     response.headers["Content-Length"] = str(len(body))
     response.headers["Date"] = format_datetime(datetime.now(UTC), usegmt=True)
-    major, minor = request.version
-    await request.writer.write_headers(f"HTTP/{major}.{minor} {response.status} {response.reason}", response.headers)
+    # The server's own version, since the parser has not got to the peer's: RFC 9110 §6.2.
+    await request.writer.write_headers(f"HTTP/1.1 {response.status} {response.reason}", response.headers)
     await request.writer.write_eof(b"" if request.method == "HEAD" else body)
 
 

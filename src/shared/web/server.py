@@ -19,7 +19,7 @@ from aiohttp.typedefs import Middleware
 from shared import logs
 from shared.settings import ServiceSettings, SettingsError
 from shared.web import health, responses
-from shared.web.connection import Connection, ServerLimits
+from shared.web.connection import Connection, Prepare, ServerLimits
 from shared.web.requests import MAX_BODY
 
 log = structlog.get_logger()
@@ -91,7 +91,8 @@ async def serving(app: web.Application, limits: ServerLimits) -> AsyncIterator["
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_FINISH_REQUESTS)
     try:
         await runner.setup()
-        with closing(Connections(cast("web.Server", runner.server), limits)) as connections:
+        prepare = app.on_response_prepare.send
+        with closing(Connections(cast("web.Server", runner.server), limits, prepare)) as connections:
             yield connections
     finally:
         await runner.cleanup()
@@ -100,8 +101,9 @@ async def serving(app: web.Application, limits: ServerLimits) -> AsyncIterator["
 class Connections:
     """Checks each open connection every `ServerLimits.sweep` seconds, and closes new ones unread past the limit."""
 
-    def __init__(self, server: web.Server, limits: ServerLimits) -> None:
+    def __init__(self, server: web.Server, limits: ServerLimits, prepare: Prepare) -> None:
         self._server = server
+        self._prepare = prepare
         self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._open: set[Connection] = set()
@@ -127,7 +129,7 @@ class Connections:
 
     def _accept(self) -> asyncio.BaseProtocol:
         if len(self._open) < self._limits.connections:
-            return Connection(self._server, self._open, self._limits, self._loop)
+            return Connection(self._server, self._open, self._limits, self._loop, self._prepare)
         self._turned_away += 1
         return _TurnedAway()
 

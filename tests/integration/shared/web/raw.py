@@ -15,8 +15,11 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.writer = writer
+        self._version = "HTTP/1.1"  # also of an answer to something else (RFC 9110 §2.5)
 
     def send(self, data: bytes) -> None:
+        if b" HTTP/1.0\r\n" in data:
+            self._version = "HTTP/1.0"
         self.writer.write(data)
 
     def stop_reading(self) -> None:
@@ -28,6 +31,7 @@ class Peer:
             lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().splitlines()
             headers = dict(line.lower().split(": ", 1) for line in lines[1:-1])
             body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        assert lines[0].split()[0] == self._version
         return Answer(int(lines[0].split()[1]), headers, body)
 
     async def rest(self) -> bytes:

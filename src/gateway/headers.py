@@ -1,0 +1,20 @@
+"""The headers that the gateway reads and answers with: what passes to a service, and what a page may send and see."""
+
+from multidict import istr
+
+from shared import deadline
+from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, LAST_EVENT_ID
+
+# These pass to a service and back. All others, hop-by-hop headers (RFC 9110 §7.6.1) included, end at the gateway; the
+# client of the service sets the trace headers anew.
+PASSED = tuple(map(istr, ("Content-Type", IDEMPOTENCY_KEY, IF_MATCH, LAST_EVENT_ID)))
+RETURNED = tuple(
+    map(istr, ("Content-Type", "Location", "Retry-After", "ETag", "Link", "Allow", "Idempotency-Replayed"))
+)
+# With those that are read or set here. A browser sends `Expect` and the like by itself.
+READ = (
+    *PASSED,
+    *("Authorization", "Content-Encoding", "If-None-Match", "traceparent", "tracestate", "X-Request-ID"),
+    deadline.HEADER,
+)
+ANSWERED = (*RETURNED, "RateLimit", "RateLimit-Policy", "WWW-Authenticate", "X-Request-ID")

@@ -128,9 +128,11 @@ async def _stream(request: web.Request, service: ServicePool, call: Call) -> web
             async with request.app[WAITING].request():
                 async for chunk in reply.content.iter_any():
                     await response.write(chunk)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            # Either side broke off, or this process stops: the client returns with the id of its last event.
+        except (aiohttp.ClientError, OSError) as error:
+            # The client returns with the id of its last event.
             log.info("stream ended early", error=repr(error))
+            if type(error) is not TimeoutError:  # which says that this process stops
+                sse.break_off(request)
         return response
 
 

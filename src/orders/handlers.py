@@ -119,6 +119,7 @@ async def stream_history(request: web.Request) -> web.StreamResponse:
                 await response.write(_frames(entries))
         except (AppError, OSError) as error:  # the client reconnects with the id of the last event that it got
             log.info("stream ended early", order_id=order_id, error=repr(error))
+            sse.break_off(request)
         return response
 
 

@@ -45,6 +45,7 @@ async def test_a_stream_is_passed_on_piece_by_piece(port: int, script: Script) -
 
     assert (got, rest) == ([FIRST, HEARTBEAT, SECOND], b"")
     assert (stream.content_type, stream.headers["Cache-Control"]) == ("text/event-stream", "no-store")
+    assert stream.headers["X-Accel-Buffering"] == "no"
     assert stream.headers["X-Request-ID"]
 
 
@@ -82,25 +83,26 @@ async def test_a_stream_outlasts_the_limits_of_other_answers(orders: FakeService
     assert (other.status, answer.raw) == (504, FIRST + SECOND)
 
 
-async def test_after_a_broken_stream_the_connection_serves_on(port: int, orders: FakeService, script: Script) -> None:
-    """No second answer follows the first one."""
+@pytest.mark.parametrize("broken", [True, False])
+async def test_a_broken_stream_is_broken_for_the_client_too(port: int, script: Script, broken: bool) -> None:
+    """It has no last chunk (RFC 9112 §8); one that the service has ended has it, and its connection serves on."""
+    request = f"GET {PATH} HTTP/1.1\r\nHost: test\r\n"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     async with asyncio.timeout(LIMIT):
-        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        writer.write(f"{request}\r\n{request}Connection: close\r\n\r\n".encode())
         script.write(FIRST)
         first = await reader.readuntil(FIRST)
-        script.break_off()
-        end = await reader.readuntil(b"0\r\n\r\n")
-        orders.respond = respond_with(404, NOT_FOUND)
-        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n".encode())
-        second = await reader.read()
+        (script.break_off if broken else script.finish)()
+        script.finish()
+        rest = await reader.read()
     writer.close()
     await writer.wait_closed()
 
     assert first.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert end == b"\r\n0\r\n\r\n"
-    assert second.startswith(b"HTTP/1.1 404 Not Found\r\n")
-    assert second.endswith(NOT_FOUND)
+    if broken:
+        assert rest == b"\r\n"
+    else:
+        assert rest.startswith(b"\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n")
 
 
 async def test_a_service_that_is_quiet_for_too_long_is_left(
@@ -110,7 +112,9 @@ async def test_a_service_that_is_quiet_for_too_long_is_left(
     monkeypatch.setattr(forward, "_QUIET", 0.2)
     async with watching(port) as stream:
         script.write(FIRST)
-        got = await stream.content.read()
+        got = await stream.content.readany()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await stream.content.read()
     await eventually(script.ended.is_set)
     orders.respond = hang
     answer = await gateway.get(PATH)

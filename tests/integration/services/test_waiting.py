@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 from redis.asyncio import Redis
 
@@ -127,3 +128,15 @@ async def test_a_quiet_stream_has_heartbeats_and_one_more_client_than_may_wait_i
     assert refused == [((503, "unavailable", []), "1")] * 2
     assert without_waiting.status == 200
     await reaches(lambda: api.status("/orders/1?wait=1"), 200)
+
+
+async def test_a_stream_that_cannot_go_on_is_broken_off(
+    api: Api, url: str, orders_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended as others are, it would look as if the order were final."""
+    monkeypatch.setattr("orders.handlers._HEARTBEAT_SECONDS", 0.05)
+    async with following(url, 1) as events:
+        await events.event()
+        await fetch(orders_database_url, "DELETE FROM order_history")
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await events.rest()

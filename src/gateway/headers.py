@@ -17,4 +17,8 @@ READ = (
     *("Authorization", "Content-Encoding", "If-None-Match", "traceparent", "tracestate", "X-Request-ID"),
     deadline.HEADER,
 )
-ANSWERED = (*RETURNED, "RateLimit", "RateLimit-Policy", "WWW-Authenticate", "X-Request-ID")
+ANSWERED = (
+    *RETURNED,
+    *("Accept", "Accept-Encoding", "Accept-Patch"),
+    *("RateLimit", "RateLimit-Policy", "WWW-Authenticate", "X-Request-ID"),
+)

@@ -17,6 +17,7 @@ from shared.errors import Code
 from shared.pagination import MAX_ID
 from shared.web.connection import SAFE
 from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id
+from shared.web.requests import media_types
 from tools.openapi.headers import HEADERS, PARAMETERS
 from tools.openapi.json_schema import Json, specification
 
@@ -100,7 +101,7 @@ class _Document:
             "summary": route.summary,
             **({"description": route.description} if route.description else {}),
             "parameters": [*self._parameters(route), *_COMMON_PARAMETERS],
-            **({"requestBody": self._body(route.body)} if route.body else {}),
+            **({"requestBody": self._body(route.body, route.method)} if route.body else {}),
             "responses": {**self._success(route), **self._refused(_refusals(route))},
             # Optional, since a gateway without keys lets every client in.
             **({"security": [{_API_KEY: [route.scope.value]}, {}]} if route.scope else {}),
@@ -142,10 +143,11 @@ class _Document:
         if route.header is not None:
             yield _HEADER[route.header][0]
 
-    def _body(self, schema: Schema) -> Json:
+    def _body(self, schema: Schema, method: str) -> Json:
         examples = {name: {"value": value} for name, value in self._converter.examples(schema).items()}
         shown = {"examples": examples} if len(examples) > 1 else {"example": examples["example"]["value"]}
-        return {"required": True, "content": {_JSON: {"schema": schema, **shown}}}
+        content = {each: {"schema": schema, **shown} for each in media_types(method, schema)}
+        return {"required": True, "content": content}
 
     def _success(self, route: Route) -> Json:
         if route.streamed:
@@ -215,6 +217,8 @@ class _Document:
                 response["headers"]["Retry-After"] = "RetryAfter"
             if Code.UNAUTHORIZED in codes or Code.FORBIDDEN in codes:
                 response["headers"]["WWW-Authenticate"] = "Challenge"
+            if Code.UNSUPPORTED_MEDIA_TYPE in codes:
+                response["headers"] |= {"Accept": "Accept", "Accept-Patch": "Accept", "Accept-Encoding": "Codings"}
             self._spec.components.response(name, response)
         return name
 

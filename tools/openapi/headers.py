@@ -18,6 +18,10 @@ def _header(description: str, **schema: Any) -> Json:
     return {"description": description, "required": True, "schema": {"type": "string", **schema}}
 
 
+def _optional(description: str) -> Json:
+    return {"description": description, "schema": {"type": "string"}}
+
+
 # Request headers, by component name.
 PARAMETERS: Mapping[str, Json] = MappingProxyType(
     {
@@ -75,6 +79,8 @@ HEADERS: Mapping[str, Json] = MappingProxyType(
             "schema": {"type": "string", "enum": ["true"]},
         },
         "Challenge": _header("What the request lacks (RFC 6750 §3).", pattern="^Bearer "),
+        "Accept": _optional("The media types that are accepted, if that of the request is not (RFC 9110 §15.5.16)."),
+        "Codings": _optional("The content codings that are accepted, if that of the request is not (RFC 7694)."),
         "RetryAfter": _header("The seconds to wait before another try.", type="integer", minimum=1),
     }
 )

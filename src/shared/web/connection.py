@@ -16,7 +16,7 @@ from aiohttp.streams import StreamReader
 
 from shared import metrics, tracing
 from shared.errors import AppError, Code
-from shared.web.requests import holds_back
+from shared.web.requests import holds_back, unsupported_coding
 from shared.web.responses import error_of, on_prepare, refusal
 
 log = structlog.get_logger()
@@ -282,7 +282,7 @@ def error_from(error: HttpProcessingError, limits: ServerLimits) -> AppError:
     if isinstance(error, LineTooLong) or "Too many headers" in error.message:
         return AppError(Code.HEADERS_TOO_LARGE, "The headers are too many or too long")
     if isinstance(error, ContentEncodingError):
-        return AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The content coding is not supported")
+        return unsupported_coding()
     if "Pause on PRI" in error.message or (isinstance(error, BadStatusLine) and "HTTP version" in error.message):
         return AppError(Code.HTTP_VERSION_NOT_SUPPORTED)
     return AppError(Code.VALIDATION_ERROR, "The request is not valid HTTP/1.1")

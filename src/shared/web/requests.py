@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any, NoReturn
 
 from aiohttp import HttpVersion11, web
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema, ValidationError, fields
 from multidict import istr
 
 from shared.contracts.requests import NoQuery, ResourcePath
@@ -16,6 +16,11 @@ MAX_BODY = 64 * 1024
 _PATH = ResourcePath()
 _NO_QUERY = NoQuery()
 _EXPECT = istr("Expect")
+_CODING = istr("Content-Encoding")
+_JSON = "application/json"
+_MERGE_PATCH = "application/merge-patch+json"
+# What aiohttp decodes without other libraries. `identity` is no coding, but some clients name it.
+_DECODED = frozenset({"gzip", "deflate", "identity", ""})
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -28,13 +33,30 @@ _DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant
 
 async def read_json(request: web.Request, schema: Schema) -> dict[str, Any]:
     """The checked body. Raises AppError for a wrong media type, for anything but JSON, or with each wrong field."""
-    if request.content_type != "application/json":
-        raise AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The body must be application/json")
+    if request.content_type != _JSON and request.content_type not in media_types(request.method, schema):
+        accepted = ", ".join(media_types(request.method, schema))
+        # RFC 9110 §15.5.16, and RFC 5789 §2.2 for a PATCH.
+        headers = {"Accept": accepted, **({"Accept-Patch": accepted} if request.method == "PATCH" else {})}
+        raise AppError(Code.UNSUPPORTED_MEDIA_TYPE, f"The body must be {accepted}", headers=headers)
+    if _CODING in request.headers and ", ".join(request.headers.getall(_CODING)).lower() not in _DECODED:
+        raise unsupported_coding()
     try:
         body = await request.read()
     except web.RequestPayloadError as error:
         raise AppError(Code.INVALID_JSON, "The body breaks off or is not encoded as it says") from error
     return load(schema, decode(body))
+
+
+def media_types(method: str, schema: Schema) -> tuple[str, ...]:
+    """What the body may be: a merge patch too, where merging is the same as replacing each field (RFC 7396 §2)."""
+    is_flat = not any(isinstance(field, (fields.Mapping, fields.Nested)) for field in schema.fields.values())
+    return (_JSON, _MERGE_PATCH) if method == "PATCH" and is_flat else (_JSON,)
+
+
+def unsupported_coding() -> AppError:
+    """`Accept-Encoding` tells it from a refused media type (RFC 9110 §12.5.3, RFC 7694 §3)."""
+    headers = {"Accept-Encoding": "gzip, deflate"}
+    return AppError(Code.UNSUPPORTED_MEDIA_TYPE, "The content coding is not supported", headers=headers)
 
 
 def holds_back(request: web.BaseRequest) -> bool:

@@ -1,4 +1,6 @@
 import gzip
+import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -36,6 +38,61 @@ async def test_a_body_that_cannot_be_decompressed_is_refused(
 
     assert answer.refusal == refused
     assert orders.seen == []
+
+
+CODINGS: dict[tuple[str, ...], int] = {
+    **dict.fromkeys([("gzip",), ("GZip",), ("deflate",), ("identity",), ("",)], 200),
+    **dict.fromkeys([("foo",), ("br",), ("zstd",), ("x-gzip",), ("gzip, foo",), ("foo, gzip",)], 415),
+    **dict.fromkeys([("gzip, gzip",), ("foo", "gzip"), ("gzip", "foo"), ("gzip;q=1",), ("ü",)], 415),
+}
+ENCODE: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+
+
+async def test_only_a_coding_that_is_decoded_is_accepted(gateway: Api, orders: FakeService) -> None:
+    """RFC 9110 §8.4: a body in another coding is not what its media type says. RFC 7694 §3 names those that are."""
+    found = {}
+    for lines in CODINGS:
+        encode = ENCODE.get(lines[-1].lower(), bytes)
+        headers = [("Content-Type", "application/json"), *(("Content-Encoding", line) for line in lines)]
+        body = encode(b'{"productId": 7, "quantity": 1}')
+        answer = await gateway.request("POST", "/orders", data=body, headers=headers)
+        found[lines] = answer.status
+        assert answer.headers.get("Accept-Encoding") == ("gzip, deflate" if answer.status == 415 else None)
+
+    assert found == CODINGS
+    assert {seen.body for seen in orders.seen} == {b'{"productId": 7, "quantity": 1}'}
+
+
+JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+# By RFC 9110 §15.5.16 and RFC 5789 §2.2. A merge patch of metadata would not replace them (RFC 7396).
+ACCEPTED = {
+    "POST /orders": {"Accept": JSON},
+    "POST /products/7/stock": {"Accept": JSON},
+    "PATCH /products/7": dict.fromkeys(("Accept", "Accept-Patch"), f"{JSON}, {MERGE_PATCH}"),
+    "PATCH /orders/7": dict.fromkeys(("Accept", "Accept-Patch"), JSON),
+}
+
+
+async def test_a_refusal_names_the_media_types_that_are_accepted(gateway: Api, orders: FakeService) -> None:
+    for line, accepted in ACCEPTED.items():
+        for content_type in ("text/plain", "application/json-patch+json"):
+            answer = await gateway.request(*line.split(), data=b"{}", headers={"Content-Type": content_type})
+            named = {name: answer.headers[name] for name in ("Accept", "Accept-Patch") if name in answer.headers}
+            assert (answer.status, named) == (415, accepted)
+
+
+async def test_a_merge_patch_of_a_product_is_forwarded_and_null_is_refused(
+    gateway: Api, products: FakeService
+) -> None:
+    headers = {"Content-Type": MERGE_PATCH}
+    taken = await gateway.request("PATCH", "/products/7", data=b'{"name": "Lamp"}', headers=headers)
+    refused = await gateway.request("PATCH", "/products/7", data=b'{"name": null}', headers=headers)
+    other = await gateway.request("PATCH", "/orders/7", data=b'{"metadata": {"a": "b"}}', headers=headers)
+
+    [seen] = products.seen
+    assert (taken.status, seen.headers["Content-Type"], seen.body) == (200, MERGE_PATCH, b'{"name": "Lamp"}')
+    assert refused.refusal == (400, "validation_error", ["name"])
+    assert other.status == 415
 
 
 ALLOWED = {

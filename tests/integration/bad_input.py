@@ -107,9 +107,21 @@ def of_bodies(route: str) -> dict[str, Case]:
     missing = ["body"] if method == "PATCH" else sorted(valid)
     name, values = HEADERS.get(route, ("", []))
     cases: dict[str, tuple[str, int, str, list[str], dict[str, Any]]] = {
-        "no JSON": (path, 400, "invalid_json", [], {"data": b"name=Lamp", "headers": JSON}),
-        "nothing": (path, 400, "invalid_json", [], {"data": b"", "headers": JSON}),
-        "nested too deeply": (path, 400, "invalid_json", [], {"data": b"[" * 60_000, "headers": JSON}),
+        "no JSON": (path, 400, "invalid_json", ["body"], {"data": b"name=Lamp", "headers": JSON}),
+        "nothing": (path, 400, "invalid_json", ["body"], {"data": b"", "headers": JSON}),
+        "nested too deeply": (path, 400, "invalid_json", ["body"], {"data": b"[" * 60_000, "headers": JSON}),
+        "a member twice": (
+            *(path, 400, "validation_error", ["name"]),
+            {"data": b'{"name": "a", "name": "b"}', "headers": JSON},
+        ),
+        "a member twice further below": (
+            *(path, 400, "validation_error", ["a.0.b"]),
+            {"data": b'{"a": [{"b": 1, "b": 1}]}', "headers": JSON},
+        ),
+        "an array after a byte order mark": (
+            *(path, 400, "validation_error", ["body"]),
+            {"data": b"\xef\xbb\xbf[]", "headers": JSON},
+        ),
         "an array": (path, 400, "validation_error", ["body"], {"data": b"[]", "headers": JSON}),
         "an empty object": (path, 400, "validation_error", missing, {"data": b"{}", "headers": JSON}),
         "too large": (path, 413, "payload_too_large", [], {"data": body + b" " * 65_536, "headers": JSON}),

@@ -226,6 +226,8 @@ class _Document:
         error: Json = {"code": code.value, "message": code.meaning}
         if code is Code.VALIDATION_ERROR:
             error["details"] = [self._converter.example(responses.FieldError())]
+        if code is Code.INVALID_JSON:
+            error["details"] = [{"field": "body", "message": "Expecting value at line 1, column 15."}]
         return {"statusCode": code.status, **self._converter.example(responses.Failure()), "error": error}
 
 

@@ -1,7 +1,8 @@
 """Reads a request into checked values, and refuses a wrong one."""
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
 
@@ -21,14 +22,31 @@ _JSON = "application/json"
 _MERGE_PATCH = "application/merge-patch+json"
 # What aiohttp decodes without other libraries. `identity` is no coding, but some clients name it.
 _DECODED = frozenset({"gzip", "deflate", "identity", ""})
+_TWICE = "Given more than once."
+_BYTE_ORDER_MARK = "\ufeff"
+# All that comes before NaN or Infinity: no other token but a string has their first letters.
+_BEFORE_CONSTANT = re.compile(r'(?:[^"NI]++|"(?:[^"\\]++|\\.)*+")*+')
+
+
+class _RepeatedError(Exception):
+    """An object has a member twice, which I-JSON has not (RFC 7493 §2.3)."""
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")  # RFC 8259 §6: NaN and Infinity are not permitted
+    raise json.JSONDecodeError(f"{name} is not JSON", "", 0)  # RFC 8259 §6: NaN and Infinity are not permitted
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        raise _RepeatedError
+    return found
 
 
 # Not orjson: an amount of money must not become a float on the way in.
-_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_object)
+# An object becomes the tuple of its members, those that come again among them.
+_MEMBERS = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=tuple)
 
 
 async def read_json(request: web.Request, schema: Schema) -> dict[str, Any]:
@@ -65,11 +83,48 @@ def holds_back(request: web.BaseRequest) -> bool:
 
 
 def decode(body: bytes) -> Any:
-    """JSON whose fractions are Decimal. Raises AppError for anything else."""
+    """JSON whose fractions are Decimal; a byte order mark before it is passed over (RFC 8259 §8.1).
+
+    Raises AppError with the place of what is no JSON, or with the name of each member that comes again.
+    """
     try:
-        return _DECODER.decode(body.decode())
+        text = body.decode().removeprefix(_BYTE_ORDER_MARK)
+        try:
+            return _DECODER.decode(text)
+        except _RepeatedError as error:
+            names = dict.fromkeys(_repeated(_MEMBERS.decode(text)))
+            raise AppError(Code.VALIDATION_ERROR, details=[Detail(_shown(name), _TWICE) for name in names]) from error
     except (ValueError, ArithmeticError, RecursionError) as error:
-        raise AppError(Code.INVALID_JSON) from error
+        raise AppError(Code.INVALID_JSON, details=[Detail("body", _fault(error, body))]) from error
+
+
+def _repeated(content: Any, place: str = "") -> Iterator[str]:
+    """The members that come again, by their place in what `_MEMBERS` has decoded."""
+    if isinstance(content, tuple):
+        names: set[str] = set()
+        for name, value in content:
+            if name in names:
+                yield f"{place}{name}"
+            names.add(name)
+            yield from _repeated(value, f"{place}{name}.")
+    elif isinstance(content, list):
+        for index, item in enumerate(content):
+            yield from _repeated(item, f"{place}{index}.")
+
+
+def _fault(error: Exception, body: bytes) -> str:
+    """What is wrong, and where if that is known; a byte order mark takes no column."""
+    text = body.decode(errors="replace").removeprefix(_BYTE_ORDER_MARK)
+    match error:
+        case UnicodeDecodeError():
+            what, at = "Not UTF-8", len(body[: error.start].decode().removeprefix(_BYTE_ORDER_MARK))
+        case json.JSONDecodeError():
+            what = error.msg.removesuffix(" at")
+            at = error.pos if error.doc else len(_BEFORE_CONSTANT.findall(text)[0])
+        case _:
+            return "Nested too deeply." if isinstance(error, RecursionError) else "A number has too many digits."
+    place = json.JSONDecodeError(what, text, at)
+    return f"{what} at line {place.lineno}, column {place.colno}."
 
 
 def read_query(request: web.Request, schema: Schema = _NO_QUERY) -> dict[str, Any]:
@@ -77,7 +132,7 @@ def read_query(request: web.Request, schema: Schema = _NO_QUERY) -> dict[str, An
     if "?" not in request.raw_path and not schema.fields:
         return {}
     query = request.query
-    repeated = [Detail(name, "Given more than once.") for name in set(query) if len(query.getall(name)) > 1]
+    repeated = [Detail(name, _TWICE) for name in set(query) if len(query.getall(name)) > 1]
     if repeated:
         raise AppError(Code.VALIDATION_ERROR, details=repeated)
     return load(schema, dict(query))
@@ -105,6 +160,9 @@ def _details(messages: Mapping[str, Any] | Sequence[Any], field: str = "") -> li
             for name, inner in messages.items()
         ]
         return [detail for details in nested for detail in details]
-    # The client chooses the name: JSON can spell a lone surrogate, which an answer cannot encode.
-    name = (field or "body").encode(errors="replace").decode()
-    return [Detail(name, " ".join(map(str, messages)))]
+    return [Detail(_shown(field or "body"), " ".join(map(str, messages)))]
+
+
+def _shown(name: str) -> str:
+    """A name that the client chose: JSON can spell a lone surrogate, which an answer cannot encode."""
+    return name.encode(errors="replace").decode()

@@ -18,6 +18,7 @@ from shared.contracts.fields import (
     Metadata,
     WholeNumber,
     short_text,
+    stored_text,
 )
 from shared.contracts.requests import OrderStatus
 from shared.errors import Code
@@ -72,7 +73,7 @@ class Product(Schema):
 
     id = _id()
     uid = fields.UUID(required=True, metadata={"examples": ["1b4e28ba-2fa1-41d2-883f-0016d3cca427"]})
-    name = short_text(required=True, metadata={"examples": ["Desk lamp"]})
+    name = stored_text(required=True, metadata={"examples": ["Desk lamp"]})
     price = _amount("19.90")
     # What cancelled orders return may exceed what can be entered.
     qty = WholeNumber(0, MAX_ID, required=True, metadata={"examples": [100]})
@@ -89,7 +90,7 @@ class Movement(Schema):
     kind = _one_of(["initial", "adjustment", "reserve", "release"], metadata={"examples": ["reserve"]})
     delta = WholeNumber(-MAX_STOCK, MAX_STOCK, required=True, metadata={"examples": [-2]})
     order_id = _id("orderId", allow_none=True)
-    reason = short_text(required=True, allow_none=True, metadata={"examples": [None]})
+    reason = stored_text(required=True, allow_none=True, metadata={"examples": [None]})
     created_at = _time("createdAt")
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 from typing import Any
 
 import requests
@@ -20,6 +21,10 @@ _NEEDS_A_HOLD = itertools.cycle([True, True, False])
 _HOLD_SECONDS = 2
 # Parameters, and all that can be given beside them.
 _ALONE = {"ids": (), "customerId": ("limit", "cursor"), "reference": ("limit", "cursor")}
+# The noncharacters that no pattern can name for every dialect.
+_NONCHARACTERS = re.compile(
+    "[" + "".join(chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(1, 17)) + "]"
+)
 
 
 @schemathesis.hook
@@ -56,7 +61,8 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
 
     Gives up the document's examples that fit one request only, or not each other: all others would be refused.
     """
-    case.body = map_body(_context, case.body)
+    case.body = _printable(map_body(_context, case.body))
+    case.query = _printable(case.query)
     if case.operation.path.endswith(("/confirm", "/hold")) and _is_an_id(case) and next(_NEEDS_A_HOLD):
         url = case.operation.schema.get_base_url().rstrip("/")
         case.path_parameters = {"id": _held_order(url)}
@@ -66,6 +72,15 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case[Any]
         case.headers["Idempotency-Key"] = case.id
     if case.headers.get("If-Match") == _example("IfMatch"):
         case.headers["If-Match"] = "*"
+
+
+def _printable(value: Any) -> Any:
+    """The value, with a letter in the place of each noncharacter."""
+    if isinstance(value, dict):
+        return {_printable(name): _printable(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_printable(inner) for inner in value]
+    return _NONCHARACTERS.sub("x", value) if isinstance(value, str) else value
 
 
 def _each_once(lines: list[Any]) -> list[Any]:

@@ -9,17 +9,18 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
 from marshmallow import Schema, fields, missing
-from marshmallow.validate import NoneOf, Predicate
+from marshmallow.validate import NoneOf
 
 from shared.contracts.fields import (
     MAX_PRICE,
-    PRINTABLE,
     Cursor,
     Metadata,
     OneOrSeveral,
     Price,
     QueryIntegers,
     WholeNumber,
+    printable,
+    visible,
 )
 from shared.contracts.requests import ChangeProduct
 from shared.pagination import encode_cursor
@@ -45,9 +46,15 @@ PRICE: Mapping[str, Any] = MappingProxyType(
 AMOUNT: Mapping[str, Any] = MappingProxyType(
     {"type": "string", "pattern": r"^[0-9]{1,10}\.[0-9]{2}$", "examples": ["19.90"]}
 )
-# `short_text` as a regular expression. It spells out what `str.strip` takes, since `\s` differs between dialects.
-_PRINTABLE = r"[^\u0000-\u001f\u007f-\u009f]"
-_VISIBLE = r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+# `short_text` as a regular expression that every dialect reads alike: Python's has no `\p{…}`, few have `\u{…}`. So it
+# takes a little more: noncharacters past the first plane, and texts of nothing but rarer marks and format characters.
+_REFUSED = r"\u0000-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufdd0-\ufdef\ufffe\uffff"
+_UNSEEN = (
+    r"\u0020\u00a0\u00ad\u0300-\u036f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028\u2029\u202f"
+    r"\u205f-\u2064\u206a-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+)
+_PRINTABLE = f"[^{_REFUSED}]"
+_VISIBLE = f"[^{_REFUSED}{_UNSEEN}]"
 _SHORT_TEXT = f"^{_PRINTABLE}*{_VISIBLE}{_PRINTABLE}*$"
 
 
@@ -128,6 +135,5 @@ def _own_rules(self: Converter, field: fields.Field[Any], ret: Json, **_: Any) -
         return {"minimum": field.low, "maximum": field.high, **({"not": {"enum": refused}} if refused else {})}
     if isinstance(field, Metadata) and field.key_field:
         return {"propertyNames": self.field2property(field.key_field), "maxProperties": ret.pop("maxLength")}
-    is_short_text = any(isinstance(each, Predicate) for each in field.validators)  # nothing else has one
-    pattern = _SHORT_TEXT if is_short_text else f"^{_PRINTABLE}*$"
-    return {"pattern": pattern} if PRINTABLE in field.validators else {}
+    pattern = _SHORT_TEXT if visible in field.validators else f"^{_PRINTABLE}*$"
+    return {"pattern": pattern} if printable in field.validators else {}

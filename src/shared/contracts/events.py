@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
 
-from shared.contracts.fields import MAX_LINES, MAX_QUANTITY, Identity, OneOrSeveral, Price, WholeNumber, short_text
+from shared.contracts.fields import MAX_LINES, MAX_QUANTITY, Identity, OneOrSeveral, Price, WholeNumber, stored_text
 from shared.contracts.plain import PlainSchema
 from shared.pagination import MAX_ID
 
@@ -48,7 +48,7 @@ class _Product(_EventData):
 class ProductData(_Product):
     """`product.created` and `product.updated`: the product as it now is."""
 
-    name = short_text(required=True, metadata={"examples": ["Desk lamp"]})
+    name = stored_text(required=True, metadata={"examples": ["Desk lamp"]})
     price = Price(required=True)
 
 

@@ -1,11 +1,12 @@
 """Field types with the limits of the API."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from shared import pagination
 
@@ -22,8 +23,14 @@ MAX_WAIT = 30
 _PRICE = re.compile(r"[0-9]{1,10}(\.[0-9]{1,2})?")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGITS = re.compile(r"[0-9]{1,19}")
-# A text contains no control characters (PostgreSQL stores no NUL) and no lone surrogates (they are not UTF-8).
-PRINTABLE = validate.Regexp(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z", error="Must not contain control characters.")
+# What turns the direction of the text after it, so that a reader sees another one (UAX #9 §2).
+_TURNS = frozenset(("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"))
+# Letters and a symbol by their category, and yet without ink.
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+# Unicode §23.7: these and no others, for ever.
+_NONCHARACTERS = frozenset(
+    map(chr, [*range(0xFDD0, 0xFDF0), *(plane << 16 | low for plane in range(17) for low in (0xFFFE, 0xFFFF))])
+)
 _CENT = Decimal("0.01")
 # Attributes of a line.
 _LINE = ("product_id", "quantity", "product_uid", "unit_price")
@@ -47,21 +54,46 @@ class Price(fields.Field[Decimal]):
         return amount
 
 
+def printable(text: str) -> None:
+    """Raises ValidationError."""
+    if not text.isprintable() and any(map(_is_refused, text)):
+        raise ValidationError("Must not contain control characters, noncharacters or overrides of direction.")
+
+
+def visible(text: str) -> None:
+    """Raises ValidationError."""
+    if not any(map(_is_visible, text)):
+        raise ValidationError("Must contain a visible character.")
+
+
+def _is_refused(character: str) -> bool:
+    """PostgreSQL stores no NUL, and a lone surrogate is not UTF-8."""
+    is_control = unicodedata.category(character) in {"Cc", "Cs"}
+    return is_control or unicodedata.bidirectional(character) in _TURNS or character in _NONCHARACTERS
+
+
+def _is_visible(character: str) -> bool:
+    category = unicodedata.category(character)
+    if category in {"Cn", "Co"}:  # a newer Unicode may have given it a shape, but for plane 14, which is to have none
+        return not "\U000e0000" <= character <= "\U000effff"
+    return category[0] in "LNPS" and character not in _BLANK
+
+
 def short_text(most: int = MAX_TEXT, **options: Any) -> fields.String:
-    """1 to `most` printable characters, not all of them blank."""
-    checks = (
-        validate.Length(min=1, max=most),
-        validate.Predicate("strip", error="Must not be blank."),
-        PRINTABLE,
-    )
-    return fields.String(validate=checks, **options)
+    """1 to `most` printable characters, at least one of them visible."""
+    return fields.String(validate=(validate.Length(min=1, max=most), visible, printable), **options)
+
+
+def stored_text(**options: Any) -> fields.String:
+    """A text as an event or an answer has it: an earlier release may have taken what `short_text` refuses."""
+    return fields.String(validate=validate.Length(min=1, max=MAX_TEXT), **options)
 
 
 class Metadata(fields.Dict):
-    """Up to 20 pairs of printable texts: a key of 1 to 40 characters, a value of up to 500."""
+    """Up to 20 pairs of printable texts: a key of 1 to 40 characters, a value of up to 500, which may be blank."""
 
     def __init__(self, **options: Any) -> None:
-        value = fields.String(validate=(validate.Length(max=500), PRINTABLE))
+        value = fields.String(validate=(validate.Length(max=500), printable))
         super().__init__(short_text(40), value, validate=validate.Length(max=20), **options)
 
 

@@ -39,7 +39,7 @@ def test_a_request_without_a_key_is_not_hashed() -> None:
         '\n{"name":"\\u0054eapot","price":"19.9","qty":5}\t',
         '{"name": "Teapot", "price": 19.90, "qty": 5}',
         '{"name": "Teapot", "price": 1.99e1, "qty": 5}',
-        '{"qty": 7, "name": "Teapot", "price": "19.90", "qty": 5}',
+        '\ufeff{"name": "Teapot", "price": "19.90", "qty": 5}',
     ],
 )
 def test_how_the_json_is_written_makes_no_difference(body: str) -> None:

@@ -57,16 +57,23 @@ LOADED: dict[str, dict[str, Any]] = {
     "hold": {"hold_seconds": 900},
     "change of an order": {"metadata": {"channel": "app"}},
 }
-TEXTS = (["a", "a" * 200, " a ", "\N{TEAPOT}", "\ufeff"], ["", " ", "a" * 201, "a\nb", "a\x7f", "\u3000", 7, None])
+TEXTS = (
+    ["a", "a" * 200, " a ", "\N{TEAPOT}", "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{ROCKET}"],
+    [
+        *("", " ", "a" * 201, "a\nb", "a\x7f", "\u3000", 7, None),
+        *("\ufeff", "\u200b", "\u202e", "a\u202eb", "\u2066a\u2069", "a\ufffe", "\u3164"),
+    ],
+)
 PRICES = (
     [0, 0.01, 0.1, 1.1, 19.9, 19.99, 9999999999.99, "0", "19.9", "1.25"],
     [-1, -0.01, 10000000000, "1.", "1,5", "-1", True, "10000000000", "1e3", "", None],
 )
 TWENTY = {f"key {n}": "" for n in range(20)}
 PAIRS: tuple[list[Any], list[Any]] = (
-    [{}, TWENTY, {"k" * 40: "v" * 500}, {"\N{TEAPOT}": " "}],
+    [{}, TWENTY, {"k" * 40: "v" * 500}, {"\N{TEAPOT}": " "}, {"k": "\u200b"}],
     [
         *(TWENTY | {"one more": ""}, {"k" * 41: ""}, {"": "v"}, {" ": "v"}, {"k\nk": "v"}),
+        *({"\u200b": "v"}, {"a\u202eb": "v"}, {"k": "\u202e"}, {"k": "\uffff"}),
         *({"k": "v" * 501}, {"k": "\x00"}, {"k": None}, {"k": 1}, {"k": {}}, [], "k", None),
     ],
 )

@@ -161,6 +161,8 @@ def _key_of_client(name: str, idempotency_key: str) -> str:
 
 def _answer(request: web.Request, reply: Reply) -> web.Response:
     """A service's envelope passes byte for byte; other JSON is wrapped, and anything else becomes a 502."""
+    if reply.status == HTTPStatus.UNAUTHORIZED:  # the secrets differ, which is no fault of the client's
+        raise AppError(Code.UPSTREAM_ERROR, "The service does not let the gateway in")
     has_body = request.method != "HEAD" and reply.status != HTTPStatus.NO_CONTENT  # RFC 9110 §9.3.2, §15.3.5
     if has_body and not is_envelope(reply.status, content := _parse(reply.body)):
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -1,5 +1,6 @@
 """Settings come from environment variables: one frozen dataclass per program, all mistakes reported at once."""
 
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
@@ -7,6 +8,10 @@ from typing import Annotated, Any, Self, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
 Number = TypeVar("Number", int, float)
+
+# What a header carries as it is; a shorter one could be guessed.
+_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
+_MOST_SECRETS = 2
 
 
 class SettingsError(Exception):
@@ -59,6 +64,14 @@ def choice(*texts: str) -> Callable[[str], str]:
 
 def flag(text: str) -> bool:
     return choice("true", "false")(text) == "true"
+
+
+def secrets(text: str) -> tuple[str, ...]:
+    """One secret or, while it is exchanged, two with a comma between them."""
+    found = tuple(map(str.strip, text.split(",")))
+    if len(found) > _MOST_SECRETS or not all(map(_SECRET.fullmatch, found)):
+        raise ValueError("must be one or two secrets, each of 16 to 200 letters, digits or . _ ~ + / = -")
+    return found
 
 
 def _within(read: Callable[[str], Number], low: float, high: float, problem: str) -> Callable[[str], Number]:
@@ -126,8 +139,9 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ServiceSettings(Settings):
-    """The address on which a process listens, and the level from which it logs."""
+    """The address on which a process listens, the level from which it logs, and what services know each other by."""
 
     host: Annotated[str, str] = "127.0.0.1"
     port: Port
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
+    service_secret: Annotated[tuple[str, ...], secrets] = ()

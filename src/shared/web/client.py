@@ -32,15 +32,18 @@ def client_session(
     limits: aiohttp.ClientTimeout,
     *,
     connections: int = 512,
+    headers: Mapping[str, str] | None = None,
     middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
 ) -> aiohttp.ClientSession:
     """A session for calls between services: no cookies, no redirects, bodies passed on as they come.
 
     `limits` has seconds for the whole call, for a connection (the wait for a free one included), between two reads.
+    `headers` go with every call.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE),
         timeout=limits,
+        headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
@@ -114,6 +117,8 @@ class ServiceClient:
                 middlewares=None if method in _RETRIED_BY_AIOHTTP else (),
             ) as response:
                 yield response
+        except aiohttp.ClientResponseError as error:  # its repr shows the headers, and one of them may be a secret
+            raise self._failure(error) from aiohttp.ClientError(str(error))
         except _FAILURES as error:
             raise self._failure(error) from error
 

@@ -12,6 +12,7 @@ from multidict import CIMultiDictProxy, istr
 
 from shared import deadline, metrics, tracing
 from shared.errors import AppError, Code
+from shared.web.callers import Callers
 from shared.web.connection import SAFE, Connection
 from shared.web.head import problem
 from shared.web.headers import connection_options
@@ -80,10 +81,11 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal(request, AppError(Code.INTERNAL_ERROR))
 
 
-def request_limits(most_in_flight: int) -> Middleware:
-    """Raises UNAVAILABLE past `most_in_flight`, except for health and metrics, and ends a request at its deadline.
+def request_limits(most_in_flight: int, callers: Callers) -> Middleware:
+    """Lets in the callers of a service, raises UNAVAILABLE past `most_in_flight`, ends a request at its deadline.
 
-    What a request that changes something has done by then is not known: it may be writing.
+    Health and metrics have none of these limits. What a request that changes something has done by its deadline is not
+    known: it may be writing.
     """
     in_flight = 0
 
@@ -92,6 +94,7 @@ def request_limits(most_in_flight: int) -> Middleware:
         nonlocal in_flight
         if request.path in _OPERATIONAL:
             return await handler(request)
+        callers.check(request)
         if in_flight >= most_in_flight:
             raise AppError(Code.UNAVAILABLE, "The service is overloaded", retry_after=1)
         in_flight += 1

@@ -14,7 +14,7 @@ import gateway.settings
 import ops.settings
 import orders.settings
 import products.settings
-from shared.settings import Settings, SettingsError, choice, flag, integer, seconds, url, urls
+from shared.settings import Settings, SettingsError, choice, flag, integer, seconds, secrets, url, urls
 
 SECRET = "hunter2-is-secret"
 PROGRAMS: dict[str, Any] = {
@@ -35,7 +35,7 @@ REQUIRED = {
     "ops": {f"{name}_DATABASE_URL": f"postgresql://:{SECRET}@localhost/db" for name in ("PRODUCTS", "ORDERS")},
 }
 KEY = f"shop {'a' * 64} orders:read"
-_COMMON: dict[str, Any] = {"host": "127.0.0.1", "log_level": "info"}
+_COMMON: dict[str, Any] = {"host": "127.0.0.1", "log_level": "info", "service_secret": ()}
 _SERVICE = {name.lower(): value for name, value in _SERVERS.items()} | _COMMON | {"max_in_flight": 1_000}
 DEFAULTS = {
     "gateway": gateway.settings.Settings(
@@ -77,6 +77,7 @@ KINDS: dict[str, Callable[[str], object]] = {
     "urls": urls("http", "https"),
     "flag": flag,
     "choice": choice("a", "b"),
+    "secrets": secrets,
     "own": _seven,
 }
 TAKEN: dict[str, dict[str, object]] = {
@@ -89,6 +90,10 @@ TAKEN: dict[str, dict[str, object]] = {
     },
     "flag": {"false": False, " true ": True},
     "choice": {"a": "a", " b ": "b"},
+    "secrets": {
+        "0123456789abcdef": ("0123456789abcdef",),
+        f" {'+/=-._~' * 3} , {'B' * 200} ": ("+/=-._~" * 3, "B" * 200),
+    },
     "own": {" 7 ": 7},
 }
 _IS_NO_INTEGER = ["SETTING must be an integer from 1 to 9"]
@@ -96,6 +101,7 @@ _IS_NO_TIME = ["SETTING must be a number of seconds from 0.5 to 9"]
 _IS_NO_URL = ["SETTING must be a URL that starts with http:// or https://"]
 _ARE_NO_URLS = ["SETTING must be URLs that start with http:// or https://"]
 _IS_NO_CHOICE = ["SETTING must be one of a, b"]
+_ARE_NO_SECRETS = ["SETTING must be one or two secrets, each of 16 to 200 letters, digits or . _ ~ + / = -"]
 _IS_NO_FLAG = ["SETTING must be one of true, false"]
 REFUSED: dict[str, dict[str, list[str]]] = {
     "integer": dict.fromkeys(("-1", "0", "10", "1.0", "1e0", "0x1", "1" * 5_000), _IS_NO_INTEGER),
@@ -112,6 +118,10 @@ REFUSED: dict[str, dict[str, list[str]]] = {
     },
     "flag": dict.fromkeys(("True", "1", "yes", "truefalse"), _IS_NO_FLAG),
     "choice": dict.fromkeys(("c", "A", "a, b"), _IS_NO_CHOICE),
+    "secrets": dict.fromkeys(
+        (*("a" * 15, "a" * 201, f"{'a' * 16},", ",".join("abc" * 16 for _ in range(3))), f"{'a' * 16} b", "ä" * 16),
+        _ARE_NO_SECRETS,
+    ),
     "own": {"8": ["SETTING must be 7", "SETTING must not be secret"]},
 }
 
@@ -207,6 +217,7 @@ WRONG = {
     "orders": {
         "PORT": ("65536", "must be an integer from 0 to 65535"),
         "LOG_LEVEL": ("loud", "must be one of debug, info, warning, error"),
+        "SERVICE_SECRET": ("short", "must be one or two secrets, each of 16 to 200 letters, digits or . _ ~ + / = -"),
         "DATABASE_URL": ("mysql://localhost", "must be a URL that starts with postgresql:// or postgres://"),
         "REDIS_URL": ("http://localhost", "must be a URL that starts with redis:// or rediss://"),
         "AMQP_URL": ("http://localhost", "must be a URL that starts with amqp:// or amqps://"),

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway import docs
 from gateway.access.cors import Cors
-from gateway.access.guard import guard
+from gateway.access.guard import guard, trace
 from gateway.access.keyring import Keyring
 from gateway.access.rate import RateLimiter
 from gateway.answers import send_headers
@@ -31,10 +31,10 @@ def create_app(settings: Settings) -> web.Application:
     limiter = RateLimiter(*settings.rate_limit) if settings.rate_limit else None
     cors = Cors(settings.cors_origins)
     app = application(  # the outermost layer comes first
-        middleware.trace,
+        trace(settings.trusted_proxies),
         cors.preflight,
         middleware.errors,
-        guard(keyring, limiter, settings.trusted_proxies),
+        guard(keyring, limiter),
     )
     app[HEALTH] = Health(BackgroundTasks())
     app[WAITING] = Waiting()

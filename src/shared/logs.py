@@ -2,7 +2,10 @@
 
 import logging
 import sys
+from collections.abc import Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -10,6 +13,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from shared import tracing
+
+# What every line of the current work names besides its trace.
+about: ContextVar[Mapping[str, str]] = ContextVar("about", default=MappingProxyType({}))
 
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 
@@ -42,6 +48,7 @@ def _stamp(service: str) -> Processor:
             line["trace_id"] = trace.trace_id
             line["span_id"] = trace.span_id
             line["request_id"] = trace.request_id
+        line.update(about.get())
         line.update(event)
         return line
 

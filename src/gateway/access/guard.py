@@ -13,7 +13,9 @@ from gateway.access.rate import RateLimiter
 from gateway.answers import add_headers
 from gateway.routes import route_of
 from gateway.scopes import Scope
+from shared import logs
 from shared.errors import AppError, Code
+from shared.web import middleware
 from shared.web.health import DETAILED
 from shared.web.middleware import Handler
 
@@ -26,14 +28,26 @@ _FORWARDED_FOR = "X-Forwarded-For"
 _OWN_SCOPES = {"/metrics": Scope.OPS}
 
 
-def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequence[Network]) -> Middleware:
+def trace(trusted: Sequence[Network]) -> Middleware:
+    """Like `middleware.trace`, and every log line of the request names its client, those of refusals included."""
+
+    @web.middleware
+    async def of_client(request: web.Request, handler: Handler) -> web.StreamResponse:
+        client = client_address(request.remote or "", request.headers.getall(_FORWARDED_FOR, ()), trusted)
+        request[CLIENT] = client
+        logs.about.set({"client": client})
+        return await middleware.trace(request, handler)
+
+    return of_client
+
+
+def guard(keyring: Keyring | None, limiter: RateLimiter | None) -> Middleware:
     """Without a keyring every client may do everything; without a limiter, as often as it likes."""
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
         route = route_of(request)
-        client = client_address(request.remote or "", request.headers.getall(_FORWARDED_FOR, ()), trusted)
-        request[CLIENT] = client
+        client = request[CLIENT]
         key: ApiKey | None = None
         try:
             if keyring is not None:
@@ -44,6 +58,7 @@ def guard(keyring: Keyring | None, limiter: RateLimiter | None, trusted: Sequenc
                 _take(request, limiter, f"key {key.name}" if key else bucket(client))
         if key is not None:
             request[KEY_NAME] = key.name
+            logs.about.set({"client": client, "key_name": key.name})
         if keyring is not None:
             require(key, route.scope if route is not None else _OWN_SCOPES.get(request.path))
             request[DETAILED] = key is not None and Scope.OPS in key.scopes

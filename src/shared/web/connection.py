@@ -14,7 +14,7 @@ from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.http_exceptions import BadStatusLine, ContentEncodingError, HttpProcessingError, LineTooLong
 from aiohttp.streams import StreamReader
 
-from shared import metrics, tracing
+from shared import logs, metrics, tracing
 from shared.errors import AppError, Code
 from shared.web.requests import holds_back, unsupported_coding
 from shared.web.responses import error_of, on_prepare, refusal
@@ -250,6 +250,7 @@ def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -
     """The last answer of its connection, to a request that reached no middleware."""
     here = tracing.begin()
     tracing.current.set(here)
+    logs.about.set({"client": request.remote or ""})  # the peer: what it says of others was not read
     metrics.observe_request("(any)", "(none)", error.status, 0.0)
     log.info("request refused", method=method, path=path, status=error.status, code=error.code)
     response = refusal(request, error, path)

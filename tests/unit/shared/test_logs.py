@@ -58,6 +58,17 @@ def test_a_line_starts_with_what_every_line_has(lines: Lines, trace: tracing.Tra
     assert datetime.now(UTC) - datetime.fromisoformat(timestamp) < timedelta(minutes=1)
 
 
+def test_a_line_names_what_the_work_is_about(lines: Lines) -> None:
+    token = logs.about.set({"client": "192.0.2.1", "key_name": "checkout"})
+    structlog.get_logger().info("first", order_id=7)
+    logs.about.reset(token)
+    structlog.get_logger().info("second")
+    first, second = lines()
+    assert list(first)[3:] == ["event", "client", "key_name", "order_id"]
+    assert (first["client"], first["key_name"]) == ("192.0.2.1", "checkout")
+    assert list(second)[3:] == ["event"]
+
+
 def test_a_traceback_stays_on_its_line(lines: Lines) -> None:
     try:
         int("first line\nsecond line")

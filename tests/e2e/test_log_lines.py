@@ -1,0 +1,58 @@
+"""Who asked stands in every log line of a request at the gateway."""
+
+import json
+import signal
+
+from gateway.keys import entry_of, make_key
+from gateway.scopes import Scope
+from tests.e2e.programs import program
+from tests.integration.shared.web.raw import connected
+from tests.waiting import eventually
+from tools.stack import ports
+
+# Nobody listens there.
+DEAD = {"PRODUCTS_URL": "http://127.0.0.1:9", "ORDERS_URL": "http://127.0.0.1:9"}
+
+
+async def test_every_line_of_a_request_names_its_client_and_its_key() -> None:
+    """On one connection, as of a proxy: what is told of one request is not told of the next."""
+    secret, port = make_key(), ports.choose()
+    key = f"Authorization: Bearer {secret}"
+    requests = [
+        ("GET /orders/1", f"X-Forwarded-For: 192.0.2.1\r\n{key}"),
+        ("GET /orders/1", "X-Forwarded-For: 192.0.2.2"),
+        ("GET /orders/2", f"X-Forwarded-For: 2001:db8:0::1\r\n{key}"),
+        ("GET /orders/3", f"X-Forwarded-For: 192.0.2.3\r\n{key}x"),
+        ("GET /nothing", f"X-Forwarded-For: 198.51.100.1, 192.0.2.4\r\n{key}"),
+        ("GET /nothing", key),
+        ("GET no-path", f"X-Forwarded-For: 192.0.2.5\r\n{key}"),
+    ]
+    settings = {"API_KEYS": entry_of("checkout", secret, [Scope.ORDERS_READ]), "TRUSTED_PROXIES": "127.0.0.0/8"}
+    async with program("gateway", environment={**DEAD, **settings, "PORT": str(port)}) as process:
+        await eventually(lambda: ports.listens(port), within=20)
+        async with connected(port) as peer:
+            for line, headers in requests:
+                peer.send(f"{line} HTTP/1.1\r\nHost: shop.example\r\n{headers}\r\n\r\n".encode())
+                await peer.reply()
+        async with connected(port) as peer:
+            peer.send(f"GET //orders HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.6\r\n{key}\r\n\r\n".encode())
+            await peer.reply()
+        process.send_signal(signal.SIGTERM)
+        ended = await process.outcome()
+
+    lines = [json.loads(text) for text in ended.stdout.splitlines()]
+    of_requests = [line for line in lines if "trace_id" in line]
+    assert [(line["event"], line.get("status"), line.get("client"), line.get("key_name")) for line in of_requests] == [
+        ("request failed", None, "192.0.2.1", "checkout"),
+        ("request", 503, "192.0.2.1", "checkout"),
+        ("request", 401, "192.0.2.2", None),
+        ("request failed", None, "2001:db8::1", "checkout"),
+        ("request", 503, "2001:db8::1", "checkout"),
+        ("request", 401, "192.0.2.3", None),
+        ("request", 404, "192.0.2.4", "checkout"),
+        ("request", 404, "127.0.0.1", "checkout"),
+        ("request refused", 400, "127.0.0.1", None),
+        ("request", 400, "192.0.2.6", None),
+    ]
+    assert [line for line in lines if line not in of_requests and "client" in line] == []
+    assert secret not in ended.stdout

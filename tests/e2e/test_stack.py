@@ -68,7 +68,9 @@ async def test_a_stack_from_up_to_down(stack: Stack, capsys: pytest.CaptureFixtu
     assert {part.name for part, state in await stack.status() if state == "down"} == SERVICES
 
     # A gateway with keys gets ready too, though it shows no details without one, and the tools say what they lack.
-    await Stack(stack.folder, lambda _: None, {}, {"API_KEYS": f"shop {'a' * 64} orders:read"}).up()
+    # So do services that answer each other alone.
+    closed = {"API_KEYS": f"shop {'a' * 64} orders:read", "SERVICE_SECRET": "secret-of-the-services"}
+    await Stack(stack.folder, lambda _: None, {}, closed).up()
     assert {state for _, state in await stack.status()} == {"up"}
     with pytest.raises(StackError, match="API_KEYS"):
         await running.load(stack.file).check()

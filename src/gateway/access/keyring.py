@@ -17,6 +17,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _FIELDS = 3
 _SCOPES_FIELD = 2
+_MOST_DIGESTS = 2
 _SCOPES = frozenset(Scope)
 
 
@@ -74,6 +75,7 @@ def require(key: ApiKey | None, scope: Scope | None) -> None:
 def parse_keys(text: str) -> list[ApiKey]:
     """Reads entries of `name sha256-hex scope,scope`, separated by `;` or a new line.
 
+    While a client exchanges its secret it has two digests, with a comma between them: two keys of one name.
     Raises ValueError with all problems, one a line. They do not repeat the text, because it may contain a key.
     """
     entries = [entry.split() for entry in re.split(r"[;\n]", text) if entry.strip()]
@@ -81,12 +83,12 @@ def parse_keys(text: str) -> list[ApiKey]:
     seen: set[str] = set()
     for number, entry in enumerate(entries, 1):
         problems += [f"entry {number}: {problem}" for problem in _problems(entry) + _repetitions(entry, seen)]
-        seen.update(map(str.lower, entry[:_SCOPES_FIELD]))
     if problems:
         raise ValueError("\n".join(problems))
     return [
         ApiKey(name, bytes.fromhex(digest), frozenset(map(Scope, scopes.split(","))))
-        for name, digest, scopes in entries
+        for name, digests, scopes in entries
+        for digest in digests.split(",")
     ]
 
 
@@ -106,20 +108,26 @@ def check_key(name: str, scopes: Sequence[str]) -> list[str]:
 def _problems(entry: list[str]) -> list[str]:
     if len(entry) != _FIELDS:
         return ["must be: a name, a SHA-256 in hex, scopes with commas and no spaces between"]
-    name, digest, scopes = entry
+    name, digests, scopes = entry
     problems = check_key(name, scopes.split(","))
-    if not _DIGEST.fullmatch(digest):
+    if not all(map(_DIGEST.fullmatch, digests.split(","))):
         problems.append("the SHA-256 must be 64 hexadecimal digits")
+    if digests.count(",") >= _MOST_DIGESTS:
+        problems.append("there may be two SHA-256, and no more")
     return problems
 
 
 def _repetitions(entry: list[str], seen: set[str]) -> list[str]:
-    """Names that differ only in case would be confused in the logs. A name is never as long as a digest."""
-    return [
-        f"the {what} is that of an earlier entry"
-        for what, value in zip(("name", "SHA-256"), entry, strict=False)
-        if value.lower() in seen
-    ]
+    """Adds the name and the digests to `seen`.
+
+    Names that differ only in case would be confused in the logs. A name is never as long as a digest.
+    """
+    problems = []
+    for number, value in enumerate(",".join(entry[:_SCOPES_FIELD]).lower().split(",")):
+        if value in seen:
+            problems.append(f"the {'SHA-256' if number else 'name'} is given twice")
+        seen.add(value)
+    return problems
 
 
 def _unauthorized(message: str, error: str = "") -> AppError:

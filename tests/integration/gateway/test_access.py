@@ -147,6 +147,20 @@ async def test_clients_that_choose_the_same_idempotency_key_do_not_share_it(orde
     assert [seen.headers["Idempotency-Key"] for seen in orders.seen] == [of_shop, of_kiosk, of_shop]
 
 
+async def test_a_client_that_exchanges_its_key_is_one_client_with_either(orders: FakeService) -> None:
+    old, new = make_key(), make_key()
+    digests = [entry_of("shop", secret, [Scope.ORDERS_WRITE]).split()[1] for secret in (old, new)]
+    keys = f"shop {','.join(digests)} orders:write"
+    async with opened(orders, API_KEYS=keys, RATE_LIMIT=RATE_LIMIT) as gateway:
+        answers = [
+            await gateway.post("/orders", ORDER, headers={**bearer(secret), "Idempotency-Key": "basket-7"})
+            for secret in (old, new, old, new)
+        ]
+
+    assert [answer.status for answer in answers] == [200, 200, 200, 429]
+    assert len({seen.headers["Idempotency-Key"] for seen in orders.seen}) == 1
+
+
 async def test_an_idempotency_key_that_no_service_looks_at_may_be_any_bytes(orders: FakeService) -> None:
     key = KEYS[Scope.ORDERS_WRITE].encode()
     async with listening(orders, API_KEYS=API_KEYS) as port, connected(port) as peer:

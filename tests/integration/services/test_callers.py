@@ -59,14 +59,7 @@ async def statuses(api: Api, name: str, headers: dict[str, str]) -> set[int]:
 
 @pytest.mark.usefixtures("redis", "orders_redis")
 async def test_a_service_with_secrets_answers_who_sends_one_and_nobody_else(name: str, make: Make) -> None:
-    strangers = (
-        {},
-        known_by(WRONG),
-        known_by(""),
-        known_by(f"{OLD},{NEW}"),
-        known_by(OLD[:-1]),
-        known_by("schlüssel"),
-    )
+    strangers: list[dict[str, str]] = [{}, *map(known_by, (WRONG, "", f"{OLD},{NEW}", OLD[:-1], "schlüssel"))]
     with capture_logs() as lines:
         async with running(make(NEW, OLD)) as api:
             refused = [await statuses(api, name, headers) for headers in strangers]

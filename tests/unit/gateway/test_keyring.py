@@ -119,10 +119,10 @@ def test_all_problems_are_reported_at_once() -> None:
     expected = [
         f"entry 2: scope 2 must be one of {SCOPES}",
         f"entry 2: scope 3 must be one of {SCOPES}",
-        "entry 2: the name is that of an earlier entry",
+        "entry 2: the name is given twice",
         f"entry 3: {FORM}",
         'entry 4: the name must be 1 to 32 letters, digits, ".", "_" or "-", the first a letter or a digit',
-        "entry 4: the SHA-256 is that of an earlier entry",
+        "entry 4: the SHA-256 is given twice",
         "entry 5: the SHA-256 must be 64 hexadecimal digits",
         f"entry 6: {FORM}",
     ]
@@ -131,7 +131,30 @@ def test_all_problems_are_reported_at_once() -> None:
 
 @pytest.mark.parametrize(("name", "other"), [("stock", "Stock"), ("Stock", "stock")])
 def test_names_that_differ_in_case_alone_are_one(name: str, other: str) -> None:
-    assert problems(f"{name} {DIGEST} ops; {other} {OTHER} ops") == ["entry 2: the name is that of an earlier entry"]
+    assert problems(f"{name} {DIGEST} ops; {other} {OTHER} ops") == ["entry 2: the name is given twice"]
+
+
+def test_a_client_that_exchanges_its_secret_has_two_under_one_name() -> None:
+    old, new = keys = parse_keys(f"checkout {DIGEST},{OTHER.upper()} orders:write,orders:read")
+    assert old == CHECKOUT
+    assert new == ApiKey("checkout", bytes.fromhex(OTHER), CHECKOUT.scopes)
+    assert [Keyring(keys).find(f"Bearer {secret}") for secret in (SECRET, "shop_warehouse")] == [old, new]
+
+
+@pytest.mark.parametrize(
+    ("digests", "expected"),
+    [
+        (f"{DIGEST},{DIGEST.upper()}", "the SHA-256 is given twice"),
+        (f"{DIGEST},{OTHER},{'a' * 64}", "there may be two SHA-256, and no more"),
+        *(
+            (digests, "the SHA-256 must be 64 hexadecimal digits")
+            for digests in (f"{DIGEST},", f",{DIGEST}", f"{DIGEST},x")
+        ),
+    ],
+)
+def test_one_name_has_two_different_secrets_at_most(digests: str, expected: str) -> None:
+    assert problems(f"checkout {digests} ops") == [f"entry 1: {expected}"]
+    assert problems(f"other {OTHER} ops; checkout {DIGEST},{OTHER} ops") == ["entry 2: the SHA-256 is given twice"]
 
 
 def test_a_name_may_be_that_of_a_scope() -> None:

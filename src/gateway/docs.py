@@ -60,6 +60,12 @@ async def get_openapi(request: web.Request) -> web.Response:
     return response
 
 
+async def get_root(_request: web.Request) -> web.Response:
+    """Leads people to the page and programs to the document (RFC 8631)."""
+    link = '</docs>; rel="service-doc", </openapi.json>; rel="service-desc"'
+    return web.Response(status=HTTPStatus.FOUND, headers={"Location": "/docs", "Link": link})
+
+
 async def get_page(_request: web.Request) -> web.FileResponse:
     return _file(_OWN / "docs.html")
 
@@ -73,6 +79,7 @@ async def get_asset(request: web.Request) -> web.FileResponse:
 
 
 ROUTES = (
+    web.get("/", get_root),
     web.get("/openapi.json", get_openapi),
     web.get("/docs", get_page),
     web.get("/docs/assets/{name}", get_asset),

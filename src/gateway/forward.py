@@ -97,8 +97,8 @@ async def _check(route: Route, request: web.Request) -> dict[str, Any]:
     """Checks path, query, headers and body by the route's schemas, before anything is forwarded; returns the query."""
     read_path(request)
     query = read_query(request, route.query)
-    if route.header is not None:
-        route.header(request)
+    for read in route.headers:
+        read(request)
     if route.body is not None:
         if holds_back(request):
             await request.writer.write(_CONTINUE)

@@ -5,6 +5,7 @@ from multidict import istr
 from shared import deadline
 from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, LAST_EVENT_ID
 
+API_KEY = "X-API-Key"
 # These pass to a service and back. All others, hop-by-hop headers (RFC 9110 §7.6.1) included, end at the gateway; the
 # client of the service sets the trace headers anew.
 PASSED = tuple(map(istr, ("Content-Type", IDEMPOTENCY_KEY, IF_MATCH, LAST_EVENT_ID)))
@@ -15,7 +16,7 @@ RETURNED = tuple(
 READ = (
     *PASSED,
     *("Authorization", "Content-Encoding", "If-None-Match", "traceparent", "tracestate", "X-Request-ID"),
-    deadline.HEADER,
+    *(API_KEY, deadline.HEADER),
 )
 ANSWERED = (
     *RETURNED,

@@ -13,7 +13,7 @@ from gateway.responses import Envelope
 from gateway.scopes import Scope
 from shared.contracts import requests
 from shared.errors import Code
-from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id
+from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id, refuse_idempotency_key
 
 _NO_QUERY = requests.NoQuery()
 _PAGE = requests.PageQuery()
@@ -42,7 +42,7 @@ class Route:
     refusals: tuple[Code, ...] = ()
     body: Schema | None = None
     query: Schema = _NO_QUERY
-    header: ReadHeader | None = None
+    headers: tuple[ReadHeader, ...] = ()
     scope: Scope | None = None
     streamed: bool = False
 
@@ -60,7 +60,7 @@ ROUTES = (
         responses.ProductAnswer(),
         status=201,
         body=requests.CreateProduct(),
-        header=read_idempotency_key,
+        headers=(read_idempotency_key,),
         scope=Scope.CATALOG_WRITE,
     ),
     Route(
@@ -81,7 +81,7 @@ ROUTES = (
         description="Send the ETag of an earlier answer in `If-Match`, and the change is refused if another client "
         "has changed the product since. An order keeps the price at which it was placed.",
         body=requests.ChangeProduct(),
-        header=read_if_match,
+        headers=(read_if_match, read_idempotency_key),
         scope=Scope.CATALOG_WRITE,
     ),
     Route(
@@ -93,7 +93,7 @@ ROUTES = (
         description="The change is refused (409) if the stock would leave the range from 0 to 2147483647; the details "
         "then show the present stock.",
         body=requests.AdjustStock(),
-        header=read_idempotency_key,
+        headers=(read_idempotency_key,),
         scope=Scope.CATALOG_WRITE,
     ),
     Route(
@@ -123,7 +123,7 @@ ROUTES = (
         status=201,
         refusals=(Code.NOT_FOUND, Code.CONFLICT, Code.DUPLICATE_REFERENCE, Code.PRICE_CHANGED),
         body=requests.CreateOrder(),
-        header=read_idempotency_key,
+        headers=(read_idempotency_key,),
         scope=Scope.ORDERS_WRITE,
     ),
     Route(
@@ -154,8 +154,10 @@ ROUTES = (
         "Change an order's metadata",
         responses.OrderAnswer(),
         description="The new metadata takes the place of all that the order had, whatever its status. `updatedAt` "
-        "stays. Of two changes at once the later one counts.",
+        "stays. Of two changes at once the later one counts; an `Idempotency-Key` is refused (400), since a repeat "
+        "would count as the later one whatever its key.",
         body=requests.ChangeOrder(),
+        headers=(refuse_idempotency_key,),
         scope=Scope.ORDERS_WRITE,
     ),
     Route(
@@ -213,7 +215,7 @@ ROUTES = (
         "`held`. A client that "
         "reconnects with `Last-Event-ID` gets the events that it has missed, or 204 if it has missed none and no more "
         "will come.",
-        header=read_last_event_id,
+        headers=(read_last_event_id,),
         scope=Scope.ORDERS_READ,
         streamed=True,
     ),

@@ -47,8 +47,8 @@ async def get_product(request: web.Request) -> web.Response:
 async def change_product(request: web.Request) -> web.Response:
     read_query(request)
     content = await read_json(request, _CHANGE)
-    product_id, versions = read_path(request)["id"], read_if_match(request)
-    return _answer(request, await request.app[CATALOGUE].change(product_id, versions, **content))
+    product_id, versions, key = read_path(request)["id"], read_if_match(request), read_key(request, content)
+    return _answer(request, await request.app[CATALOGUE].change(product_id, versions, **content, key=key))
 
 
 @ROUTES.post("/products/{id}/stock")

@@ -49,17 +49,21 @@ async def create(connection: Connection, name: str, price: Decimal, qty: int, tr
 
 # $4 holds the versions that the client allows, NULL for any.
 CHANGE = f"""
-WITH changed AS (
+WITH found AS (
+    SELECT {_COLUMNS} FROM products
+    WHERE id = $1 AND ($4::bigint[] IS NULL OR version = ANY ($4::bigint[]))
+    FOR NO KEY UPDATE
+), changed AS (
     UPDATE products
     SET name = coalesce($2, name), price = coalesce($3, price), version = version + 1, updated_at = now()
-    WHERE id = $1 AND ($4::bigint[] IS NULL OR version = ANY ($4::bigint[]))
+    WHERE id = (SELECT id FROM found) AND (name, price) IS DISTINCT FROM (coalesce($2, name), coalesce($3, price))
     RETURNING {_COLUMNS}
 ), announced AS (
     INSERT INTO outbox (type, payload, traceparent)
     SELECT 'product.updated', json_build_object('productId', id, 'name', name, 'price', price::text), $5::text
     FROM changed
 )
-SELECT {_COLUMNS} FROM changed
+SELECT {_COLUMNS} FROM changed UNION ALL SELECT {_COLUMNS} FROM found WHERE NOT EXISTS (SELECT FROM changed)
 """
 
 
@@ -72,7 +76,10 @@ async def change(
     versions: Collection[int] | None,
     traceparent: str,
 ) -> Product | None:
-    """Writes the product and the event `product.updated`; None if it does not exist in one of the versions."""
+    """Writes the product and the event `product.updated`; None if it does not exist in one of the versions.
+
+    Writes nothing if the product is so already: a version that nobody changed stays.
+    """
     allowed = None if versions is None else list(versions)
     return _product(await connection.fetchrow(CHANGE, product_id, name, price, allowed, traceparent))
 

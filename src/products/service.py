@@ -49,9 +49,14 @@ class Catalogue:
         return await self._write(insert, None, key)
 
     async def change(
-        self, product_id: int, versions: Collection[int] | None, name: str | None = None, price: Decimal | None = None
+        self,
+        product_id: int,
+        versions: Collection[int] | None,
+        name: str | None = None,
+        price: Decimal | None = None,
+        key: Key | None = None,
     ) -> Written:
-        """Raises AppError NOT_FOUND, PRECONDITION_FAILED if `versions` does not contain the product's version."""
+        """Raises AppError NOT_FOUND, PRECONDITION_FAILED if `versions` lacks the product's, what `create` raises."""
 
         async def update(connection: Connection) -> Product:
             product = await repository.change(
@@ -63,7 +68,7 @@ class Catalogue:
                 raise AppError(Code.PRECONDITION_FAILED, "The product was changed meanwhile", details=[detail])
             return product
 
-        return await self._write(update, product_id)
+        return await self._write(update, product_id, key)
 
     async def adjust(self, product_id: int, delta: int, reason: str, key: Key | None = None) -> Written:
         """Raises AppError NOT_FOUND, CONFLICT if the stock would leave its limits, and what `create` raises."""

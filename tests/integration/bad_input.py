@@ -67,6 +67,7 @@ HEADERS = {
         for route in ("POST /products", "POST /products/1/stock", "POST /orders")
     },
     "PATCH /products/1": ("If-Match", [["1"], ["*", '"1"']]),
+    "PATCH /orders/1": ("Idempotency-Key", [["key"]]),
     "GET /orders/1/events": ("Last-Event-ID", [["x"], ["1", "1"]]),
 }
 LISTS = ["/products", "/products/1/movements", "/orders", "/orders/product/7"]
@@ -176,7 +177,6 @@ def _cases() -> dict[str, Case]:
         ),
         *(Case(method, path, 405, "method_not_allowed") for method, path in map(str.split, NOT_ALLOWED)),
         Case("GET", "/nothing/here", 404, "not_found"),
-        Case("GET", "/", 404, "not_found"),
     ]
     for method, path, content in (
         ("PATCH", "/products/0", BODIES["PATCH /products/1"][0]),

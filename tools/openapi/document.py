@@ -12,6 +12,7 @@ import orjson
 from marshmallow import Schema
 
 from gateway import responses
+from gateway.headers import API_KEY
 from gateway.routes import ReadHeader, Route
 from shared.errors import Code
 from shared.pagination import MAX_ID
@@ -27,8 +28,13 @@ Products, their stock, and orders that take from it. Every answer has the same e
 the fields that are wrong. `traceId` finds each log line of a request, and of all that it caused, in all services. HEAD
 is answered wherever GET is, except for event streams. A body or a query with a field that is not described is refused.
 """
-_API_KEY = "apiKey"
 _KEYS = "An API key with the scope that the operation names; a gateway that is configured without keys needs none."
+_SCHEMES: Mapping[str, Json] = MappingProxyType(
+    {
+        "apiKey": {"type": "http", "scheme": "bearer"},
+        "apiKeyHeader": {"type": "apiKey", "in": "header", "name": API_KEY},
+    }
+)
 _ORDERS = """\
 Orders of one or several products; each gets all of its lines or none. An order is `pending` until the product service
 has decided, and then `done` or `rejected`. With a hold it is `held` instead of `done`, until it is confirmed (`done`)
@@ -83,7 +89,8 @@ class _Document:
             components.parameter(name, "header", parameter)
         for name, content in HEADERS.items():
             components.header(name, content)
-        components.security_scheme(_API_KEY, {"type": "http", "scheme": "bearer", "description": _KEYS})
+        for name, scheme in _SCHEMES.items():
+            components.security_scheme(name, {**scheme, "description": _KEYS})
         paths: defaultdict[str, Json] = defaultdict(dict)
         for route in self._routes:
             paths[route.path][route.method.lower()] = self._forwarded(route)
@@ -104,7 +111,7 @@ class _Document:
             **({"requestBody": self._body(route.body, route.method)} if route.body else {}),
             "responses": {**self._success(route), **self._refused(_refusals(route))},
             # Optional, since a gateway without keys lets every client in.
-            **({"security": [{_API_KEY: [route.scope.value]}, {}]} if route.scope else {}),
+            **({"security": [*({each: [route.scope.value]} for each in _SCHEMES), {}]} if route.scope else {}),
         }
 
     def _own(self) -> Iterator[tuple[str, Json]]:
@@ -140,8 +147,7 @@ class _Document:
             schema = _never_null(self._converter.field2property(field))
             description = schema.pop("description")
             yield {"name": field.data_key or attribute, "in": "query", "description": description, "schema": schema}
-        if route.header is not None:
-            yield _HEADER[route.header][0]
+        yield from (_HEADER[read][0] for read in route.headers if read in _HEADER)
 
     def _body(self, schema: Schema, method: str) -> Json:
         examples = {name: {"value": value} for name, value in self._converter.examples(schema).items()}
@@ -161,7 +167,7 @@ class _Document:
             headers["ETag"] = "ProductTag"
         if isinstance(route.answer, responses.Paged):
             headers["Link"] = "Next"
-        if route.header is read_idempotency_key:
+        if read_idempotency_key in route.headers:
             headers["Idempotency-Replayed"] = "Replayed"
         return {str(route.status): answer}
 
@@ -253,8 +259,8 @@ def _refusals(route: Route) -> Iterator[Code]:
         yield Code.NOT_FOUND
     if route.body is not None:
         yield from _BODY_REFUSALS
-    if route.header is not None:
-        yield from _HEADER[route.header][1]
+    for read in route.headers:
+        yield from _HEADER.get(read, ("", ()))[1]
 
 
 def _never_null(schema: Json) -> Json:

@@ -11,6 +11,7 @@ from gateway.access.clients import Network, bucket, client_address
 from gateway.access.keyring import ApiKey, Keyring, require
 from gateway.access.rate import RateLimiter
 from gateway.answers import add_headers
+from gateway.headers import API_KEY
 from gateway.routes import route_of
 from gateway.scopes import Scope
 from shared import logs
@@ -24,6 +25,8 @@ CLIENT = web.RequestKey("client", str)
 KEY_NAME = web.RequestKey("key_name", str)
 
 _FORWARDED_FOR = "X-Forwarded-For"
+# Where a key may stand, and what makes an Authorization of it.
+_KEY_HEADERS = (("Authorization", ""), (API_KEY, "Bearer "))
 # What the gateway answers itself is public but for these paths.
 _OWN_SCOPES = {"/metrics": Scope.OPS}
 
@@ -68,9 +71,11 @@ def guard(keyring: Keyring | None, limiter: RateLimiter | None) -> Middleware:
 
 
 def _authorization(request: web.Request) -> str | None:
-    """Two headers are joined into one (RFC 9110 §5.3), which is never a valid key."""
-    values = request.headers.getall("Authorization", None)
-    return None if values is None else ", ".join(values)
+    """Two headers are joined into one (RFC 9110 §5.3), which is never a valid key, unless both kinds hold the same."""
+    given = {
+        start + ", ".join(values): None for name, start in _KEY_HEADERS if (values := request.headers.getall(name, ()))
+    }
+    return ", ".join(given) if given else None
 
 
 def _take(request: web.Request, limiter: RateLimiter, client: str) -> None:

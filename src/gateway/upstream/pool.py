@@ -238,6 +238,6 @@ def is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:
         connected, transient = True, outcome.status in _TRANSIENT
     else:
         connected, transient = outcome.code is not Code.UNAVAILABLE, outcome.code is not Code.UPSTREAM_TIMEOUT
-    # Services look at the key of a POST only.
+    # Services of the release before look at the key of a POST only, and both run side by side in an upgrade.
     is_keyed = call.method == "POST" and IDEMPOTENCY_KEY in call.headers
     return transient and (not connected or call.method in SAFE or is_keyed)

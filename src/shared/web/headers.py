@@ -36,6 +36,12 @@ def read_idempotency_key(request: web.Request) -> str | None:
     return key
 
 
+def refuse_idempotency_key(request: web.Request) -> None:
+    """Where a key has no effect a client must not rely on it."""
+    if IDEMPOTENCY_KEY in request.headers:
+        raise invalid_field(IDEMPOTENCY_KEY, "This request takes none.")
+
+
 def read_key(request: web.Request, content: Mapping[str, Any]) -> Key | None:
     """The key of a request whose checked body is `content`. Raises what `read_idempotency_key` raises."""
     return key_of(read_idempotency_key(request), f"{request.method} {request.path}", content)

@@ -132,6 +132,28 @@ async def test_two_keys_are_none(orders: FakeService) -> None:
     assert orders.seen == []
 
 
+async def test_a_key_may_stand_in_a_header_of_its_own(orders: FakeService) -> None:
+    """In both headers it must be the same one."""
+    good, other = KEYS[Scope.ORDERS_READ], KEYS[Scope.ORDERS_WRITE]
+    cases = {
+        (("X-API-Key", good),): 200,
+        (("x-api-key", good), ("Authorization", f"Bearer {good}")): 200,
+        (("X-API-Key", other),): 403,
+        (("X-API-Key", other), ("Authorization", f"Bearer {good}")): 401,
+        (("X-API-Key", good), ("Authorization", f"Bearer {other}")): 401,
+        (("X-API-Key", good), ("Authorization", "Basic Zm9vOmJhcg==")): 401,
+        (("X-API-Key", good), ("X-API-Key", good)): 401,
+        (("X-API-Key", WRONG_KEY),): 401,
+        (("X-API-Key", f"Bearer {good}"),): 401,
+        (("X-API-Key", ""),): 401,
+    }
+    async with opened(orders, API_KEYS=API_KEYS) as gateway:
+        found = {headers: (await gateway.get("/orders/7", headers=headers)).status for headers in cases}
+
+    assert found == cases
+    assert not any("X-API-Key" in seen.headers for seen in orders.seen)
+
+
 async def test_clients_that_choose_the_same_idempotency_key_do_not_share_it(orders: FakeService) -> None:
     """A client is a name: with a new secret it is the same one. What it sends is checked before it is hashed."""
     for names in (("shop", "kiosk"), ("shop",)):
@@ -315,7 +337,14 @@ async def test_a_preflight_is_answered_without_a_key_or_a_limit(products: FakeSe
             assert (answer.status, answer.raw, answer.headers["Access-Control-Max-Age"]) == (204, b"", "600")
             assert words(answer, "Access-Control-Allow-Methods") == {"get", "head", "post", "patch"}
             assert words(answer, "Access-Control-Allow-Headers") == DESCRIBED_REQUESTS | {
-                *("authorization", "content-type", "content-encoding", "tracestate", "x-request-timeout-ms"),
+                *(
+                    "authorization",
+                    "x-api-key",
+                    "content-type",
+                    "content-encoding",
+                    "tracestate",
+                    "x-request-timeout-ms",
+                ),
             }
     assert products.seen == orders.seen == []
 

@@ -57,6 +57,16 @@ async def test_the_page_needs_no_other_host_and_runs_nothing_but_its_assets(gate
     assert b"SwaggerUIBundle" in b"".join(answer.raw for answer in assets.values())
 
 
+async def test_the_root_leads_to_the_page_and_names_the_document(gateway: Api) -> None:
+    """RFC 8631."""
+    answers = [await gateway.request(method, "/") for method in ("GET", "HEAD")]
+
+    assert [(answer.status, answer.headers["Location"]) for answer in answers] == [(302, "/docs")] * 2
+    links = dict(link.split("; ") for link in answers[0].headers["Link"].split(", "))
+    assert links == {"</docs>": 'rel="service-doc"', "</openapi.json>": 'rel="service-desc"'}
+    assert [await gateway.status(link.strip("<>")) for link in links] == [200, 200]
+
+
 NOT_THERE = ("docs.js", "docs.py", "redoc.js", "__init__.py", "")
 NO_PATH = (
     *("%00", "../docs.py", "..%2Fdocs.py", "%2e%2e%2f%2e%2e%2fgateway%2fapp.py", "..%5Cdocs.py", "%2Fetc%2Fpasswd"),

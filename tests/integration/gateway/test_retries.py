@@ -49,7 +49,7 @@ async def test_a_failed_request_is_sent_again_if_that_is_safe(
         expected = {504} if broken in {reset, half} else {502, 503}
         for line, content in CHANGES.items():
             products.respond = orders.respond = turns(broken, ok)
-            headers = KEYED if line.startswith("PATCH") else {}  # no service looks at the key of a PATCH
+            headers = KEYED if line.startswith("PATCH") else {}  # the release before does not look at it
             answer = await gateway.request(*line.split(), json=content, headers=headers)
             assert answer.status in expected
             assert (answer.code, "Retry-After" in answer.headers) == ("outcome_unknown", False) or 504 not in expected

@@ -69,7 +69,7 @@ async def test_a_change_is_made_to_a_version_that_is_allowed(products_api: Api, 
     await products_api.post("/products", LAMP)
 
     allowed = [['"1"'], ['"7", "2"'], ["*"], [',"4",, "5",'], ['"1"', 'W/"5", "5"']]
-    changed = [await change(products_api, {"name": "Lamp"}, *each) for each in allowed]
+    changed = [await change(products_api, {"name": f"Lamp {n}"}, *each) for n, each in enumerate(allowed)]
     others = ['"4"', '"1", "2"', '"2147483648", "9999999999"', 'W/"6"', ""]
     refused = [await change(products_api, {"name": "Sofa"}, each) for each in others]
 
@@ -77,7 +77,36 @@ async def test_a_change_is_made_to_a_version_that_is_allowed(products_api: Api, 
     assert [answer.status for answer in changed] == [200] * 5
     assert [answer.refusal for answer in refused] == [(412, "precondition_failed", ["If-Match"])] * 5
     assert refused[0].body["error"]["details"][0]["message"] == "The version is 6."
-    assert await fetch(products_database_url, "SELECT name, version FROM products") == [("Lamp", 6)]
+    assert await fetch(products_database_url, "SELECT name, version FROM products") == [("Lamp 4", 6)]
+
+
+async def test_a_change_to_what_a_product_is_already_is_no_change(
+    products_api: Api, products_database_url: str
+) -> None:
+    """Its version stays, so that it takes no other client's tag away, and nothing is announced."""
+    created = await products_api.post("/products", LAMP)
+    same = [
+        await change(products_api, {"name": "Desk lamp"}),
+        await change(products_api, {"price": 19.9}, '"1"'),
+        await change(products_api, {"name": "Desk lamp", "price": "19.90"}, "*"),
+    ]
+    refused = await change(products_api, {"name": "Desk lamp"}, '"2"')
+    changed = await change(products_api, {"name": "Desk lamp", "price": "19.91"}, '"1"')
+
+    assert [(answer.status, answer.data, answer.headers["ETag"]) for answer in same] == [
+        (200, created.data, '"1"')
+    ] * 3
+    assert refused.refusal == (412, "precondition_failed", ["If-Match"])
+    assert (changed.status, changed.data["version"]) == (200, 2)
+    assert await fetch(products_database_url, "SELECT name, version FROM products") == [("Desk lamp", 2)]
+
+
+async def test_of_equal_changes_at_once_one_is_made(products_api: Api) -> None:
+    await products_api.post("/products", LAMP)
+
+    answers = await asyncio.gather(*(change(products_api, {"name": "Lamp"}) for _ in range(20)))
+
+    assert {shown(answer) for answer in answers} == {("Lamp", "19.90", 2, '"2"')}
 
 
 async def test_of_changes_to_the_same_version_at_once_one_is_made(products_api: Api) -> None:

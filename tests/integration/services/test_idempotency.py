@@ -210,3 +210,21 @@ async def test_a_repeat_asks_no_service(placing: Operation, orders_redis: Redis,
 
     assert (placing.result(again), again.data) == (REPLAYED, first.data)
     assert new.status == 503
+
+
+async def test_a_change_with_a_key_is_made_once(products_api: Api, products_database_url: str) -> None:
+    """A repeat gets the first answer although the tag that it carries is no longer the present one."""
+    path = f"/products/{await product(products_database_url, qty=10)}"
+
+    async def change(price: str, key: str = "key") -> Answer:
+        headers = {"Idempotency-Key": key, "If-Match": '"1"'}
+        return await products_api.request("PATCH", path, json={"price": price}, headers=headers)
+
+    first = await change("2.50")
+    between = await products_api.request("PATCH", path, json={"price": "3.50"})
+    again, misused, late = await change("2.50"), await change("4.50"), await change("2.50", "other-key")
+
+    assert (first.status, first.data["version"], between.data["version"]) == (200, 2, 3)
+    assert (again.status, again.data, again.headers["Idempotency-Replayed"]) == (200, first.data, "true")
+    assert (misused.code, late.code) == ("idempotency_mismatch", "precondition_failed")
+    assert (await products_api.get(path)).data["price"] == "3.50"

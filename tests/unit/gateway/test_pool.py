@@ -30,7 +30,7 @@ def test_the_delay_is_spread_over_all_of_its_range() -> None:
         ("POST", {}, False),
         ("POST", KEYED, True),
         ("PATCH", {}, False),
-        ("PATCH", KEYED, False),  # the services look at the key of a POST only
+        ("PATCH", KEYED, False),  # the release before does not look at its key
     ],
 )
 def test_only_what_cannot_be_done_twice_is_repeated(method: str, headers: dict[str, str], expected: bool) -> None:

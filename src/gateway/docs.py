@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from shared.errors import AppError, Code
+from shared.web.headers import read_if_none_match
 
 _OWN = Path(__file__).parent
 _OPENAPI = Path(__file__).parents[2] / "docs" / "openapi.json"
@@ -51,7 +52,7 @@ DOCS = web.AppKey("docs", Docs)
 async def get_openapi(request: web.Request) -> web.Response:
     """304 for a client that has the document (RFC 9110 §13.1.2)."""
     docs = request.app[DOCS]
-    if any(tag.value in (docs.etag, "*") for tag in request.if_none_match or ()):
+    if read_if_none_match(request) & {docs.etag, "*"}:
         # A cache replaces the headers that it stored by these (RFC 9111 §3.2).
         response = web.Response(status=HTTPStatus.NOT_MODIFIED, headers=_HEADERS)
     else:

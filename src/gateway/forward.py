@@ -20,10 +20,11 @@ from gateway.headers import PASSED, RETURNED
 from gateway.routes import Route
 from gateway.upstream.pool import SERVICES, Call, ServicePool
 from shared import deadline
-from shared.errors import AppError, Code
+from shared.errors import AppError, Code, invalid_field
 from shared.web import sse
 from shared.web.client import Reply
-from shared.web.headers import IDEMPOTENCY_KEY, connection_options
+from shared.web.connection import SAFE
+from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, connection_options, read_if_match
 from shared.web.requests import holds_back, read_json, read_path, read_query
 from shared.web.responses import answer, is_envelope
 
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 
 # Seconds: a service that does not answer within a shorter deadline has not failed.
 _FAIR_DEADLINE = 1.0
+_NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)  # RFC 9110 §15.3.5, §15.4.5
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CODE_OF = {code.status: code for code in reversed(Code)}
 # Seconds without a byte after which a stream is broken: a little more than two heartbeats.
@@ -99,12 +101,21 @@ async def _check(route: Route, request: web.Request) -> dict[str, Any]:
     query = read_query(request, route.query)
     for read in route.headers:
         read(request)
+    _refuse_conditions(route, request)
     if route.body is not None:
         if holds_back(request):
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # the interim response is not a part of the answer
         await read_json(request, route.body)
     return query
+
+
+def _refuse_conditions(route: Route, request: web.Request) -> None:
+    """One that is passed over would let through what the client has forbidden: RFC 9110 §13.1.1, §13.1.2."""
+    if IF_MATCH in request.headers and read_if_match not in route.headers:
+        raise invalid_field(IF_MATCH, "This request takes none.")
+    if IF_NONE_MATCH in request.headers and request.method not in SAFE:
+        raise invalid_field(IF_NONE_MATCH, "This request takes none.")
 
 
 async def _wait(request: web.Request, service: ServicePool, call: Call) -> Reply:
@@ -163,7 +174,7 @@ def _answer(request: web.Request, reply: Reply) -> web.Response:
     """A service's envelope passes byte for byte; other JSON is wrapped, and anything else becomes a 502."""
     if reply.status == HTTPStatus.UNAUTHORIZED:  # the secrets differ, which is no fault of the client's
         raise AppError(Code.UPSTREAM_ERROR, "The service does not let the gateway in")
-    has_body = request.method != "HEAD" and reply.status != HTTPStatus.NO_CONTENT  # RFC 9110 §9.3.2, §15.3.5
+    has_body = request.method != "HEAD" and reply.status not in _NO_BODY  # RFC 9110 §9.3.2
     if has_body and not is_envelope(reply.status, content := _parse(reply.body)):
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise AppError(Code.UPSTREAM_ERROR, "The service failed")

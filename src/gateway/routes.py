@@ -13,7 +13,13 @@ from gateway.responses import Envelope
 from gateway.scopes import Scope
 from shared.contracts import requests
 from shared.errors import Code
-from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id, refuse_idempotency_key
+from shared.web.headers import (
+    read_idempotency_key,
+    read_if_match,
+    read_if_none_match,
+    read_last_event_id,
+    refuse_idempotency_key,
+)
 
 _NO_QUERY = requests.NoQuery()
 _PAGE = requests.PageQuery()
@@ -143,8 +149,10 @@ ROUTES = (
         "getOrder",
         "Show an order, or wait until it is decided",
         responses.OrderAnswer(),
-        description="With `wait` an order that is `pending` is answered once it has another status, `held` included.",
+        description="With `wait` an order that is `pending` is answered once it has another status, `held` included. "
+        "With the ETag of an earlier answer in `If-None-Match` the answer is 304 while the order is the same.",
         query=requests.OrderQuery(),
+        headers=(read_if_none_match,),
         scope=Scope.ORDERS_READ,
     ),
     Route(

@@ -1,11 +1,14 @@
 """The routes of the order service. Each handler parses, makes one call and writes the envelope."""
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import aclosing
+from http import HTTPStatus
+from typing import Any
 
 import orjson
 import structlog
-from aiohttp import web
+from aiohttp import ETag, web
 
 from orders.domain import HistoryEntry, Line, Terms
 from orders.service import Orders
@@ -14,7 +17,7 @@ from shared.contracts.fields import lines_of
 from shared.contracts.requests import ChangeOrder, CreateOrder, HoldOrder, OrderQuery, OrdersQuery, PageQuery
 from shared.errors import AppError
 from shared.web import sse
-from shared.web.headers import REPLAYED, read_key, read_last_event_id, refuse_idempotency_key
+from shared.web.headers import REPLAYED, read_if_none_match, read_key, read_last_event_id, refuse_idempotency_key
 from shared.web.requests import read_json, read_path, read_query
 from shared.web.responses import answer
 
@@ -62,7 +65,7 @@ async def get_order(request: web.Request) -> web.Response:
     order_id, wait = read_path(request)["id"], read_query(request, _ORDER_QUERY)["wait"]
     orders = request.app[ORDERS]
     order = await (orders.get_when_decided(order_id, wait) if wait else orders.get(order_id))
-    return answer(request, order_view(order))
+    return _answer_if_new(request, order_view(order))
 
 
 @ROUTES.patch("/orders/{id}")
@@ -129,6 +132,18 @@ async def list_orders_of_product(request: web.Request) -> web.Response:
     product_id = read_path(request)["product_id"]
     orders, page = await request.app[ORDERS].page_of_product(product_id, **read_query(request, _PAGE))
     return answer(request, orders, page=page)
+
+
+def _answer_if_new(request: web.Request, view: dict[str, Any]) -> web.Response:
+    """304 for a client that has the order as it is (RFC 9110 §13.1.2).
+
+    The tag is weak, because two answers with the same data still have their own trace id and timestamp (§8.8.1).
+    """
+    tag = hashlib.sha256(orjson.dumps(view, option=orjson.OPT_UTC_Z)).hexdigest()[:32]
+    is_known = bool(read_if_none_match(request) & {tag, "*"})
+    response = web.Response(status=HTTPStatus.NOT_MODIFIED) if is_known else answer(request, view)
+    response.etag = ETag(tag, is_weak=True)
+    return response
 
 
 def _frames(entries: Sequence[tuple[int, HistoryEntry]]) -> bytes:

@@ -17,7 +17,7 @@ from gateway.routes import ReadHeader, Route
 from shared.errors import Code
 from shared.pagination import MAX_ID
 from shared.web.connection import SAFE
-from shared.web.headers import read_idempotency_key, read_if_match, read_last_event_id
+from shared.web.headers import read_idempotency_key, read_if_match, read_if_none_match, read_last_event_id
 from shared.web.requests import media_types
 from tools.openapi.headers import HEADERS, PARAMETERS
 from tools.openapi.json_schema import Json, specification
@@ -50,6 +50,7 @@ _HEADER: Mapping[ReadHeader, tuple[str, tuple[Code, ...]]] = MappingProxyType(
     {
         read_idempotency_key: ("IdempotencyKey", (Code.CONFLICT, Code.IDEMPOTENCY_MISMATCH)),
         read_if_match: ("IfMatch", (Code.PRECONDITION_FAILED,)),
+        read_if_none_match: ("IfNoneMatch", ()),
         read_last_event_id: ("LastEventId", ()),
     }
 )
@@ -169,6 +170,9 @@ class _Document:
             headers["Link"] = "Next"
         if read_idempotency_key in route.headers:
             headers["Idempotency-Replayed"] = "Replayed"
+        if read_if_none_match in route.headers:
+            headers["ETag"] = "OrderTag"
+            return {"200": answer, "304": _answer("The client has the order as it is", ETag="OrderTag")}
         return {str(route.status): answer}
 
     def _json(self, schema: responses.Envelope, status: int, path: str) -> Json:

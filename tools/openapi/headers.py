@@ -69,6 +69,7 @@ HEADERS: Mapping[str, Json] = MappingProxyType(
         ),
         "Location": _header("The path of the new resource.", pattern="^/(products|orders)/[1-9][0-9]*$"),
         "ProductTag": _header("The product's version, for `If-Match`.", pattern='^"[0-9]+"$'),
+        "OrderTag": _header("Changes with the order's data.", pattern='^W/"[0-9a-f]+"$'),
         "DocumentTag": _header("The version of this document.", pattern='^"[0-9a-f]+"$'),
         "Next": {
             "description": "The address of the next page, if there is one (RFC 8288).",

@@ -13,6 +13,7 @@ from shared.idempotency import Key, key_of
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 IF_MATCH = "If-Match"
+IF_NONE_MATCH = "If-None-Match"
 LAST_EVENT_ID = "Last-Event-ID"
 # Marks an answer that repeats the one of an earlier request with the same key.
 REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
@@ -59,6 +60,11 @@ def read_if_match(request: web.Request) -> frozenset[int] | None:
     if not _TAGS.fullmatch(tags):
         raise invalid_field(IF_MATCH, 'Must be "*" or a list of ETags, each in double quotes.')
     return frozenset(int(tag.strip('"')) for tag in _EACH_TAG.findall(tags) if _VERSION.fullmatch(tag))
+
+
+def read_if_none_match(request: web.Request) -> frozenset[str]:
+    """The tags of what the client has, `*` for anything; they are compared without `W/` (RFC 9110 §13.1.2)."""
+    return frozenset(tag.value for tag in request.if_none_match or ())
 
 
 def entity_tag(version: int) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.routes import ROUTES
 from tests.api import Api
 from tests.integration import bad_input
 from tests.integration.upstream import FakeService
@@ -93,6 +94,26 @@ async def test_a_merge_patch_of_a_product_is_forwarded_and_null_is_refused(
     assert (taken.status, seen.headers["Content-Type"], seen.body) == (200, MERGE_PATCH, b'{"name": "Lamp"}')
     assert refused.refusal == (400, "validation_error", ["name"])
     assert other.status == 415
+
+
+async def test_a_condition_that_would_be_passed_over_is_refused(
+    gateway: Api, products: FakeService, orders: FakeService
+) -> None:
+    """RFC 9110 §13.1: the request is not to be done unless it is true."""
+    lines = [f"{route.method} {route.path}".replace("{id}", "7").replace("{productId}", "7") for route in ROUTES]
+    found = {
+        (line, name): (await gateway.request(*line.split(), headers={name: '"1"'})).refusal
+        for line in lines
+        for name in ("If-Match", "If-None-Match")
+    }
+
+    refused = {which for which, (status, _, fields) in found.items() if (status, fields) == (400, [which[1]])}
+    unsafe = {line for line in lines if not line.startswith("GET")}
+    assert refused == {
+        *((line, "If-Match") for line in lines if line != "PATCH /products/7"),
+        *((line, "If-None-Match") for line in unsafe),
+    }
+    assert {seen.method for seen in (*products.seen, *orders.seen)} == {"GET"}
 
 
 ALLOWED = {

@@ -79,6 +79,15 @@ async def test_a_header_that_connection_names_does_not_pass(gateway: Api, orders
     assert set(OWN) & set(answer.headers) == set(OWN) - {"Link", "ETag"}
 
 
+async def test_a_client_that_has_an_order_as_it_is_gets_no_second_copy(gateway: Api, orders: FakeService) -> None:
+    orders.respond = respond_with(304, b"", {"ETag": 'W/"a1"'})
+    answer = await gateway.get("/orders/1", headers={"If-None-Match": '"b2", W/"a1"'})
+
+    [seen] = orders.seen
+    assert seen.headers["If-None-Match"] == '"b2", W/"a1"'
+    assert (answer.status, answer.raw, answer.headers["ETag"]) == (304, b"", 'W/"a1"')
+
+
 @pytest.mark.parametrize("path", ["/orders/1", "/orders/1?wait=1", "/orders/1/events"])
 async def test_a_client_is_sent_what_is_documented_and_no_more(gateway: Api, orders: FakeService, path: str) -> None:
     orders.respond = respond_with(200, DONE, {**OWN, **FORBIDDEN, "Connection": "X-Once"})

@@ -140,3 +140,25 @@ async def test_a_stream_that_cannot_go_on_is_broken_off(
         await fetch(orders_database_url, "DELETE FROM order_history")
         with pytest.raises(aiohttp.ClientPayloadError):
             await events.rest()
+
+
+async def test_a_client_that_has_the_order_as_it_is_gets_304(api: Api, vhost: Vhost) -> None:
+    """The tag is that of the data, whichever trace id and timestamp are around them, and changes with the status."""
+    first, second = [await api.get("/orders/1") for _ in range(2)]
+    tag = first.headers["ETag"]
+    conditions = [tag, tag.removeprefix("W/"), f'"other", {tag}', "*", 'W/"other"', "no tag"]
+    before = [await api.get("/orders/1", headers={"If-None-Match": each}) for each in conditions]
+    still = await api.get("/orders/1?wait=1", headers={"If-None-Match": tag})
+    await vhost.publish_batch(verdict(1, "done"))
+    decided = await api.get("/orders/1?wait=30", headers={"If-None-Match": tag})
+    await api.request("PATCH", "/orders/1", json={"metadata": {"channel": "app"}})
+    changed = await api.get("/orders/1", headers={"If-None-Match": f"{tag}, {decided.headers['ETag']}"})
+    unknown = await api.get("/orders/404", headers={"If-None-Match": "*"})
+
+    assert tag.startswith('W/"')
+    assert (second.headers["ETag"], second.raw == first.raw) == (tag, False)
+    assert [answer.status for answer in (*before, still)] == [304, 304, 304, 304, 200, 200, 304]
+    assert {(answer.raw, answer.headers["ETag"]) for answer in (*before[:4], still)} == {(b"", tag)}
+    assert [answer.data["status"] for answer in (decided, changed)] == ["done", "done"]
+    assert len({tag, decided.headers["ETag"], changed.headers["ETag"]}) == 3
+    assert unknown.status == 404

@@ -32,7 +32,7 @@ def create_app(settings: Settings) -> web.Application:
     cors = Cors(settings.cors_origins)
     app = application(  # the outermost layer comes first
         trace(settings.trusted_proxies),
-        cors.preflight,
+        *((cors.preflight,) if settings.cors_origins else ()),
         middleware.errors,
         guard(keyring, limiter),
     )

@@ -24,7 +24,7 @@ from shared.errors import AppError, Code, invalid_field
 from shared.web import sse
 from shared.web.client import Reply
 from shared.web.connection import SAFE
-from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, connection_options, read_if_match
+from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, read_idempotency_key, read_if_match
 from shared.web.requests import holds_back, read_json, read_path, read_query
 from shared.web.responses import answer, is_envelope
 
@@ -101,7 +101,7 @@ async def _check(route: Route, request: web.Request) -> dict[str, Any]:
     query = read_query(request, route.query)
     for read in route.headers:
         read(request)
-    _refuse_conditions(route, request)
+    _refuse_unread(route, request)
     if route.body is not None:
         if holds_back(request):
             await request.writer.write(_CONTINUE)
@@ -110,12 +110,17 @@ async def _check(route: Route, request: web.Request) -> dict[str, Any]:
     return query
 
 
-def _refuse_conditions(route: Route, request: web.Request) -> None:
-    """One that is passed over would let through what the client has forbidden: RFC 9110 §13.1.1, §13.1.2."""
+def _refuse_unread(route: Route, request: web.Request) -> None:
+    """A condition that is passed over lets through what the client has forbidden (RFC 9110 §13.1.1, §13.1.2).
+
+    So does a key, if a repeated PATCH undoes what others have changed since; a POST that takes none may be repeated.
+    """
     if IF_MATCH in request.headers and read_if_match not in route.headers:
         raise invalid_field(IF_MATCH, "This request takes none.")
-    if IF_NONE_MATCH in request.headers and request.method not in SAFE:
+    if IF_NONE_MATCH in request.headers and route.method not in SAFE:
         raise invalid_field(IF_NONE_MATCH, "This request takes none.")
+    if route.method == "PATCH" and IDEMPOTENCY_KEY in request.headers and read_idempotency_key not in route.headers:
+        raise invalid_field(IDEMPOTENCY_KEY, "This request takes none.")
 
 
 async def _wait(request: web.Request, service: ServicePool, call: Call) -> Reply:
@@ -195,6 +200,7 @@ def _parse(body: bytes) -> object:
 def _only(names: tuple[str, ...], headers: MultiMapping[str]) -> CIMultiDict[str]:
     """Drops also those of `names` that the `Connection` header lists (RFC 9110 §7.6.1)."""
     passed = CIMultiDict((name, value) for name in names for value in headers.getall(name, ()))
-    for option in connection_options(headers):
-        passed.popall(option, None)
+    for value in headers.getall("Connection", ()):
+        for option in value.split(","):
+            passed.popall(option.strip(), None)
     return passed

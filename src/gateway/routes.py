@@ -13,13 +13,7 @@ from gateway.responses import Envelope
 from gateway.scopes import Scope
 from shared.contracts import requests
 from shared.errors import Code
-from shared.web.headers import (
-    read_idempotency_key,
-    read_if_match,
-    read_if_none_match,
-    read_last_event_id,
-    refuse_idempotency_key,
-)
+from shared.web.headers import read_idempotency_key, read_if_match, read_if_none_match, read_last_event_id
 
 _NO_QUERY = requests.NoQuery()
 _PAGE = requests.PageQuery()
@@ -165,7 +159,6 @@ ROUTES = (
         "stays. Of two changes at once the later one counts; an `Idempotency-Key` is refused (400), since a repeat "
         "would count as the later one whatever its key.",
         body=requests.ChangeOrder(),
-        headers=(refuse_idempotency_key,),
         scope=Scope.ORDERS_WRITE,
     ),
     Route(

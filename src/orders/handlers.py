@@ -17,7 +17,7 @@ from shared.contracts.fields import lines_of
 from shared.contracts.requests import ChangeOrder, CreateOrder, HoldOrder, OrderQuery, OrdersQuery, PageQuery
 from shared.errors import AppError
 from shared.web import sse
-from shared.web.headers import REPLAYED, read_if_none_match, read_key, read_last_event_id, refuse_idempotency_key
+from shared.web.headers import REPLAYED, read_if_none_match, read_key, read_last_event_id
 from shared.web.requests import read_json, read_path, read_query
 from shared.web.responses import answer
 
@@ -71,7 +71,6 @@ async def get_order(request: web.Request) -> web.Response:
 @ROUTES.patch("/orders/{id}")
 async def change_order(request: web.Request) -> web.Response:
     read_query(request)
-    refuse_idempotency_key(request)
     content = await read_json(request, _CHANGE)
     order = await request.app[ORDERS].change(read_path(request)["id"], json_of(content["metadata"]))
     return answer(request, order_view(order))

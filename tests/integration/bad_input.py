@@ -67,7 +67,6 @@ HEADERS = {
         for route in ("POST /products", "POST /products/1/stock", "POST /orders")
     },
     "PATCH /products/1": ("If-Match", [["1"], ["*", '"1"']]),
-    "PATCH /orders/1": ("Idempotency-Key", [["key"]]),
     "GET /orders/1/events": ("Last-Event-ID", [["x"], ["1", "1"]]),
 }
 LISTS = ["/products", "/products/1/movements", "/orders", "/orders/product/7"]

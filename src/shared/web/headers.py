@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
-from multidict import MultiMapping
 
 from shared.errors import invalid_field
 from shared.idempotency import Key, key_of
@@ -35,12 +34,6 @@ def read_idempotency_key(request: web.Request) -> str | None:
     if key is not None and not _KEY.fullmatch(key):
         raise invalid_field(IDEMPOTENCY_KEY, "Must be 1 to 255 visible ASCII characters.")
     return key
-
-
-def refuse_idempotency_key(request: web.Request) -> None:
-    """Where a key has no effect a client must not rely on it."""
-    if IDEMPOTENCY_KEY in request.headers:
-        raise invalid_field(IDEMPOTENCY_KEY, "This request takes none.")
 
 
 def read_key(request: web.Request, content: Mapping[str, Any]) -> Key | None:
@@ -77,13 +70,6 @@ def read_last_event_id(request: web.Request) -> int:
     if not _POSITION.fullmatch(position):
         raise invalid_field(LAST_EVENT_ID, "Not an event id that this API gave.")
     return int(position)
-
-
-def connection_options(headers: MultiMapping[str]) -> frozenset[str]:
-    """What `Connection` lists, in lower case: headers of these names are for the next hop only (RFC 9110 §7.6.1)."""
-    return frozenset(
-        option.strip().lower() for value in headers.getall("Connection", ()) for option in value.split(",")
-    )
 
 
 def _only(request: web.Request, name: str) -> str | None:

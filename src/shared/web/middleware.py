@@ -15,7 +15,6 @@ from shared.errors import AppError, Code
 from shared.web.callers import Callers
 from shared.web.connection import SAFE, Connection
 from shared.web.head import problem
-from shared.web.headers import connection_options
 from shared.web.health import ROUTES
 from shared.web.requests import MAX_BODY
 from shared.web.responses import error_of, refusal
@@ -117,7 +116,7 @@ def _trace_of(headers: CIMultiDictProxy[str]) -> tracing.Trace:
     A tracestate that `Connection` lists was meant for this hop alone (RFC 9110 §7.6.1).
     """
     parents, states = headers.getall(_TRACEPARENT, ()), headers.getall(_TRACESTATE, ())
-    if states and _TRACESTATE in connection_options(headers):
+    if states and any(_TRACESTATE in listed.lower() for listed in headers.getall("Connection", ())):
         states = ()
     return tracing.begin(parents[0] if len(parents) == 1 else None, headers.get("X-Request-ID"), ",".join(states))
 

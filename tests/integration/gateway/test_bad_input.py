@@ -99,12 +99,12 @@ async def test_a_merge_patch_of_a_product_is_forwarded_and_null_is_refused(
 async def test_a_condition_that_would_be_passed_over_is_refused(
     gateway: Api, products: FakeService, orders: FakeService
 ) -> None:
-    """RFC 9110 §13.1: the request is not to be done unless it is true."""
+    """RFC 9110 §13.1: the request is not to be done unless it is true. So is a key that a PATCH does not take."""
     lines = [f"{route.method} {route.path}".replace("{id}", "7").replace("{productId}", "7") for route in ROUTES]
     found = {
         (line, name): (await gateway.request(*line.split(), headers={name: '"1"'})).refusal
         for line in lines
-        for name in ("If-Match", "If-None-Match")
+        for name in ("If-Match", "If-None-Match", "Idempotency-Key")
     }
 
     refused = {which for which, (status, _, fields) in found.items() if (status, fields) == (400, [which[1]])}
@@ -112,8 +112,12 @@ async def test_a_condition_that_would_be_passed_over_is_refused(
     assert refused == {
         *((line, "If-Match") for line in lines if line != "PATCH /products/7"),
         *((line, "If-None-Match") for line in unsafe),
+        ("PATCH /orders/7", "Idempotency-Key"),
     }
-    assert {seen.method for seen in (*products.seen, *orders.seen)} == {"GET"}
+    conditional = [
+        seen for seen in (*products.seen, *orders.seen) if {"If-Match", "If-None-Match"} & set(seen.headers)
+    ]
+    assert {seen.method for seen in conditional} == {"GET"}
 
 
 ALLOWED = {

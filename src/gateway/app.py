@@ -18,7 +18,7 @@ from gateway.routes import ROUTES
 from gateway.settings import Settings
 from gateway.upstream.pool import SERVICES, open_service
 from shared.tasks import BackgroundTasks
-from shared.web import callers, health, middleware
+from shared.web import health, middleware
 from shared.web.client import client_session, once
 from shared.web.health import HEALTH, Health
 from shared.web.server import application
@@ -58,8 +58,8 @@ def create_app(settings: Settings) -> web.Application:
             log.warning("API keys are not set: every client may do everything", host=settings.host)
         urls = {"products": settings.products_url, "orders": settings.orders_url}
         # Connections need no limit: the admission of each service bounds the requests.
-        known_by = callers.headers(settings.service_secret)
-        async with client_session(settings.limits, connections=0, headers=known_by, middlewares=(once,)) as session:
+        known_by = settings.service_secret
+        async with client_session(settings.limits, known_by, connections=0, middlewares=(once,)) as session:
             app[SERVICES] = {name: open_service(name, urls[name], session) for name in urls}
             # The gateway is ready without them: one service may be down while the other answers.
             for service in app[SERVICES].values():

@@ -18,8 +18,7 @@ from shared.db import PURGE_SECONDS, open_database, purge
 from shared.messaging.bus import Bus
 from shared.messaging.topology import ORDERS_PRODUCTS, ORDERS_STOCK
 from shared.tasks import BackgroundTasks, repeat
-from shared.web import callers, health, middleware
-from shared.web.callers import Callers
+from shared.web import health, middleware
 from shared.web.client import ServiceClient, client_session
 from shared.web.health import HEALTH, Health
 from shared.web.middleware import request_limits
@@ -35,8 +34,9 @@ WATCH = web.AppKey("watch", Watch)
 
 def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
-    limits = request_limits(settings.max_in_flight, Callers(settings.service_secret))
-    app = application(middleware.trace, middleware.errors, limits)
+    app = application(
+        middleware.trace, middleware.errors, request_limits(settings.max_in_flight, settings.service_secret)
+    )
     app[HEALTH] = Health(tasks)
     app.add_routes([*ROUTES, *health.ROUTES])
 
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> web.Application:
         async with (
             open_database(settings.database_url, "orders") as database,
             open_cache(settings.redis_url, tasks) as cache,
-            client_session(_PRODUCT_TIMEOUTS, headers=callers.headers(settings.service_secret)) as session,
+            client_session(_PRODUCT_TIMEOUTS, settings.service_secret) as session,
             tasks,
             Bus(settings.amqp_url, "orders", database, tasks) as bus,
         ):

@@ -16,7 +16,6 @@ from shared.messaging.bus import Bus
 from shared.messaging.topology import PRODUCTS_ORDERS
 from shared.tasks import BackgroundTasks, repeat
 from shared.web import health, middleware
-from shared.web.callers import Callers
 from shared.web.health import HEALTH, Health
 from shared.web.middleware import request_limits
 from shared.web.server import application
@@ -24,8 +23,9 @@ from shared.web.server import application
 
 def create_app(settings: Settings) -> web.Application:
     tasks = BackgroundTasks()
-    limits = request_limits(settings.max_in_flight, Callers(settings.service_secret))
-    app = application(middleware.trace, middleware.errors, limits)
+    app = application(
+        middleware.trace, middleware.errors, request_limits(settings.max_in_flight, settings.service_secret)
+    )
     app[HEALTH] = Health(tasks)
     app.add_routes([*ROUTES, *health.ROUTES])
 

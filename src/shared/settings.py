@@ -11,7 +11,6 @@ Number = TypeVar("Number", int, float)
 
 # What a header carries as it is; a shorter one could be guessed.
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
-_MOST_SECRETS = 2
 
 
 class SettingsError(Exception):
@@ -67,10 +66,10 @@ def flag(text: str) -> bool:
 
 
 def secrets(text: str) -> tuple[str, ...]:
-    """One secret or, while it is exchanged, two with a comma between them."""
+    """One or, while it is exchanged, two with a comma between them."""
     found = tuple(map(str.strip, text.split(",")))
-    if len(found) > _MOST_SECRETS or not all(map(_SECRET.fullmatch, found)):
-        raise ValueError("must be one or two secrets, each of 16 to 200 letters, digits or . _ ~ + / = -")
+    if not all(map(_SECRET.fullmatch, found)):
+        raise ValueError("must be secrets of 16 to 200 letters, digits or . _ ~ + / = -, with commas between them")
     return found
 
 

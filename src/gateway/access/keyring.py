@@ -17,7 +17,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 _FIELDS = 3
 _SCOPES_FIELD = 2
-_MOST_DIGESTS = 2
 _SCOPES = frozenset(Scope)
 
 
@@ -112,8 +111,6 @@ def _problems(entry: list[str]) -> list[str]:
     problems = check_key(name, scopes.split(","))
     if not all(map(_DIGEST.fullmatch, digests.split(","))):
         problems.append("the SHA-256 must be 64 hexadecimal digits")
-    if digests.count(",") >= _MOST_DIGESTS:
-        problems.append("there may be two SHA-256, and no more")
     return problems
 
 

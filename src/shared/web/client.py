@@ -12,6 +12,7 @@ from yarl import URL
 
 from shared import deadline, tracing
 from shared.errors import AppError, Code
+from shared.web.headers import SERVICE_SECRET
 
 # Shorter than `ServerLimits.idle`, so that the client never sends into a closing connection.
 KEEPALIVE = 30.0
@@ -30,20 +31,20 @@ class Reply:
 
 def client_session(
     limits: aiohttp.ClientTimeout,
+    secrets: Sequence[str] = (),
     *,
     connections: int = 512,
-    headers: Mapping[str, str] | None = None,
     middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
 ) -> aiohttp.ClientSession:
     """A session for calls between services: no cookies, no redirects, bodies passed on as they come.
 
     `limits` has seconds for the whole call, for a connection (the wait for a free one included), between two reads.
-    `headers` go with every call.
+    Every call carries the first of `secrets`.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE),
         timeout=limits,
-        headers=headers,
+        headers={SERVICE_SECRET: secrets[0]} if secrets else None,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
@@ -117,7 +118,7 @@ class ServiceClient:
                 middlewares=None if method in _RETRIED_BY_AIOHTTP else (),
             ) as response:
                 yield response
-        except aiohttp.ClientResponseError as error:  # its repr shows the headers, and one of them may be a secret
+        except aiohttp.ClientResponseError as error:  # its repr shows the headers, and so the secret
             raise self._failure(error) from aiohttp.ClientError(str(error))
         except _FAILURES as error:
             raise self._failure(error) from error

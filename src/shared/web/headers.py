@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from aiohttp import web
+from multidict import istr
 
 from shared.errors import invalid_field
 from shared.idempotency import Key, key_of
@@ -14,6 +15,8 @@ IDEMPOTENCY_KEY = "Idempotency-Key"
 IF_MATCH = "If-Match"
 IF_NONE_MATCH = "If-None-Match"
 LAST_EVENT_ID = "Last-Event-ID"
+# By its value services know each other, so that nobody passes the gateway by.
+SERVICE_SECRET = istr("X-Service-Secret")
 # Marks an answer that repeats the one of an earlier request with the same key.
 REPLAYED: Mapping[str, str] = MappingProxyType({"Idempotency-Replayed": "true"})
 

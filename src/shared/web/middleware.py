@@ -1,8 +1,9 @@
 """Surrounds every request: its trace, its access line, its limits, and an envelope for whatever goes wrong."""
 
 import asyncio
+import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
 import structlog
@@ -12,9 +13,9 @@ from multidict import CIMultiDictProxy, istr
 
 from shared import deadline, metrics, tracing
 from shared.errors import AppError, Code
-from shared.web.callers import Callers
 from shared.web.connection import SAFE, Connection
 from shared.web.head import problem
+from shared.web.headers import SERVICE_SECRET
 from shared.web.health import ROUTES
 from shared.web.requests import MAX_BODY
 from shared.web.responses import error_of, refusal
@@ -27,6 +28,7 @@ _CLIENT_GONE = 499  # as nginx logs it; no client sees it
 _TRACEPARENT = istr("traceparent")
 _TRACESTATE = istr("tracestate")
 _UPGRADE = istr("Upgrade")
+_CHALLENGE = {"WWW-Authenticate": 'Service-Secret realm="shop"'}
 _OPERATIONAL = frozenset(route.path for route in ROUTES)
 
 
@@ -80,20 +82,23 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return refusal(request, AppError(Code.INTERNAL_ERROR))
 
 
-def request_limits(most_in_flight: int, callers: Callers) -> Middleware:
-    """Lets in the callers of a service, raises UNAVAILABLE past `most_in_flight`, ends a request at its deadline.
+def request_limits(most_in_flight: int, secrets: Sequence[str]) -> Middleware:
+    """Raises UNAUTHORIZED without one of the secrets, if there are any, UNAVAILABLE past `most_in_flight`.
 
-    Health and metrics have none of these limits. What a request that changes something has done by its deadline is not
-    known: it may be writing.
+    Health and metrics are excepted. Ends a request at its deadline. What one that changes something has done by then
+    is not known: it may be writing.
     """
-    in_flight = 0
+    in_flight, known = 0, [secret.encode() for secret in secrets]
+    if not secrets:
+        log.warning("SERVICE_SECRET is not set: who reaches this port may do everything, without a key")
 
     @web.middleware
     async def limit(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal in_flight
         if request.path in _OPERATIONAL:
             return await handler(request)
-        callers.check(request)
+        if known and not _has_secret(request, known):
+            raise AppError(Code.UNAUTHORIZED, "Only the gateway and the services may ask here", headers=_CHALLENGE)
         if in_flight >= most_in_flight:
             raise AppError(Code.UNAVAILABLE, "The service is overloaded", retry_after=1)
         in_flight += 1
@@ -119,6 +124,12 @@ def _trace_of(headers: CIMultiDictProxy[str]) -> tracing.Trace:
     if states and any(_TRACESTATE in listed.lower() for listed in headers.getall("Connection", ())):
         states = ()
     return tracing.begin(parents[0] if len(parents) == 1 else None, headers.get("X-Request-ID"), ",".join(states))
+
+
+def _has_secret(request: web.Request, known: Sequence[bytes]) -> bool:
+    """Compares each, so that the time does not show which one matched."""
+    sent = request.headers.get(SERVICE_SECRET, "").encode(errors="surrogateescape")
+    return sum(hmac.compare_digest(sent, secret) for secret in known) > 0
 
 
 def _record(request: web.Request, status: int, seconds: float) -> None:

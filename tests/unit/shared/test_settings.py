@@ -101,7 +101,7 @@ _IS_NO_TIME = ["SETTING must be a number of seconds from 0.5 to 9"]
 _IS_NO_URL = ["SETTING must be a URL that starts with http:// or https://"]
 _ARE_NO_URLS = ["SETTING must be URLs that start with http:// or https://"]
 _IS_NO_CHOICE = ["SETTING must be one of a, b"]
-_ARE_NO_SECRETS = ["SETTING must be one or two secrets, each of 16 to 200 letters, digits or . _ ~ + / = -"]
+_ARE_NO_SECRETS = ["SETTING must be secrets of 16 to 200 letters, digits or . _ ~ + / = -, with commas between them"]
 _IS_NO_FLAG = ["SETTING must be one of true, false"]
 REFUSED: dict[str, dict[str, list[str]]] = {
     "integer": dict.fromkeys(("-1", "0", "10", "1.0", "1e0", "0x1", "1" * 5_000), _IS_NO_INTEGER),
@@ -119,7 +119,7 @@ REFUSED: dict[str, dict[str, list[str]]] = {
     "flag": dict.fromkeys(("True", "1", "yes", "truefalse"), _IS_NO_FLAG),
     "choice": dict.fromkeys(("c", "A", "a, b"), _IS_NO_CHOICE),
     "secrets": dict.fromkeys(
-        (*("a" * 15, "a" * 201, f"{'a' * 16},", ",".join("abc" * 16 for _ in range(3))), f"{'a' * 16} b", "ä" * 16),
+        (*("a" * 15, "a" * 201, f"{'a' * 16},"), f"{'a' * 16} b", "ä" * 16),
         _ARE_NO_SECRETS,
     ),
     "own": {"8": ["SETTING must be 7", "SETTING must not be secret"]},
@@ -217,7 +217,10 @@ WRONG = {
     "orders": {
         "PORT": ("65536", "must be an integer from 0 to 65535"),
         "LOG_LEVEL": ("loud", "must be one of debug, info, warning, error"),
-        "SERVICE_SECRET": ("short", "must be one or two secrets, each of 16 to 200 letters, digits or . _ ~ + / = -"),
+        "SERVICE_SECRET": (
+            "short",
+            "must be secrets of 16 to 200 letters, digits or . _ ~ + / = -, with commas between them",
+        ),
         "DATABASE_URL": ("mysql://localhost", "must be a URL that starts with postgresql:// or postgres://"),
         "REDIS_URL": ("http://localhost", "must be a URL that starts with redis:// or rediss://"),
         "AMQP_URL": ("http://localhost", "must be a URL that starts with amqp:// or amqps://"),

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from ops.grants import OF_SERVICES
 from ops.migrate import MIGRATIONS, migrate
 from tools.stack import jobs
 from tools.stack.postgres import Postgres
@@ -49,7 +50,8 @@ class Databases:
             template = f"{service}_template"
             owner_url = await self._postgres.create_database(template, f"{service}_owner", PASSWORD)
             service_url = self._url(service, template)
-            await migrate(owner_url, service_url, MIGRATIONS / service, operator_url=as_operator(service_url))
+            urls, folder = (owner_url, service_url), MIGRATIONS / service
+            await migrate(*urls, folder, OF_SERVICES[service], operator_url=as_operator(service_url))
 
     async def copy(self, service: Service, name: str) -> str:
         """A migrated database; its URL for the service's own role."""

@@ -1,7 +1,7 @@
 """Brings the schema of one database up to date, forward only, while the services go on working on it.
 
 The owner's URL names the role that owns the schema. The service's own role is created if it is missing, and so is the
-operator's: they may read and write rows, nothing else.
+operator's. Each run gives the service's role what `ops.grants` says, and the operator's the rows of every table.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from ops.errors import OpsError, first_line
+from ops.grants import OF_SERVICES
 from ops.output import Answer
 from ops.sql_files import Migration, MigrationError, Mode, Statement, pending, read
 from shared.settings import PostgresUrl, Settings, SettingsError
@@ -56,6 +57,8 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
+_TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+_ROWS = "SELECT, INSERT, UPDATE, DELETE"
 _LOCK_TAKEN = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 _FAILURES = (MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
@@ -80,7 +83,8 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
     urls, database = _Settings.load(environ), options.database
     roles = (urls.database_owner_url, urls.database_url)
     try:
-        done = await migrate(*roles, MIGRATIONS / database, _to_stderr, operator_url=urls.operator_database_url)
+        folder, grants = MIGRATIONS / database, OF_SERVICES[database]
+        done = await migrate(*roles, folder, grants, _to_stderr, operator_url=urls.operator_database_url)
     except asyncpg.ClientConfigurationError as error:
         raise SettingsError([f"DATABASE_OWNER_URL: {error.args[0]}"]) from None
     except TimeoutError as error:
@@ -94,7 +98,13 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
 
 
 async def migrate(
-    owner_url: str, service_url: str, folder: Path, note: Note = lambda _: None, *, operator_url: str = ""
+    owner_url: str,
+    service_url: str,
+    folder: Path,
+    grants: Mapping[str, str],
+    note: Note = lambda _: None,
+    *,
+    operator_url: str = "",
 ) -> Migrated:
     """Applies what is missing; concurrent runs wait for each other. `note` receives lines about the progress."""
     files = read(folder)
@@ -106,9 +116,13 @@ async def migrate(
         todo = pending(files, {row["version"]: (row["name"], row["checksum"]) for row in rows})
         for migration in todo:
             await _apply(connection, migration, note)
-        await _prepare_role(connection, "DATABASE_URL", service_url)
+        tables = [name for (name,) in await connection.fetch(_TABLES)]
+        # A table without a grant is of a newer release, which may be running: what that has granted stays.
+        allowed = {table: grants[table] for table in tables if table in grants}
+        await _prepare_role(connection, "DATABASE_URL", service_url, allowed)
         if operator_url:
-            await _prepare_role(connection, "OPERATOR_DATABASE_URL", operator_url, _OPERATOR_SETTINGS)
+            allowed = {**dict.fromkeys(tables, _ROWS), "schema_migrations": "SELECT"}
+            await _prepare_role(connection, "OPERATOR_DATABASE_URL", operator_url, allowed, _OPERATOR_SETTINGS)
     finally:
         await connection.close()
     return Migrated([migration.name for migration in todo], [row["name"] for row in rows[len(files) :]])
@@ -186,23 +200,30 @@ async def _record(connection: Connection, migration: Migration) -> None:
     )
 
 
-async def _prepare_role(connection: Connection, variable: str, url: str, settings: Sequence[str] = ()) -> None:
-    role = unquote(urlsplit(url).username or "")
-    if role == await connection.fetchval("SELECT current_user"):
+async def _prepare_role(
+    connection: Connection, variable: str, url: str, allowed: Mapping[str, str], settings: Sequence[str] = ()
+) -> None:
+    """Takes away what is not allowed, and lets nobody into the database who was not let in by such a call."""
+    name, password = (unquote(part or "") for part in (urlsplit(url).username, urlsplit(url).password))
+    if name == await connection.fetchval("SELECT current_user"):
         raise MigrationError(f"{variable} names the owner of the schema instead of a role of its own")
-    quoted = '"' + role.replace('"', '""') + '"'
+    [(role, database)] = await connection.fetch("SELECT quote_ident($1::text), quote_ident(current_database())", name)
     if not await _can_sign_in(url):
-        exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", role)
-        verifier = scram_verifier(unquote(urlsplit(url).password or ""), os.urandom(16))
-        await connection.execute(f"{'ALTER' if exists else 'CREATE'} ROLE {quoted} LOGIN PASSWORD '{verifier}'")
+        exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name)
+        verifier = scram_verifier(password, os.urandom(16))
+        await connection.execute(f"{'ALTER' if exists else 'CREATE'} ROLE {role} LOGIN PASSWORD '{verifier}'")
         for setting in settings:
-            await connection.execute(f"ALTER ROLE {quoted} SET {setting}")
-    await connection.execute(
+            await connection.execute(f"ALTER ROLE {role} SET {setting}")
+    rows = (
+        f"REVOKE ALL ON {table} FROM {role}; GRANT {what} ON {table} TO {role};" for table, what in allowed.items()
+    )
+    await connection.execute(  # as one transaction
         f"""
-        GRANT USAGE ON SCHEMA public TO {quoted};
-        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {quoted};
-        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {quoted};
-        REVOKE INSERT, UPDATE, DELETE ON schema_migrations FROM {quoted};
+        GRANT CONNECT ON DATABASE {database} TO {role};
+        REVOKE ALL ON DATABASE {database} FROM PUBLIC;
+        GRANT USAGE ON SCHEMA public TO {role};
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};
+        {"".join(rows)}
         """
     )
 
@@ -211,6 +232,8 @@ async def _can_sign_in(url: str) -> bool:
     """Whether the role is there and has the password; a role that an operator has made is then left as it is."""
     try:
         connection = await asyncpg.connect(url, timeout=_SIGN_IN)
+    except asyncpg.InsufficientPrivilegeError:  # it has, and lacks CONNECT, which it is about to get
+        return True
     except (asyncpg.InvalidAuthorizationSpecificationError, OSError, TimeoutError):
         return False
     await connection.close()

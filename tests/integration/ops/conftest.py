@@ -54,5 +54,5 @@ def orders_url(orders_database_url: str, ops_environment: dict[str, str]) -> str
 
 @pytest.fixture
 async def shop(products_url: str, orders_url: str) -> AsyncIterator[Shop]:
-    async with open_shop(products_url, orders_url) as shop:
+    async with open_shop(as_operator(products_url), as_operator(orders_url)) as shop:
         yield shop

@@ -14,6 +14,12 @@ from tests.waiting import eventually
 from tools.stack.servers import Servers
 
 FILES = ["0001_lamps.sql", "0002_bulbs.sql"]
+GRANTS = {
+    "lamps": "SELECT, INSERT",
+    "bulbs": "SELECT, UPDATE (watt)",
+    "shades": "SELECT",
+    "schema_migrations": "SELECT",
+}
 
 
 @pytest.fixture
@@ -41,8 +47,15 @@ async def tables(url: str) -> list[str]:
     return [name for (name,) in rows]
 
 
+async def refuses(url: str, *statements: str) -> None:
+    """Whether the role of the URL may do none of them."""
+    for statement in statements:
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await fetch(url, statement)
+
+
 async def applied(owner_url: str, service_url: str, folder: Path) -> list[str]:
-    return (await migrate(owner_url, service_url, folder)).applied
+    return (await migrate(owner_url, service_url, folder, GRANTS)).applied
 
 
 @pytest.mark.parametrize("service", ["products", "orders"])
@@ -66,32 +79,57 @@ async def test_concurrent_runs_apply_each_file_once(owner_url: str, service_url:
 async def test_a_file_that_fails_leaves_nothing_behind(owner_url: str, service_url: str, folder: Path) -> None:
     (folder / FILES[1]).write_text("CREATE TABLE bulbs ();\n\nCREATE TABLE lamps ();")
     with pytest.raises(MigrationError, match=r'^0002_bulbs\.sql:3: relation "lamps" already exists$'):
-        await migrate(owner_url, service_url, folder)
+        await migrate(owner_url, service_url, folder, GRANTS)
     (folder / FILES[0]).write_text("CREATE TABLE lamps ();")
     with pytest.raises(MigrationError, match=r"0001_lamps\.sql: was changed"):
-        await migrate(owner_url, service_url, folder)
+        await migrate(owner_url, service_url, folder, GRANTS)
 
     assert await tables(owner_url) == ["lamps", "schema_migrations"]
 
 
-async def test_the_service_role_may_read_and_write_rows_alone(owner_url: str, service_url: str, folder: Path) -> None:
+async def test_the_service_role_may_do_what_it_was_granted(owner_url: str, service_url: str, folder: Path) -> None:
     with pytest.raises(MigrationError, match="role of its own"):
-        await migrate(owner_url, owner_url, folder)
-    await migrate(owner_url, service_url, folder)
+        await migrate(owner_url, owner_url, folder, GRANTS)
+    await migrate(owner_url, service_url, folder, GRANTS)
 
     await fetch(service_url, "INSERT INTO lamps (name) VALUES ('desk')")
-    await fetch(service_url, "UPDATE lamps SET name = 'floor'")
-    assert await fetch(service_url, "DELETE FROM lamps RETURNING name") == [("floor",)]
-    for forbidden in (
-        "CREATE TABLE mine ()",
-        "ALTER TABLE lamps ADD COLUMN mine int",
-        "DROP TABLE lamps",
-        "TRUNCATE lamps",
-        "DELETE FROM schema_migrations",
-        "CREATE ROLE mine",
-    ):
-        with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await fetch(service_url, forbidden)
+    await fetch(service_url, "UPDATE bulbs SET watt = 40")
+    assert await fetch(service_url, "SELECT name, watt FROM lamps, bulbs") == [("desk", 40)]
+    await refuses(
+        service_url,
+        *("UPDATE lamps SET name = 'floor'", "DELETE FROM lamps", "INSERT INTO bulbs VALUES (1)", "DELETE FROM bulbs"),
+        *("CREATE TABLE mine ()", "CREATE TEMPORARY TABLE mine ()", "ALTER TABLE lamps ADD COLUMN mine int"),
+        *("DROP TABLE lamps", "TRUNCATE lamps", "DELETE FROM schema_migrations", "CREATE ROLE mine"),
+    )
+
+
+async def test_each_run_takes_away_what_an_older_release_granted_and_leaves_a_newer_ones_tables(
+    owner_url: str, service_url: str, folder: Path
+) -> None:
+    await migrate(owner_url, service_url, folder, GRANTS)
+    more = 'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO "a-service"'
+    for statement in ("CREATE TABLE newer ()", more, 'GRANT UPDATE (name) ON lamps TO "a-service"'):
+        await fetch(owner_url, statement)
+    assert await fetch(service_url, "DELETE FROM bulbs RETURNING watt") == [(60,)]
+
+    await migrate(owner_url, service_url, folder, GRANTS)
+
+    await refuses(service_url, "UPDATE lamps SET name = 'x'", "DELETE FROM bulbs", "DELETE FROM schema_migrations")
+    await fetch(service_url, "DELETE FROM newer")
+
+
+async def test_a_database_lets_in_the_roles_that_it_knows(owner_url: str, service_url: str, folder: Path) -> None:
+    operator_url, stranger_url = (service_url.replace("a-service", role) for role in ("an-operator", "a-stranger"))
+    await fetch(owner_url, "CREATE ROLE \"a-stranger\" LOGIN PASSWORD 'p@ss'")
+    assert await fetch(stranger_url, "SELECT 1") == [(1,)]
+    await migrate(owner_url, service_url, folder, GRANTS, operator_url=operator_url)
+
+    await refuses(stranger_url, "SELECT 1")
+    for url in (service_url, operator_url):
+        assert await fetch(url, "SELECT watt FROM bulbs") == [(60,)]
+    # A role that an operator has made, and that has the password, gets in too.
+    await migrate(owner_url, stranger_url, folder, GRANTS)
+    assert await fetch(stranger_url, "SELECT watt FROM bulbs") == [(60,)]
 
 
 async def test_the_operators_role_writes_rows_too_and_forgets_no_transaction(
@@ -99,8 +137,8 @@ async def test_the_operators_role_writes_rows_too_and_forgets_no_transaction(
 ) -> None:
     operator_url = service_url.replace("a-service", "an-operator")
     with pytest.raises(MigrationError, match="OPERATOR_DATABASE_URL names the owner"):
-        await migrate(owner_url, service_url, folder, operator_url=owner_url)
-    await migrate(owner_url, service_url, folder, operator_url=operator_url)
+        await migrate(owner_url, service_url, folder, GRANTS, operator_url=owner_url)
+    await migrate(owner_url, service_url, folder, GRANTS, operator_url=operator_url)
 
     shown = [
         await fetch(url, f"SHOW {setting}")
@@ -109,11 +147,12 @@ async def test_the_operators_role_writes_rows_too_and_forgets_no_transaction(
     ]
     assert shown == [[("1min",)], [("0",)], [("5s",)], [("0",)]]
     assert await fetch(operator_url, "INSERT INTO lamps (name) VALUES ('desk') RETURNING id") == [(1,)]
-    with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await fetch(operator_url, "DELETE FROM schema_migrations")
+    assert await fetch(operator_url, "UPDATE lamps SET name = 'floor' RETURNING name") == [("floor",)]
+    assert await fetch(operator_url, "DELETE FROM lamps RETURNING name") == [("floor",)]
+    await refuses(operator_url, "DELETE FROM schema_migrations", "TRUNCATE lamps", "CREATE TABLE mine ()")
     # What somebody has made of the role stays.
     await fetch(owner_url, "ALTER ROLE \"an-operator\" SET lock_timeout = '9s'")
-    await migrate(owner_url, service_url, folder, operator_url=operator_url)
+    await migrate(owner_url, service_url, folder, GRANTS, operator_url=operator_url)
     assert await fetch(operator_url, "SHOW lock_timeout") == [("9s",)]
 
 
@@ -129,10 +168,10 @@ async def test_it_waits_until_a_server_is_up(servers: Servers, owner_url: str, s
 async def test_a_schema_of_a_newer_release_is_left_as_it_is_and_named(
     owner_url: str, service_url: str, folder: Path
 ) -> None:
-    await migrate(owner_url, service_url, folder)
+    await migrate(owner_url, service_url, folder, GRANTS)
     (folder / FILES[1]).unlink()
 
-    done = await migrate(owner_url, service_url, folder)
+    done = await migrate(owner_url, service_url, folder, GRANTS)
 
     assert (done.applied, done.newer) == ([], [FILES[1]])
 
@@ -140,13 +179,13 @@ async def test_a_schema_of_a_newer_release_is_left_as_it_is_and_named(
 async def test_a_migration_that_waits_for_a_lock_lets_others_go_on_and_tries_again(
     owner_url: str, service_url: str, folder: Path
 ) -> None:
-    await migrate(owner_url, service_url, folder)
+    await migrate(owner_url, service_url, folder, GRANTS)
     (folder / "0003_shades.sql").write_text("ALTER TABLE bulbs ADD COLUMN shade text;")
     notes: list[str] = []
     reader = await asyncpg.connect(owner_url)
     try:
         await reader.execute("BEGIN; SELECT * FROM bulbs")
-        run = asyncio.create_task(migrate(owner_url, service_url, folder, notes.append))
+        run = asyncio.create_task(migrate(owner_url, service_url, folder, GRANTS, notes.append))
         await eventually(lambda: notes)
         # Nothing queues behind a migration that only waits for its next try.
         assert await asyncio.wait_for(fetch(service_url, "SELECT watt FROM bulbs"), 2.0) == [(60,)]
@@ -180,7 +219,7 @@ async def test_a_file_may_change_many_rows_in_batches_and_says_how_far_it_is(
     )
     notes: list[str] = []
 
-    await migrate(owner_url, service_url, folder, notes.append)
+    await migrate(owner_url, service_url, folder, GRANTS, notes.append)
 
     assert notes == [f"0004_watts.sql: {rows} rows" for rows in (100, 200, 250)]
     assert await fetch(owner_url, "SELECT DISTINCT watt FROM bulbs") == [(9,)]
@@ -192,12 +231,12 @@ async def test_the_password_of_a_role_is_in_no_statement_and_one_that_fits_is_le
     await fetch(servers.postgres.admin_url, "ALTER ROLE owner SET log_statement = 'all'")
     stored = "SELECT rolpassword FROM pg_authid WHERE rolname = 'a-service'"
 
-    await migrate(owner_url, service_url, folder)
+    await migrate(owner_url, service_url, folder, GRANTS)
     first = await fetch(servers.postgres.admin_url, stored)
-    await migrate(owner_url, service_url, folder)
+    await migrate(owner_url, service_url, folder, GRANTS)
     second = await fetch(servers.postgres.admin_url, stored)
     other_url = service_url.replace("p%40ss", "%EF%AC%81%C2%A0%C3%A9")  # letters that SASLprep replaces
-    await migrate(owner_url, other_url, folder)
+    await migrate(owner_url, other_url, folder, GRANTS)
 
     assert first == second
     assert await fetch(other_url, "SELECT watt FROM bulbs") == [(60,)]

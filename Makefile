@@ -53,6 +53,10 @@ check: venv ## run the linters and the type checker
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
 
+.PHONY: secrets
+secrets: venv ## draw the passwords of docker-compose.production.yml, and write them into .env
+	@$(VENV)/python -m tools.production
+
 .PHONY: loadtest
 loadtest: venv ## send k6's load to the running system
 	@$(VENV)/python -m tools.bench loadtest

@@ -123,7 +123,8 @@ async def test_an_upgrade_and_the_way_back_under_load_lose_and_bury_nothing(rele
         await after.stop()
         await again.accepts(30)
 
-    assert new.refused == {}  # also while the services of the release before were stopped
+    # Also while the services of the release before were stopped; what they had at hand may then have no known outcome.
+    assert not [refusal for refusal in new.refused if refusal.startswith("503")], new.refused
     for orders in (old, new, again):
         await assert_nothing_was_lost_or_doubled(before, orders)
         assert not [refusal for refusal in orders.refused if refusal.startswith("500")], orders.refused

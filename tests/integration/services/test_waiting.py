@@ -12,7 +12,7 @@ from orders.app import create_app
 from orders.settings import Settings
 from tests.api import Answer, Api, connect, serve
 from tests.broker import Vhost
-from tests.databases import fetch
+from tests.databases import as_operator, fetch
 from tests.events import HEARTBEAT, following
 from tests.integration.conftest import is_up
 from tests.integration.services.verdicts import ORDER, verdict
@@ -137,7 +137,7 @@ async def test_a_stream_that_cannot_go_on_is_broken_off(
     monkeypatch.setattr("orders.handlers._HEARTBEAT_SECONDS", 0.05)
     async with following(url, 1) as events:
         await events.event()
-        await fetch(orders_database_url, "DELETE FROM order_history")
+        await fetch(as_operator(orders_database_url), "DELETE FROM order_history")
         with pytest.raises(aiohttp.ClientPayloadError):
             await events.rest()
 

@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft7Validator
 
 from tools.asyncapi import document
-from tools.postman import install_node
+from tools.locked import install_node
 
 PACKAGE = "@asyncapi/specs@6.11.1"
 SCHEMA = "package/schemas/3.0.0-without-$id.json"

@@ -67,16 +67,21 @@ _METRICS = 'http_request_duration_seconds_count{method="POST",route="/orders",st
 _NAMES = re.compile(r"\{(\w+)\}")
 
 
-def document(routes: Sequence[Route]) -> Json:
-    """Depends on the table alone, so that equal programs serve equal bytes."""
-    return _Document(routes).complete()
+def document(routes: Sequence[Route], *, strict: bool = False) -> Json:
+    """Depends on the table alone, so that equal programs serve equal bytes.
+
+    With `strict` each answer has a schema of its own, with its status and codes, and each event of a stream has one:
+    our tests hold the system to that. Generators of clients would make a class of each, or fail at it.
+    """
+    return _Document(routes, strict).complete()
 
 
 class _Document:
     """Collects the operations; schemas and refusals become components when an operation first needs them."""
 
-    def __init__(self, routes: Sequence[Route]) -> None:
+    def __init__(self, routes: Sequence[Route], strict: bool) -> None:
         self._routes = routes
+        self._strict = strict
         self._spec, self._converter = specification(
             _TITLE,
             info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
@@ -180,16 +185,27 @@ class _Document:
         data: Any = schema.fields["data"]
         described = inspect.getdoc(getattr(data, "inner", data).schema) or ""
         example = {"statusCode": status, **self._converter.example(schema), "path": path}
-        return _envelope(status, schema, described, example=example)
+        return self._envelope(status, schema, described, example=example)
+
+    def _envelope(
+        self, status: int, schema: Schema, description: str, more: Json | None = None, **examples: Any
+    ) -> Json:
+        """An answer with this envelope; in a strict document it is narrowed to this status and to `more`."""
+        narrowed = {"properties": {"statusCode": {"const": status}, **(more or {})}}
+        content = {"schema": {"allOf": [schema, narrowed]} if self._strict else schema, **examples}
+        return _answer(description, {_JSON: content})
 
     def _stream(self) -> Json:
-        """The schema describes one event: OpenAPI 3.1 has no other place for the items of a stream."""
+        """A strict schema describes one event: OpenAPI 3.1 has no other place for the items of a stream."""
         entry = responses.HistoryEntry()
         data = {"type": "string", "contentMediaType": _JSON, "contentSchema": self._converter.reference(entry)}
         properties = {"id": {"type": "string", "pattern": "^[1-9][0-9]*$"}, "event": {"const": "status"}, "data": data}
         event = {"type": "object", "properties": properties, "required": list(properties)}
         example = {"id": "1", "event": "status", "data": orjson.dumps(self._converter.example(entry)).decode()}
-        return _answer("An event for each status", {"text/event-stream": {"schema": event, "example": example}})
+        text = "".join(f"{name}: {value}\n" for name, value in example.items()) + "\n"
+        shown = {"schema": event, "example": example} if self._strict else {"schema": _STRING, "example": text}
+        description = "Server-sent events, one for each status; `data` is JSON with the schema `HistoryEntry`"
+        return _answer(description, {"text/event-stream": shown})
 
     def _links(self, created: Route) -> Json:
         """What can be done with the new resource: the routes at its path and below it, and those that filter by it."""
@@ -216,11 +232,14 @@ class _Document:
     def _refusal(self, status: int, codes: list[Code]) -> str:
         name = "Or".join(code.value.title().replace("_", "") for code in codes)
         if name not in self._spec.components.responses:
-            response = _envelope(
+            response = self._envelope(
                 status,
                 responses.Failure(),
                 " ".join(f"{code.meaning} (`{code}`)." for code in codes),
-                {"error": {"properties": {"code": {"enum": [code.value for code in codes]}}}},
+                {
+                    "data": {"type": "null"},
+                    "error": {"properties": {"code": {"enum": [code.value for code in codes]}}},
+                },
                 examples={code.value: {"value": self._failure(code)} for code in codes},
             )
             if Code.UNAVAILABLE in codes or Code.RATE_LIMITED in codes:
@@ -245,12 +264,6 @@ def _answer(description: str, content: Json | None = None, **headers: str) -> Js
     """An answer with the header that every answer has, and others by their components."""
     answer = {"description": description, "headers": {"X-Request-ID": "RequestId", **headers}}
     return {**answer, "content": content} if content else answer
-
-
-def _envelope(status: int, schema: Schema, description: str, more: Json | None = None, **examples: Any) -> Json:
-    """An answer with this envelope, narrowed to this status and to `more`."""
-    narrowed = {"properties": {"statusCode": {"const": status}, **(more or {})}}
-    return _answer(description, {_JSON: {"schema": {"allOf": [schema, narrowed]}, **examples}})
 
 
 def _refusals(route: Route) -> Iterator[Code]:

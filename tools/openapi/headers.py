@@ -7,7 +7,7 @@ from typing import Any
 from tools.openapi.json_schema import Json
 
 _TAG = r'(W/)?"[!#-~\u0080-\u00ff]*"'
-_TAGS = rf"^[ \t,]*({_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)?$"
+_TAGS = rf"^(\*|[ \t,]*({_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)?)$"
 
 
 def _parameter(name: str, description: str, **schema: Any) -> Json:
@@ -47,7 +47,8 @@ PARAMETERS: Mapping[str, Json] = MappingProxyType(
         "IfMatch": _parameter(
             "If-Match",
             "The ETags of the versions that may be changed. Any version may be changed if the header is `*` or empty.",
-            anyOf=[{"type": "string", "const": "*"}, {"type": "string", "pattern": _TAGS}],
+            type="string",
+            pattern=_TAGS,
             examples=['"1"'],
         ),
         "LastEventId": _parameter(

@@ -8,6 +8,7 @@ from typing import Any, cast
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from apispec.ext.marshmallow.openapi import OpenAPIConverter
+from apispec.utils import build_reference
 from marshmallow import Schema, fields, missing
 from marshmallow.validate import NoneOf
 
@@ -65,7 +66,8 @@ def specification(title: str, price: Mapping[str, Any] = PRICE, **options: Any) 
     spec = APISpec(title, VERSION, "3.1.0", plugins=[plugin], **options)
     converter = cast("Converter", plugin.converter)
     converter.price = price
-    converter.add_attribute_function(_own_rules)  # type: ignore[no-untyped-call]  # apispec types what it makes public
+    for rules in (_own_rules, _always_null):
+        converter.add_attribute_function(rules)  # type: ignore[no-untyped-call]  # apispec types what it makes public
     return spec, converter
 
 
@@ -91,7 +93,10 @@ class Converter(OpenAPIConverter):
         if isinstance(schema, OneOrSeveral):
             # What passes over unknown fields would take both forms at once.
             one = content if "additionalProperties" in content else {**content, "not": {"required": ["lines"]}}
-            content = {"oneOf": [one, self.reference(schema.of_lines)]}
+            # A form with a name: generators of clients make a class of each.
+            name = f"{type(schema).__name__}OfOneProduct"
+            self.spec.components.schema(name, one)
+            content = {"oneOf": [build_reference("schema", 3, name), self.reference(schema.of_lines)]}
         if isinstance(schema, ChangeProduct):
             content["minProperties"] = 1
         return {"description": inspect.getdoc(type(schema)), **content}
@@ -118,6 +123,17 @@ class Converter(OpenAPIConverter):
             item = self._example(field.inner)
             return [item] if field.required and item is not missing else missing
         return next(iter(content.get("examples") or content.get("enum", ())), missing)
+
+
+def _always_null(_self: Converter, field: fields.Field[Any], ret: Json, **_: Any) -> Json:
+    """What takes null alone, as nearly as generators of clients can read it: null, or an empty string.
+
+    openapi-generator stops at an `enum` of null, and for Python at the type `null`; @hey-api/openapi-ts at a `const`.
+    """
+    if ret.get("enum") != [None]:
+        return {}
+    del ret["enum"]
+    return {"type": ["string", "null"], "maxLength": 0, "examples": [None]}
 
 
 def _own_rules(self: Converter, field: fields.Field[Any], ret: Json, **_: Any) -> Json:

@@ -13,28 +13,30 @@ from gateway.routes import ROUTES
 from tools.openapi.document import document
 
 DOCUMENT = json.loads(json.dumps(document(ROUTES)))
+STRICT = json.loads(json.dumps(document(ROUTES, strict=True)))
 WITHOUT_EXAMPLE = {"/docs", "/openapi.json"}
 
 
-def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in DOCUMENT["paths"].items():
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield method.upper(), path, operation
 
 
-def resolved(response: dict[str, Any]) -> Any:
+def resolved(document: dict[str, Any], response: dict[str, Any]) -> Any:
     name = response.get("$ref", "").rpartition("/")[2]
-    return DOCUMENT["components"]["responses"][name] if name else response
+    return document["components"]["responses"][name] if name else response
 
 
 def validator(schema: dict[str, Any]) -> Draft202012Validator:
     return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
 
 
-def test_it_is_a_valid_openapi_document_and_the_same_each_time() -> None:
-    again = document(ROUTES)
+@pytest.mark.parametrize("strict", [False, True])
+def test_it_is_a_valid_openapi_document_and_the_same_each_time(strict: bool) -> None:
+    again = document(ROUTES, strict=strict)
     assert list(OpenAPIV31SpecValidator(again).iter_errors()) == []
-    assert json.loads(json.dumps(again)) == DOCUMENT
+    assert json.loads(json.dumps(again)) == (STRICT if strict else DOCUMENT)
 
 
 def test_its_version_is_that_of_the_package_and_it_names_no_other_host() -> None:
@@ -44,17 +46,24 @@ def test_its_version_is_that_of_the_package_and_it_names_no_other_host() -> None
     assert DOCUMENT["servers"][0]["url"] == "/"
 
 
-def contents() -> Iterator[tuple[str, dict[str, Any]]]:
-    for method, path, each in operations():
+def contents(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for method, path, each in operations(document):
         for content in each.get("requestBody", {}).get("content", {}).values():
             yield f"{method} {path}", content
         for status, response in each["responses"].items():
-            for content in resolved(response).get("content", {}).values():
+            for content in resolved(document, response).get("content", {}).values():
                 if path not in WITHOUT_EXAMPLE or status != "200":
                     yield f"{method} {path} {status}", content
 
 
-@pytest.mark.parametrize("content", [pytest.param(content, id=where) for where, content in contents()])
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(content, id=f"{name} {where}")
+        for name, each in (("document", DOCUMENT), ("strict", STRICT))
+        for where, content in contents(each)
+    ],
+)
 def test_each_example_is_what_its_schema_says(content: dict[str, Any]) -> None:
     examples = [content["example"]] if "example" in content else []
     examples += [example["value"] for example in content.get("examples", {}).values()]
@@ -84,5 +93,5 @@ def test_each_example_in_a_schema_is_what_the_schema_says() -> None:
 def test_each_schema_is_valid_and_each_object_of_an_answer_or_a_body_is_closed() -> None:
     for schema in DOCUMENT["components"]["schemas"].values():
         validator_for(schema, Draft202012Validator).check_schema(schema)
-        forms = [form for form in schema.get("oneOf", [schema]) if "$ref" not in form]
-        assert [form["additionalProperties"] for form in forms] == [False]
+        forms = schema.get("oneOf", [schema])
+        assert [form for form in forms if "$ref" not in form and form["additionalProperties"]] == []

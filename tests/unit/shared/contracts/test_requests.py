@@ -209,9 +209,13 @@ def test_both_take_a_number_with_two_places(cents: int) -> None:
     assert wrong_fields(BODIES["product"], content) == set()
 
 
-# Before a last line feed `$` matches in Python, but not in ECMA-262, which JSON Schema means by a pattern.
+# Before a last line feed `$` matches in Python, but not in ECMA-262, which JSON Schema means by a pattern. Where the
+# pattern takes more than the services, test_fields.py shows.
+_TEXT = st.characters(exclude_categories=["Cs", "Cn", "Cf", "Mn", "Mc", "Me"], include_characters="\u200b\u202e\ufffe")
+
+
 @given(
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=5).filter(lambda name: not name.endswith("\n")),
+    st.text(_TEXT, max_size=5).filter(lambda name: not name.endswith("\n")),
     st.text("0123456789+.eE -", max_size=14),
 )
 def test_both_take_the_same_texts_and_amounts(name: str, price: str) -> None:

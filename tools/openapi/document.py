@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the gateway, made from its route table and the schemas of requests and answers."""
+"""The OpenAPI 3.1 document of the gateway, made from its route table, the operations, and the schemas of both."""
 
 import inspect
 import re
@@ -11,7 +11,6 @@ from typing import Any
 import orjson
 from marshmallow import Schema
 
-from gateway import responses
 from gateway.headers import API_KEY
 from gateway.routes import ReadHeader, Route
 from shared.errors import Code
@@ -19,8 +18,10 @@ from shared.pagination import MAX_ID
 from shared.web.connection import SAFE
 from shared.web.headers import read_idempotency_key, read_if_match, read_if_none_match, read_last_event_id
 from shared.web.requests import media_types
+from tools.openapi import responses
 from tools.openapi.headers import HEADERS, PARAMETERS
 from tools.openapi.json_schema import Json, specification
+from tools.openapi.operations import OPERATIONS, Operation
 
 _TITLE = "Product & Order System"
 _DESCRIPTION = """\
@@ -68,7 +69,7 @@ _NAMES = re.compile(r"\{(\w+)\}")
 
 
 def document(routes: Sequence[Route], *, strict: bool = False) -> Json:
-    """Depends on the table alone, so that equal programs serve equal bytes.
+    """Depends on the tables alone, so that equal programs serve equal bytes.
 
     With `strict` each answer has a schema of its own, with its status and codes, and each event of a stream has one:
     our tests hold the system to that. Generators of clients would make a class of each, or fail at it.
@@ -108,11 +109,12 @@ class _Document:
         return found
 
     def _forwarded(self, route: Route) -> Json:
+        operation = _operation(route)
         return {
-            "operationId": route.id,
+            "operationId": operation.id,
             "tags": [route.upstream],
-            "summary": route.summary,
-            **({"description": route.description} if route.description else {}),
+            "summary": operation.summary,
+            **({"description": operation.description} if operation.description else {}),
             "parameters": [*self._parameters(route), *_COMMON_PARAMETERS],
             **({"requestBody": self._body(route.body, route.method)} if route.body else {}),
             "responses": {**self._success(route), **self._refused(_refusals(route))},
@@ -164,21 +166,22 @@ class _Document:
     def _success(self, route: Route) -> Json:
         if route.streamed:
             return {"200": self._stream(), "204": _answer("No event is missing, and no more will come")}
-        answer = self._json(route.answer, route.status, _NAMES.sub(str(_ID_EXAMPLE), route.path))
+        operation = _operation(route)
+        answer = self._json(operation.answer, operation.status, _NAMES.sub(str(_ID_EXAMPLE), route.path))
         headers = answer["headers"]
-        if route.status == HTTPStatus.CREATED:
+        if operation.status == HTTPStatus.CREATED:
             headers["Location"] = "Location"
             answer["links"] = self._links(route)
-        if isinstance(route.answer, responses.ProductAnswer):
+        if isinstance(operation.answer, responses.ProductAnswer):
             headers["ETag"] = "ProductTag"
-        if isinstance(route.answer, responses.Paged):
+        if isinstance(operation.answer, responses.Paged):
             headers["Link"] = "Next"
         if read_idempotency_key in route.headers:
             headers["Idempotency-Replayed"] = "Replayed"
         if read_if_none_match in route.headers:
             headers["ETag"] = "OrderTag"
             return {"200": answer, "304": _answer("The client has the order as it is", ETag="OrderTag")}
-        return {str(route.status): answer}
+        return {str(operation.status): answer}
 
     def _json(self, schema: responses.Envelope, status: int, path: str) -> Json:
         """An answer with this envelope, described by its data or by an item of them; `path` is that of the example."""
@@ -212,8 +215,8 @@ class _Document:
         singular = created.path.strip("/").removesuffix("s")
         places = (f"{created.path}/{{id}}", f"{{{singular}Id}}")
         return {
-            route.id: {
-                "operationId": route.id,
+            _operation(route).id: {
+                "operationId": _operation(route).id,
                 "parameters": dict.fromkeys(_NAMES.findall(route.path), "$response.body#/data/id"),
             }
             for route in self._routes
@@ -266,8 +269,12 @@ def _answer(description: str, content: Json | None = None, **headers: str) -> Js
     return {**answer, "content": content} if content else answer
 
 
+def _operation(route: Route) -> Operation:
+    return OPERATIONS[f"{route.method} {route.path}"]
+
+
 def _refusals(route: Route) -> Iterator[Code]:
-    yield from (Code.VALIDATION_ERROR, Code.RATE_LIMITED, *_FAILURES, *route.refusals)
+    yield from (Code.VALIDATION_ERROR, Code.RATE_LIMITED, *_FAILURES, *_operation(route).refusals)
     if route.method not in SAFE:
         yield Code.OUTCOME_UNKNOWN
     if route.scope is not None:

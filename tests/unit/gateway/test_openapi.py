@@ -11,6 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.routes import ROUTES
 from tools.openapi.document import document
+from tools.openapi.operations import OPERATIONS
 
 DOCUMENT = json.loads(json.dumps(document(ROUTES)))
 STRICT = json.loads(json.dumps(document(ROUTES, strict=True)))
@@ -37,6 +38,10 @@ def test_it_is_a_valid_openapi_document_and_the_same_each_time(strict: bool) -> 
     again = document(ROUTES, strict=strict)
     assert list(OpenAPIV31SpecValidator(again).iter_errors()) == []
     assert json.loads(json.dumps(again)) == (STRICT if strict else DOCUMENT)
+
+
+def test_each_route_has_its_operation_and_each_operation_its_route() -> None:
+    assert OPERATIONS.keys() == {f"{route.method} {route.path}" for route in ROUTES}
 
 
 def test_its_version_is_that_of_the_package_and_it_names_no_other_host() -> None:

@@ -14,6 +14,7 @@ from gateway.access.rate import RateLimiter
 from gateway.answers import send_headers
 from gateway.docs import DOCS, Docs
 from gateway.forward import SECONDS, WAITING, Waiting, expectation, forward
+from gateway.prefix import send_prefix
 from gateway.routes import ROUTES
 from gateway.settings import Settings
 from gateway.upstream.pool import SERVICES, open_service
@@ -68,6 +69,8 @@ def create_app(settings: Settings) -> web.Application:
 
     app.cleanup_ctx.append(services)
     app.on_response_prepare.append(send_headers)
+    if settings.trusted_proxies:
+        app.on_response_prepare.append(partial(send_prefix, settings.trusted_proxies))
     if settings.cors_origins:
         app.on_response_prepare.append(cors.send_headers)
     app.on_shutdown.append(app[WAITING].close)

@@ -1,5 +1,5 @@
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "openapi.json",
   dom_id: "#docs",
   deepLinking: true,
   displayRequestDuration: true,

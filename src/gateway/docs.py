@@ -62,9 +62,9 @@ async def get_openapi(request: web.Request) -> web.Response:
 
 
 async def get_root(_request: web.Request) -> web.Response:
-    """Leads people to the page and programs to the document (RFC 8631)."""
-    link = '</docs>; rel="service-doc", </openapi.json>; rel="service-desc"'
-    return web.Response(status=HTTPStatus.FOUND, headers={"Location": "/docs", "Link": link})
+    """Leads people to the page and programs to the document (RFC 8631), wherever a proxy shows them."""
+    link = '<./docs>; rel="service-doc", <./openapi.json>; rel="service-desc"'
+    return web.Response(status=HTTPStatus.FOUND, headers={"Location": "./docs", "Link": link})
 
 
 async def get_page(_request: web.Request) -> web.FileResponse:

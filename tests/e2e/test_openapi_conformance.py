@@ -27,7 +27,8 @@ _OF_A_HOLD = {"POST /orders/{id}/confirm", "POST /orders/{id}/hold"}
 async def test_every_answer_is_as_the_document_says(system: System, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     strict = tmp_path / "openapi.json"
-    strict.write_text(json.dumps(document(ROUTES, strict=True)))
+    # Its server is relative to its own address, which a file has not: `--url` takes its place.
+    strict.write_text(json.dumps(document(ROUTES, strict=True) | {"servers": []}))
     command = (
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIGURATION), "--no-color"),
         *("run", str(strict), f"--url={system.url}", "--checks=all", f"--report-json-path={report}"),

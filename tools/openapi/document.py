@@ -86,7 +86,8 @@ class _Document:
         self._spec, self._converter = specification(
             _TITLE,
             info={"description": _DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
-            servers=[{"url": "/", "description": "The gateway that serves this document"}],
+            # Relative to the place of the document (OpenAPI 3.1 §4.8.5), since a proxy may serve it under a prefix.
+            servers=[{"url": ".", "description": "The gateway that serves this document"}],
             tags=list(_TAGS),
         )
 

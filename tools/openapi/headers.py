@@ -68,7 +68,10 @@ HEADERS: Mapping[str, Json] = MappingProxyType(
         "RequestId": _header(
             "The request's own `X-Request-ID`, or a new one.", pattern="^[A-Za-z0-9._:/+=@-]{1,128}$"
         ),
-        "Location": _header("The path of the new resource.", pattern="^/(products|orders)/[1-9][0-9]*$"),
+        "Location": _header(
+            "The path of the new resource, with the prefix of the proxy if there is one.",
+            pattern="^(/[^/]+)*/(products|orders)/[1-9][0-9]*$",
+        ),
         "ProductTag": _header("The product's version, for `If-Match`.", pattern='^"[0-9]+"$'),
         "OrderTag": _header("Changes with the order's data.", pattern='^W/"[0-9a-f]+"$'),
         "DocumentTag": _header("The version of this document.", pattern='^"[0-9a-f]+"$'),

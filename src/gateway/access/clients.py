@@ -24,7 +24,7 @@ def client_address(peer: str, forwarded_for: Sequence[str], trusted: Sequence[Ne
     """
     client = peer
     for hop in islice(_hops(forwarded_for), _MOST_HOPS):
-        if not _is_trusted(client, trusted) or _parse(hop) is None:
+        if not is_trusted(client, trusted) or _parse(hop) is None:
             break
         client = hop
     return _plain(client)
@@ -60,7 +60,7 @@ def _hops(forwarded_for: Sequence[str]) -> Iterator[str]:
             yield hop.strip(" \t")
 
 
-def _is_trusted(text: str, trusted: Sequence[Network]) -> bool:
+def is_trusted(text: str, trusted: Sequence[Network]) -> bool:
     address = _parse(text)
     return address is not None and any(address in network for network in trusted)
 

@@ -44,7 +44,7 @@ async def test_a_client_that_has_the_content_gets_304_any_other_gets_it(gateway:
 async def test_the_page_needs_no_other_host_and_runs_nothing_but_its_assets(gateway: Api) -> None:
     page = await gateway.get("/docs")
     text = page.raw.decode()
-    names = re.findall(r'(?:href|src)="(/[^"]+)"', text)
+    names = re.findall(r'(?:href|src)="(docs/[^"]+)"', text)
     assets = {name: await gateway.get(name) for name in names}
 
     assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
@@ -61,9 +61,9 @@ async def test_the_root_leads_to_the_page_and_names_the_document(gateway: Api) -
     """RFC 8631."""
     answers = [await gateway.request(method, "/") for method in ("GET", "HEAD")]
 
-    assert [(answer.status, answer.headers["Location"]) for answer in answers] == [(302, "/docs")] * 2
+    assert [(answer.status, answer.headers["Location"]) for answer in answers] == [(302, "./docs")] * 2
     links = dict(link.split("; ") for link in answers[0].headers["Link"].split(", "))
-    assert links == {"</docs>": 'rel="service-doc"', "</openapi.json>": 'rel="service-desc"'}
+    assert links == {"<./docs>": 'rel="service-doc"', "<./openapi.json>": 'rel="service-desc"'}
     assert [await gateway.status(link.strip("<>")) for link in links] == [200, 200]
 
 

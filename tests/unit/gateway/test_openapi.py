@@ -48,7 +48,7 @@ def test_its_version_is_that_of_the_package_and_it_names_no_other_host() -> None
     package = configparser.ConfigParser()
     package.read(Path(__file__).parents[3] / "setup.cfg")
     assert DOCUMENT["info"]["version"] == package["metadata"]["version"]
-    assert DOCUMENT["servers"][0]["url"] == "/"
+    assert DOCUMENT["servers"][0]["url"] == "."
 
 
 def contents(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

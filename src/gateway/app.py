@@ -7,38 +7,45 @@ import structlog
 from aiohttp import web
 
 from gateway import docs
+from gateway.access.clients import holder
 from gateway.access.cors import Cors
 from gateway.access.guard import guard, trace
 from gateway.access.keyring import Keyring
 from gateway.access.rate import RateLimiter
 from gateway.answers import send_headers
 from gateway.docs import DOCS, Docs
-from gateway.forward import SECONDS, WAITING, Waiting, expectation, forward
+from gateway.forward import BODIES, SECONDS, WAITING, Waiting, expectation, forward
 from gateway.prefix import send_prefix
 from gateway.routes import ROUTES
 from gateway.settings import Settings
 from gateway.upstream.pool import SERVICES, open_service
+from shared.shares import Shares
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware
 from shared.web.client import client_session, once
+from shared.web.connections import HOLDER
 from shared.web.health import HEALTH, Health
 from shared.web.server import application
 
 log = structlog.get_logger()
 
+# Of bodies that have not come with their heads: 204 of the largest for one client alone.
+_MOST_BYTES = 16 * 1024 * 1024
+
 
 def create_app(settings: Settings) -> web.Application:
     keyring = Keyring(settings.api_keys) if settings.api_keys else None
-    limiter = RateLimiter(*settings.rate_limit) if settings.rate_limit else None
     cors = Cors(settings.cors_origins)
     app = application(  # the outermost layer comes first
         trace(settings.trusted_proxies),
         *((cors.preflight,) if settings.cors_origins else ()),
         middleware.errors,
-        guard(keyring, limiter),
+        guard(keyring, RateLimiter(*settings.rate_limit)),
     )
     app[HEALTH] = Health(BackgroundTasks())
     app[WAITING] = Waiting()
+    app[BODIES] = Shares(_MOST_BYTES)
+    app[HOLDER] = lambda peer: holder(peer, settings.trusted_proxies)
     app[DOCS] = Docs()
     app[SECONDS] = settings.request_seconds
     app.add_routes(health.ROUTES)

@@ -13,19 +13,22 @@ import aiohttp
 import orjson
 import structlog
 from aiohttp import HttpVersion11, web
+from marshmallow import Schema
 from multidict import CIMultiDict, MultiMapping
 
-from gateway.access.guard import CLIENT, KEY_NAME
+from gateway import metrics
+from gateway.access.guard import CLIENT, COUNTED_FOR, KEY_NAME
 from gateway.headers import PASSED, RETURNED
 from gateway.routes import Route
 from gateway.upstream.pool import SERVICES, Call, ServicePool
 from shared import deadline
 from shared.errors import AppError, Code, invalid_field
+from shared.shares import Shares
 from shared.web import sse
 from shared.web.client import Reply
 from shared.web.connection import SAFE
 from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, read_idempotency_key, read_if_match
-from shared.web.requests import holds_back, read_json, read_path, read_query
+from shared.web.requests import MAX_BODY, holds_back, read_json, read_path, read_query
 from shared.web.responses import answer, is_envelope
 
 log = structlog.get_logger()
@@ -66,18 +69,21 @@ class Waiting:
 # The seconds that a request may take.
 SECONDS = web.AppKey("seconds", float)
 WAITING = web.AppKey("waiting", Waiting)
+# Bytes of bodies that are being read.
+BODIES = web.AppKey("bodies", Shares)
 
 
 async def forward(route: Route, request: web.Request) -> web.StreamResponse:
     """The handler of every route in the table. An overloaded service is spared before the body is read."""
     service = request.app[SERVICES][route.upstream]
-    service.admission.refuse_if_full()
+    service.admission.refuse_if_full(request[COUNTED_FOR])
     query = await _check(route, request)
     seconds = _seconds(request)
     call = Call(
         request.method,
         request.rel_url.raw_path_qs,  # the path also of a target in absolute form, RFC 9112 §3.2.2
         _headers(request),
+        request[COUNTED_FOR],
         await request.read() if route.body is not None else None,
         extra_seconds=math.inf if route.streamed else query.get("wait", 0),
         short_deadline=not route.streamed and seconds < min(_FAIR_DEADLINE, request.app[SECONDS]),
@@ -103,11 +109,25 @@ async def _check(route: Route, request: web.Request) -> dict[str, Any]:
         read(request)
     _refuse_unread(route, request)
     if route.body is not None:
+        await _read_body(request, route.body)
+    return query
+
+
+async def _read_body(request: web.Request, schema: Schema) -> None:
+    """A body that has not come with its head needs room for all of it, so that slow senders cannot fill the memory."""
+    client, bodies = request[COUNTED_FOR], request.app[BODIES]
+    size = 0 if request.content.is_eof() else request.content_length or MAX_BODY
+    if size and not bodies.take(client, size):
+        metrics.REFUSED.labels("bodies").inc()
+        raise AppError(Code.UNAVAILABLE, "Too many bodies are on their way", retry_after=1)
+    try:
         if holds_back(request):
             await request.writer.write(_CONTINUE)
             request.writer.output_size = 0  # the interim response is not a part of the answer
-        await read_json(request, route.body)
-    return query
+        await read_json(request, schema)
+    finally:
+        if size:
+            bodies.give_back(client, size)
 
 
 def _refuse_unread(route: Route, request: web.Request) -> None:

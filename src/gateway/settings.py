@@ -38,6 +38,8 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+# 5,000 a second for a minute, and never more than a minute's worth at once.
+_MORE_THAN_ANYONE_ASKS = Policy(300_000, 60, 300_000)
 _Urls = Annotated[tuple[str, ...], urls("http", "https")]
 _Seconds = Annotated[float, seconds(0.1, 60.0)]
 
@@ -54,7 +56,7 @@ class Settings(ServiceSettings):
     upstream_connect_seconds: _Seconds = 1.0
     upstream_read_seconds: _Seconds = 4.5
     api_keys: Annotated[tuple[ApiKey, ...], _keys] = ()
-    rate_limit: Annotated[Policy | None, parse_rate_limit] = None
+    rate_limit: Annotated[Policy, parse_rate_limit] = _MORE_THAN_ANYONE_ASKS
     trusted_proxies: Annotated[tuple[Network, ...], parse_networks] = ()
     cors_origins: Annotated[tuple[str, ...], _origins] = ()
     gateway_allow_anonymous: Annotated[bool, flag] = False

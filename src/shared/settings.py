@@ -142,5 +142,6 @@ class ServiceSettings(Settings):
 
     host: Annotated[str, str] = "127.0.0.1"
     port: Port
+    admin_port: Annotated[int | None, integer(0, 65535)] = None
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
     service_secret: Annotated[tuple[str, ...], secrets] = ()

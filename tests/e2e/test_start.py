@@ -59,15 +59,21 @@ async def test_a_port_in_use_is_one_clear_line(name: str, taken_port: int) -> No
 @pytest.mark.parametrize("name", NEEDED)
 async def test_a_service_starts_without_its_servers_and_says_what_is_down(name: str) -> None:
     port = ports.choose()
-    async with program(name, environment={**DEAD, "PORT": str(port)}) as process:
-        await eventually(lambda: ports.listens(port), within=20)
+    admin_port = ports.choose(taken=(port,))
+    environment = {**DEAD, "PORT": str(port), "ADMIN_PORT": str(admin_port)}
+    async with program(name, environment=environment) as process:
+        await eventually(lambda: ports.listens(admin_port), within=20)
         async with connect(f"http://127.0.0.1:{port}") as api:
             live, ready = await api.get("/health/live"), await api.get("/health/ready")
+        async with connect(f"http://127.0.0.1:{admin_port}") as admin:
+            own = [await admin.get(path) for path in ("/health/live", "/health/ready", "/metrics", "/orders")]
         process.send_signal(signal.SIGTERM)
         ended = await process.outcome()
 
     down = {name for name, outcome in ready.data["checks"].items() if outcome == "down"}
     assert (live.status, ready.status) == (200, 200 if name == "gateway" else 503)
+    assert [answer.status for answer in own] == [200, ready.status, 200, 404]
+    assert own[1].data == ready.data
     assert down == ({"products", "orders"} if name == "gateway" else {"database", "schema", "broker", "cache"})
     assert (ended.status, ended.stderr) == (0, "")
     assert "secret" not in ended.stdout

@@ -93,8 +93,9 @@ async def broken(system: System, fault: Fault) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            disturbing.cancel()
-            await asyncio.wait({disturbing})
+            while not disturbing.done():  # the Redis client swallows a cancellation now and then
+                disturbing.cancel()
+                await asyncio.wait({disturbing}, timeout=REPEAT_SECONDS)
             await (link.heal() if link else servers.flush_redis(system.redises[fault.target].url))
     else:
         await _break(system, fault)

@@ -39,6 +39,11 @@ def bucket(client: str) -> str:
     return client
 
 
+def holder(peer: str, trusted: Sequence[Network]) -> str | None:
+    """Whom a connection is counted for; None for a trusted proxy, which brings many clients."""
+    return None if _is_trusted(peer, trusted) else bucket(_plain(peer))
+
+
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Reads addresses and CIDR blocks, separated by commas. Raises ValueError with all problems, one a line."""
     networks: list[Network] = []

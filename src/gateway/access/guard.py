@@ -23,6 +23,8 @@ from shared.web.middleware import Handler
 # The address that a request comes from, and the name of its API key, if it has one.
 CLIENT = web.RequestKey("client", str)
 KEY_NAME = web.RequestKey("key_name", str)
+# Whom its requests, bytes and places are counted for: the key, or without one the address or its network.
+COUNTED_FOR = web.RequestKey("counted_for", str)
 
 _FORWARDED_FOR = "X-Forwarded-For"
 # Where a key may stand, and what makes an Authorization of it.
@@ -44,8 +46,8 @@ def trace(trusted: Sequence[Network]) -> Middleware:
     return of_client
 
 
-def guard(keyring: Keyring | None, limiter: RateLimiter | None) -> Middleware:
-    """Without a keyring every client may do everything; without a limiter, as often as it likes."""
+def guard(keyring: Keyring | None, limiter: RateLimiter) -> Middleware:
+    """Without a keyring every client may do everything."""
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -57,8 +59,9 @@ def guard(keyring: Keyring | None, limiter: RateLimiter | None) -> Middleware:
                 key = keyring.find(_authorization(request))
         finally:
             # A wrong key counts too, against the address that tries it.
-            if limiter is not None and route is not None:
-                _take(request, limiter, f"key {key.name}" if key else bucket(client))
+            request[COUNTED_FOR] = f"key {key.name}" if key else bucket(client)
+            if route is not None:
+                _take(request, limiter, request[COUNTED_FOR])
         if key is not None:
             request[KEY_NAME] = key.name
             logs.about.set({"client": client, "key_name": key.name})

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
@@ -97,7 +97,7 @@ class QueuePolicy:
 
 
 class Admission:
-    """First come, first served: a request that leaves hands its slot to the one that has waited longest."""
+    """A request that leaves hands its slot on: clients take turns, and the requests of each come in their order."""
 
     def __init__(
         self,
@@ -111,69 +111,93 @@ class Admission:
         self._limit = limit
         self._policy = policy
         self._clock = clock
-        self._queue: deque[asyncio.Future[None]] = deque()
+        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
         self.in_flight = 0
+        self.waiting = 0
 
-    @property
-    def waiting(self) -> int:
-        return len(self._queue)
-
-    def refuse_if_full(self) -> None:
-        """Raises AppError UNAVAILABLE if the limit and the queue leave no room for another request."""
+    def refuse_if_full(self, client: str) -> None:
+        """Raises AppError UNAVAILABLE if limit and queue leave no room for another request of the client."""
         if self.in_flight >= self._limit.limit:
-            self._refuse_if_queue_is_full(self._clock())
+            now = self._clock()
+            if self.waiting >= self._policy.bounds(now).length and self._longer_than(client) is None:
+                raise self._refusal(now)
 
-    def acquire(self) -> "Slot":
+    def acquire(self, client: str) -> "Slot":
         """A context that holds a slot; entering it raises AppError UNAVAILABLE if none comes free in time.
 
         The limit learns how long the slot was held by a request that was answered or timed out.
         """
-        return Slot(self)
+        return Slot(self, client)
 
-    async def _acquire(self) -> float:
+    async def _acquire(self, client: str) -> float:
         """The time of the admission."""
         now = self._clock()
-        if self.in_flight < self._limit.limit and not self._queue:
+        if self.in_flight < self._limit.limit and not self.waiting:
             self.in_flight += 1
             return now
-        bounds = self._refuse_if_queue_is_full(now)
-        if not self._queue:
+        bounds = self._policy.bounds(now)
+        if self.waiting >= bounds.length:
+            self._push_out(self._longer_than(client), now)
+        if not self.waiting:
             self._policy.began(now)
         try:
-            await self._wait(min(bounds.seconds, deadline.left()))
+            await self._wait(client, min(bounds.seconds, deadline.left()))
         except TimeoutError:
             raise self._refusal(self._clock()) from None
         return self._clock()
 
-    def _refuse_if_queue_is_full(self, now: float) -> QueueBounds:
-        bounds = self._policy.bounds(now)
-        if len(self._queue) >= bounds.length:
-            raise self._refusal(now)
-        return bounds
+    def _longer_than(self, client: str) -> str | None:
+        """The client with the most requests in the queue, if it has more than `client` would have with another one."""
+        greediest = max(self._queues, key=self._length)
+        return greediest if self._length(greediest) > self._length(client) + 1 else None
+
+    def _length(self, client: str) -> int:
+        return len(self._queues.get(client, ()))
+
+    def _push_out(self, client: str | None, now: float) -> None:
+        """Refuses the last request of the client in the queue; raises the refusal if there is no such client."""
+        refusal = self._refusal(now)
+        if client is None:
+            raise refusal
+        turn = self._queues[client][-1]
+        self._leave(client, turn)
+        turn.set_exception(refusal)
 
     def _refusal(self, now: float) -> AppError:
         self._policy.refused(now)
         metrics.REFUSED.labels("overload").inc()
         return AppError(Code.UNAVAILABLE, f"{self._service} is overloaded", retry_after=1)
 
-    async def _wait(self, seconds: float) -> None:
+    async def _wait(self, client: str, seconds: float) -> None:
         """Until a slot comes free: it counts as taken at that moment, before this task runs. Raises TimeoutError."""
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append(turn)
+        self._queues.setdefault(client, deque()).append(turn)
+        self.waiting += 1
         async with asyncio.timeout(seconds):
             try:
                 await turn
             except asyncio.CancelledError:
                 if not turn.cancelled():
-                    self._release()
-                elif turn in self._queue:
-                    self._queue.remove(turn)
+                    if turn.exception() is None:
+                        self._release()
+                elif turn in self._queues.get(client, ()):
+                    self._leave(client, turn)
                 raise
+
+    def _leave(self, client: str, turn: asyncio.Future[None]) -> None:
+        turns = self._queues[client]
+        turns.remove(turn)
+        self.waiting -= 1
+        if not turns:
+            del self._queues[client]
 
     def _release(self) -> None:
         self.in_flight -= 1
-        while self._queue and self.in_flight < self._limit.limit:
-            turn = self._queue.popleft()
+        while self.waiting and self.in_flight < self._limit.limit:
+            client, turns = next(iter(self._queues.items()))
+            self._queues.move_to_end(client)
+            turn = turns[0]
+            self._leave(client, turn)
             if not turn.done():
                 self.in_flight += 1
                 turn.set_result(None)
@@ -190,10 +214,11 @@ class Admission:
 class Slot:
     """The room of one request at the service; made by `Admission.acquire`, to be entered once."""
 
-    __slots__ = ("_admission", "_is_sample", "_since")
+    __slots__ = ("_admission", "_client", "_is_sample", "_since")
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, client: str) -> None:
         self._admission = admission
+        self._client = client
         self._is_sample = True
         self._since = 0.0
 
@@ -202,7 +227,7 @@ class Slot:
         self._is_sample = False
 
     async def __aenter__(self) -> Self:
-        self._since = await self._admission._acquire()
+        self._since = await self._admission._acquire(self._client)
         return self
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:

@@ -19,6 +19,7 @@ from gateway.upstream.admission import Admission, ConcurrencyLimit, QueuePolicy,
 from gateway.upstream.breaker import Breaker, Permit
 from shared import deadline
 from shared.errors import AppError, Code
+from shared.shares import Shares
 from shared.web.client import Reply, ServiceClient
 from shared.web.connection import SAFE
 from shared.web.headers import IDEMPOTENCY_KEY
@@ -27,8 +28,8 @@ from shared.web.headers import IDEMPOTENCY_KEY
 # not: the service lives, and other requests may succeed.
 _BROKEN = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT})
 _TRANSIENT = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE})
-# Half of the waiting clients that an order service accepts (orders.watch).
-_MOST_WAITING = 256
+# Fewer than the waiting clients that an order service accepts (orders.watch). One client alone gets 256 of them.
+_MOST_WAITING = 320
 # A reply that was read whole, or one that is still coming.
 _Answer = TypeVar("_Answer", Reply, aiohttp.ClientResponse)
 # Seconds: long enough for a process that restarts to listen again, short enough to fit into a request's deadline.
@@ -37,7 +38,9 @@ _SHORTEST_DELAY, _LONGEST_DELAY = 0.025, 0.25
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to a service. A call with `extra_seconds` waits for an event: it may take longer, and is no load.
+    """A request to a service; what there is little of is divided between the values of `client`.
+
+    A call with `extra_seconds` waits for an event: it may take longer, and is no load.
 
     With `short_deadline` the client asked for so little time that a time-out says nothing about the service.
     """
@@ -45,6 +48,7 @@ class Call:
     method: str
     target: str
     headers: Mapping[str, str]
+    client: str
     body: bytes | None = None
     extra_seconds: float = 0.0
     short_deadline: bool = False
@@ -94,7 +98,7 @@ class ServicePool:
         self.admission = admission
         self._rotation = deque(addresses)
         self._retrying = 0
-        self._waiting = 0
+        self._waiting = Shares(_MOST_WAITING)
 
     async def request(self, call: Call) -> Reply:
         """Raises AppError: UNAVAILABLE if the service is overloaded, and what `ServiceClient.request` raises.
@@ -102,10 +106,10 @@ class ServicePool:
         That is OUTCOME_UNKNOWN for a call that was sent, may have changed something, and got no answer.
         """
         if call.extra_seconds:
-            with self._waiting_client():
+            with self._place_to_wait(call.client):
                 return await self._request(call)
         try:
-            async with self.admission.acquire() as slot:
+            async with self.admission.acquire(call.client) as slot:
                 return await self._request(call, slot)
         except AppError as error:
             was_sent = error.code is not Code.UNAVAILABLE and error.__cause__  # it has no cause if there was no time
@@ -116,7 +120,7 @@ class ServicePool:
     @asynccontextmanager
     async def stream(self, call: Call, quiet: float) -> AsyncIterator[aiohttp.ClientResponse]:
         """Like `ServiceClient.stream`. A stream is never retried."""
-        with self._waiting_client():
+        with self._place_to_wait(call.client):
             address, permit = self._choose()
             async with AsyncExitStack() as stack:
                 stream = address.client.stream(call.method, call.target, headers=call.headers, quiet=quiet)
@@ -135,21 +139,20 @@ class ServicePool:
                 check.cancel()
 
     @contextmanager
-    def _waiting_client(self) -> Iterator[None]:
+    def _place_to_wait(self, client: str) -> Iterator[None]:
         """Requests that wait for an event are no load for the service, so they have a bound of their own."""
-        if self._waiting >= _MOST_WAITING:
+        if not self._waiting.take(client):
             metrics.REFUSED.labels("waiting").inc()
             raise AppError(Code.UNAVAILABLE, f"Too many clients wait for {self.name}")
-        self._waiting += 1
         try:
             yield
         finally:
-            self._waiting -= 1
+            self._waiting.give_back(client)
 
     async def _request(self, call: Call, slot: Slot | None = None) -> Reply:
         """Retries once where that is safe and may help."""
         address, outcome = await self._try(call)
-        in_flight = self.admission.in_flight + self._waiting
+        in_flight = self.admission.in_flight + _MOST_WAITING - self._waiting.left
         if is_worth_repeating(call, outcome) and self._retrying < most_retries(in_flight):
             if slot is not None:
                 slot.discard_sample()  # two tries with a pause between them are no latency

@@ -44,6 +44,7 @@ class ServerLimits:
     sweep: float = 1.0
     connections: int = 2_000
     head_bytes: int = 32 * 1024
+    unread: int = 32 * 1024
     # The two differ because the parser's error carries nothing but the number of the limit that was exceeded.
     line_bytes: int = 8_192
     field_bytes: int = 8_190
@@ -51,7 +52,7 @@ class ServerLimits:
 
 
 class Connection(web.RequestHandler):
-    """Adds itself to `connections` while it is open; their owner calls `check` every `ServerLimits.sweep` seconds.
+    """Stands in `idle` while it serves no request; its owner calls `check` every `ServerLimits.sweep` seconds.
 
     That sweep starts and enforces every limit of time, so no connection has a timer and no request reads the clock.
     """
@@ -59,14 +60,14 @@ class Connection(web.RequestHandler):
     def __init__(
         self,
         server: web.Server,
-        connections: "set[Connection]",
+        idle: "dict[Connection, None]",
+        lost: "Callable[[Connection], None]",
         limits: ServerLimits,
-        loop: asyncio.AbstractEventLoop,
         prepare: Prepare = on_prepare,
     ) -> None:
         super().__init__(
             server,
-            loop=loop,
+            loop=asyncio.get_running_loop(),
             access_log=None,  # type: ignore[arg-type]  # as web.AppRunner documents it
             keepalive_timeout=limits.idle,
             lingering_time=limits.body,
@@ -74,7 +75,8 @@ class Connection(web.RequestHandler):
             max_field_size=limits.field_bytes,
             max_headers=limits.fields,
         )
-        self._connections = connections
+        self.idle = idle
+        self._lost = lost
         self._limits = limits
         self._prepare = prepare  # adds the headers of every answer to one that reached no application
         self._wire: asyncio.Transport | None = None  # `transport` is None as soon as the connection is closing
@@ -94,11 +96,11 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)  # uvloop's transport does not derive from it
-        self._connections.add(self)
+        self.idle[self] = None
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._connections.discard(self)
+        self._lost(self)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
         super().connection_lost(exc)
@@ -135,6 +137,7 @@ class Connection(web.RequestHandler):
         """
         if self._refusal is not None:
             raise self._refusal
+        self.idle.pop(self, None)
         self._busy = self._kept_alive = True
         self._start = b""
         self._deadline = _NEVER
@@ -169,6 +172,8 @@ class Connection(web.RequestHandler):
         else:
             finished = await super().finish_response(request, resp, start_time)
         self._busy = False
+        if self.transport is not None:
+            self.idle[self] = None
         if self._refused:
             await self._linger()
         return finished

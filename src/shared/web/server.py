@@ -18,17 +18,18 @@ from aiohttp.typedefs import Middleware
 
 from shared import logs
 from shared.settings import ServiceSettings, SettingsError
-from shared.web import health, responses
-from shared.web.connection import Connection, Prepare, ServerLimits
+from shared.web import health, middleware, responses
+from shared.web.connection import ServerLimits
+from shared.web.connections import HOLDER, Connections
 from shared.web.requests import MAX_BODY
 
 log = structlog.get_logger()
 
 _WRONG_SETTINGS = 2
-_BACKLOG = 1_024
 _FINISH_REQUESTS = 6.0
 # Left free for databases, the broker, upstreams and what else the process opens.
 _OTHER_FILES = 1_024
+_OPERATIONAL_CONNECTIONS = 64
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -63,14 +64,22 @@ async def serve(app: web.Application, settings: ServiceSettings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     limits = ServerLimits()
-    async with serving(app, replace(limits, connections=raise_open_files(limits.connections))) as connections:
-        try:
-            port = await connections.listen(settings.host, settings.port)
-        except OSError as error:
-            log.critical("cannot listen", host=settings.host, port=settings.port, error=os.strerror(error.errno or 0))
-            return 1
+    limits = replace(limits, connections=raise_open_files(limits.connections))
+    own_limits = replace(limits, connections=_OPERATIONAL_CONNECTIONS)
+    async with serving(app, limits) as clients, serving(_operational(app), own_limits) as operational:
+        listeners = {"port": (clients, settings.port), "admin_port": (operational, settings.admin_port)}
+        bound: dict[str, int] = {}
+        for name, (connections, port) in listeners.items():
+            if port is None:
+                continue
+            try:
+                bound[name] = await connections.listen(settings.host, port)
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                log.critical("cannot listen", host=settings.host, port=port, error=reason)
+                return 1
         _spare_the_collector()
-        log.info("listening", host=settings.host, port=port)
+        log.info("listening", host=settings.host, **bound)
         await stop.wait()
         log.info("stopping")
         app[health.HEALTH].draining = True
@@ -85,6 +94,14 @@ def application(*middlewares: Middleware) -> web.Application:
     return app
 
 
+def _operational(app: web.Application) -> web.Application:
+    """Health and metrics for a listener that clients neither reach nor fill."""
+    own = application(middleware.trace, middleware.errors)
+    own[health.HEALTH] = app[health.HEALTH]
+    own.add_routes(health.ROUTES)
+    return own
+
+
 @asynccontextmanager
 async def serving(app: web.Application, limits: ServerLimits) -> AsyncIterator["Connections"]:
     """Opens the application; at the end it stops accepting, finishes the requests, and closes the application."""
@@ -92,61 +109,11 @@ async def serving(app: web.Application, limits: ServerLimits) -> AsyncIterator["
     try:
         await runner.setup()
         prepare = app.on_response_prepare.send
-        with closing(Connections(cast("web.Server", runner.server), limits, prepare)) as connections:
+        server, holder_of = cast("web.Server", runner.server), app.get(HOLDER, str)
+        with closing(Connections(server, limits, prepare, holder_of)) as connections:
             yield connections
     finally:
         await runner.cleanup()
-
-
-class Connections:
-    """Checks each open connection every `ServerLimits.sweep` seconds, and closes new ones unread past the limit."""
-
-    def __init__(self, server: web.Server, limits: ServerLimits, prepare: Prepare) -> None:
-        self._server = server
-        self._prepare = prepare
-        self._limits = limits
-        self._loop = asyncio.get_running_loop()
-        self._open: set[Connection] = set()
-        self._turned_away = 0
-        self._listener: asyncio.Server | None = None
-        self._closed = False
-        self._loop.call_later(limits.sweep, self._sweep)
-
-    async def listen(self, host: str, port: int) -> int:
-        """Returns the port, which the system chooses if `port` is 0. Raises OSError if it is not free."""
-        self._listener = await self._loop.create_server(self._accept, host, port, backlog=_BACKLOG)
-        bound: int = self._listener.sockets[0].getsockname()[1]
-        return bound
-
-    def close(self) -> None:
-        """Accepts no more connections; the open ones are still checked."""
-        self._closed = True
-        if self._listener is not None:
-            self._listener.close()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def _accept(self) -> asyncio.BaseProtocol:
-        if len(self._open) < self._limits.connections:
-            return Connection(self._server, self._open, self._limits, self._loop, self._prepare)
-        self._turned_away += 1
-        return _TurnedAway()
-
-    def _sweep(self) -> None:
-        if self._open or not self._closed:
-            self._loop.call_later(self._limits.sweep, self._sweep)
-        if self._turned_away:
-            log.warning("too many connections", open=len(self._open), turned_away=self._turned_away)
-            self._turned_away = 0
-        now = self._loop.time()
-        for connection in tuple(self._open):
-            connection.check(now)
-
-
-class _TurnedAway(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        cast("asyncio.Transport", transport).abort()
 
 
 def raise_open_files(connections: int) -> int:

@@ -121,17 +121,19 @@ async def test_the_seconds_that_a_client_waits_for_an_order_are_added_to_the_lim
 async def test_clients_that_wait_for_an_order_are_no_load_and_have_a_bound_of_their_own(
     orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert pool._MOST_WAITING == 256
-    monkeypatch.setattr(pool, "_MOST_WAITING", 4)
+    assert pool._MOST_WAITING == 320
+    monkeypatch.setattr(pool, "_MOST_WAITING", 5)
     narrow(monkeypatch, limit=1)
     orders.respond = hang_if_asked_to_wait
     paths = ("/orders/1/events", "/orders/1?wait=20")
-    async with opened(orders) as gateway:
+    async with opened(orders, TRUSTED_PROXIES="127.0.0.1") as gateway:
         waiting = [asyncio.create_task(gateway.get(path)) for path in paths for _ in range(2)]
-        await eventually(lambda: len(orders.seen) == len(waiting))
+        await eventually(lambda: len(orders.seen) == 4)
         before = await sample(gateway, REFUSED)
         refused = [await gateway.get(path) for path in paths]
         counted = await sample(gateway, REFUSED) - before
+        waiting.append(asyncio.create_task(gateway.get(paths[0], headers={"X-Forwarded-For": "192.0.2.1"})))
+        await eventually(lambda: len(orders.seen) == 5)  # what is left is for other clients
         answers = [await gateway.get("/orders/1") for _ in range(3)]
         orders.respond = ok
         for client in waiting:

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import pytest
 
+from gateway import app
 from gateway.upstream import pool
 from gateway.upstream.admission import ConcurrencyLimit
 from tests.api import Answer, Api, connect
@@ -21,6 +22,7 @@ BODY = json.dumps(ORDER).encode()
 HEAD = b"POST /orders HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 READ = b"GET /orders/1 HTTP/1.1\r\nHost: test\r\n\r\n"
 REFUSED = 'gateway_refused_total{reason="overload"}'
+BODIES = 'gateway_refused_total{reason="bodies"}'
 
 
 @pytest.fixture
@@ -128,6 +130,35 @@ async def test_a_body_that_is_slow_to_come_takes_no_slot(orders: FakeService) ->
         late = await slow[0].reply()
 
     assert (answer.status, late.status) == (200, 200)
+
+
+async def test_bodies_on_their_way_fill_no_more_than_the_room_for_them(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has come with its head is there already, and needs none."""
+    monkeypatch.setattr(app, "_MOST_BYTES", 100_000)
+    orders.respond = ok
+    asking = HEAD.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n") % 60_000
+    async with listening(orders) as port, connect(f"http://127.0.0.1:{port}") as gateway:
+
+        async def ask() -> Answer:
+            async with connected(port) as peer:
+                peer.send(asking)
+                return await peer.reply()
+
+        before = await sample(gateway, BODIES)
+        async with connected(port) as slow:
+            slow.send(asking)
+            begun, beyond, whole = await slow.reply(), await ask(), await gateway.post("/orders", ORDER)
+        counted = await sample(gateway, BODIES) - before
+        await reaches(lambda: status_of(ask()), 100)
+
+    assert (begun.status, whole.status, counted) == (100, 200, 1)
+    assert (beyond.refusal, beyond.headers["retry-after"]) == ((503, "unavailable", []), "1")
+
+
+async def status_of(asked: Awaitable[Answer]) -> int:
+    return (await asked).status
 
 
 async def test_a_client_that_leaves_frees_its_place_in_the_queue_and_its_slot(orders: FakeService, gate: Gate) -> None:

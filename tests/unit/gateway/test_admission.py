@@ -47,6 +47,7 @@ class Visit:
 
     number: int
     order: list[int] = field(default_factory=list)
+    client: str = "one"
     go: asyncio.Event = field(default_factory=asyncio.Event)
     inside: bool = False
 
@@ -55,7 +56,7 @@ class Visit:
             await self._stay(admission)
 
     async def _stay(self, admission: Admission) -> None:
-        async with admission.acquire():
+        async with admission.acquire(self.client):
             self.order.append(self.number)
             self.inside = True
             try:
@@ -84,20 +85,47 @@ async def visiting(admission: Admission, visits: Sequence[Visit]) -> AsyncIterat
 
 async def refusal(admission: Admission, seconds_left: float = LONG) -> tuple[Code, int | None]:
     with deadline.until(seconds_left), pytest.raises(AppError, match="orders is overloaded") as refused:
-        async with admission.acquire():
+        async with admission.acquire("one"):
             pass
     return refused.value.code, refused.value.retry_after
 
 
 async def test_a_request_beyond_limit_and_queue_is_refused_at_once() -> None:
     admission = of(Samples(1), length=1)
-    admission.refuse_if_full()
+    admission.refuse_if_full("one")
     async with visiting(admission, [Visit(1), Visit(2)]):
         assert (admission.in_flight, admission.waiting) == (1, 1)
         with pytest.raises(AppError, match="orders is overloaded"):
-            admission.refuse_if_full()
+            admission.refuse_if_full("one")
         assert await refusal(admission) == (Code.UNAVAILABLE, 1)
-    admission.refuse_if_full()
+    admission.refuse_if_full("one")
+
+
+async def test_clients_take_turns_and_the_requests_of_each_keep_their_order() -> None:
+    order: list[int] = []
+    visits = [Visit(number, order, client) for number, client in enumerate("aaaabbc")]
+    async with visiting(of(Samples(1)), visits):
+        for visit in sorted(visits, key=lambda each: "0142635".index(str(each.number))):
+            visit.go.set()
+            await settle()
+    assert order == [0, 1, 4, 6, 2, 5, 3]
+
+
+async def test_in_a_full_queue_a_client_gets_the_place_of_another_that_has_more_than_its_share() -> None:
+    admission = of(Samples(1), length=4)
+    visits = [Visit(number, client=client) for number, client in enumerate("aaaaa")]
+    async with visiting(admission, visits) as tasks:
+        for number, (client, pushed_out) in enumerate((("b", 4), ("b", 3)), 5):
+            admission.refuse_if_full(client)
+            visits.append(Visit(number, client=client))
+            tasks.append(asyncio.create_task(visits[-1].run(admission)))
+            await settle()
+            with pytest.raises(AppError, match="orders is overloaded"):
+                await tasks[pushed_out]
+        for client in "ab":  # each has half of it
+            with pytest.raises(AppError, match="orders is overloaded"):
+                admission.refuse_if_full(client)
+        assert admission.waiting == 4
 
 
 @pytest.mark.parametrize(("seconds", "seconds_left"), [(0.0, LONG), (LONG, 0.0), (LONG, -1.0)])
@@ -132,7 +160,7 @@ async def test_those_that_leave_let_in_as_many_as_the_limit_allows(
 @pytest.mark.parametrize("cancelled_first", [False, True])
 async def test_a_waiter_that_is_cancelled_as_its_slot_comes_free_gives_it_to_the_next(cancelled_first: bool) -> None:
     admission, gone, next_in_line = of(Samples(1)), Visit(1), Visit(2)
-    slot = await admission.acquire().__aenter__()
+    slot = await admission.acquire("one").__aenter__()
     async with visiting(admission, [gone, next_in_line]) as tasks:
         if cancelled_first:
             tasks[0].cancel()
@@ -171,7 +199,7 @@ async def test_an_answer_or_a_time_out_shows_the_latency_unless_it_is_discarded(
 ) -> None:
     clock, limit = Clock(), Samples(1)
     admission = of(limit, clock=clock)
-    slot = admission.acquire()
+    slot = admission.acquire("one")
     await slot.__aenter__()
     clock.now += 5.0
     if discarded:
@@ -183,14 +211,15 @@ async def test_an_answer_or_a_time_out_shows_the_latency_unless_it_is_discarded(
 
 async def test_while_there_is_room_acquiring_does_not_suspend() -> None:
     admission = of(Samples(1))
-    entering = admission.acquire().__aenter__()
+    entering = admission.acquire("one").__aenter__()
     with pytest.raises(StopIteration):
         entering.send(None)
     assert admission.in_flight == 1
 
 
 ACTIONS = st.one_of(
-    st.sampled_from([("enter", 0), ("enter in vain", 0), ("settle", 0)]),
+    st.tuples(st.sampled_from(["enter", "enter in vain"]), st.integers(0, 1)),
+    st.just(("settle", 0)),
     st.tuples(st.just("leave"), st.integers(0, 7)),
     st.tuples(st.just("cancel"), st.integers(0, 7)),
     st.tuples(st.just("limit"), st.integers(1, 4)),
@@ -202,11 +231,13 @@ async def test_in_any_order_of_events_no_slot_is_lost_or_given_twice(actions: li
     limit = Samples(2)
     admission, order = of(limit, length=3), list[int]()
     visits: dict[asyncio.Task[None], Visit] = {}
+    clients: list[str] = []
     steady = all(action != "limit" for action, _ in actions)  # a limit raised from outside wakes no task
     for action, number in [*actions, ("settle", 0)]:
         here = [task for task in visits if not task.done()]
         if action.startswith("enter"):
-            visit = Visit(len(visits), order)
+            visit = Visit(len(visits), order, "ab"[number])
+            clients.append(visit.client)
             seconds_left = LONG if action == "enter" else 0.0
             visits[asyncio.create_task(visit.run(admission, seconds_left))] = visit
         elif action == "leave" and here:
@@ -218,9 +249,10 @@ async def test_in_any_order_of_events_no_slot_is_lost_or_given_twice(actions: li
         elif action == "settle":
             await settle()
             assert admission.in_flight == sum(visit.inside for visit in visits.values())
-            queued = [visit.number for task, visit in visits.items() if not task.done() and not visit.inside]
+            queued = [visit for task, visit in visits.items() if not task.done() and not visit.inside]
             assert len(queued) == admission.waiting <= 3
-            assert max(order, default=-1) < min(queued, default=len(visits))
+            for visit in queued:
+                assert all(number < visit.number for number in order if clients[number] == visit.client)
             assert not steady or admission.waiting == 0 or admission.in_flight == limit.limit
     for visit in visits.values():
         visit.go.set()
@@ -260,11 +292,11 @@ async def test_an_admission_whose_queue_stands_and_refuses_cuts_it_short() -> No
     admission = Admission("orders", Samples(1), QueuePolicy(BURST, QueueBounds(1, LONG)), clock=clock)
     async with visiting(admission, [Visit(1), Visit(2)]):
         for seconds in (0.4, 0.1):
-            admission.refuse_if_full()
+            admission.refuse_if_full("one")
             clock.now += seconds
             await refusal(admission, seconds_left=0.0)
         with pytest.raises(AppError, match="orders is overloaded"):
-            admission.refuse_if_full()
+            admission.refuse_if_full("one")
 
 
 def test_the_bounds_are_those_of_the_documents() -> None:

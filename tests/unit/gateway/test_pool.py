@@ -34,7 +34,7 @@ def test_the_delay_is_spread_over_all_of_its_range() -> None:
     ],
 )
 def test_only_what_cannot_be_done_twice_is_repeated(method: str, headers: dict[str, str], expected: bool) -> None:
-    call = Call(method, "/orders", headers)
+    call = Call(method, "/orders", headers, "one")
     outcomes = [is_worth_repeating(call, outcome) for outcome in (BROKEN_OFF, NOT_CONNECTED, TIMED_OUT)]
     assert outcomes == [expected, True, False]
 
@@ -45,4 +45,4 @@ def test_only_what_cannot_be_done_twice_is_repeated(method: str, headers: dict[s
 )
 def test_only_a_transient_failure_is_worth_another_try(status: int, expected: bool) -> None:
     reply = Reply(status, CIMultiDictProxy(CIMultiDict()), b"")
-    assert expected == is_worth_repeating(Call("GET", "/orders", {}), reply)
+    assert expected == is_worth_repeating(Call("GET", "/orders", {}, "one"), reply)

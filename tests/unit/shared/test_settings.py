@@ -14,6 +14,7 @@ import gateway.settings
 import ops.settings
 import orders.settings
 import products.settings
+from gateway.access.rate import Policy
 from shared.settings import Settings, SettingsError, choice, flag, integer, seconds, secrets, url, urls
 
 SECRET = "hunter2-is-secret"
@@ -35,7 +36,7 @@ REQUIRED = {
     "ops": {f"{name}_DATABASE_URL": f"postgresql://:{SECRET}@localhost/db" for name in ("PRODUCTS", "ORDERS")},
 }
 KEY = f"shop {'a' * 64} orders:read"
-_COMMON: dict[str, Any] = {"host": "127.0.0.1", "log_level": "info", "service_secret": ()}
+_COMMON: dict[str, Any] = {"host": "127.0.0.1", "log_level": "info", "service_secret": (), "admin_port": None}
 _SERVICE = {name.lower(): value for name, value in _SERVERS.items()} | _COMMON | {"max_in_flight": 1_000}
 DEFAULTS = {
     "gateway": gateway.settings.Settings(
@@ -49,7 +50,7 @@ DEFAULTS = {
         upstream_read_seconds=4.5,
         api_keys=(),
         gateway_allow_anonymous=False,
-        rate_limit=None,
+        rate_limit=Policy(300_000, 60, 300_000),
         trusted_proxies=(),
         cors_origins=(),
     ),

@@ -44,8 +44,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def connected(port: int) -> AsyncIterator[Peer]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connected(port: int, address: str = "127.0.0.1") -> AsyncIterator[Peer]:
+    """From that address, which must be one of the loopback device."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
     try:
         yield Peer(reader, writer)
     finally:

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from shared.web import middleware
 from shared.web.connection import ServerLimits
-from shared.web.server import Connections, application, raise_open_files, serving
+from shared.web.connections import Connections
+from shared.web.server import application, raise_open_files, serving
 from tests.api import Answer
 from tests.integration.shared.web.malformed import CASES, HOST, SECOND, chunked, get, post
 from tests.integration.shared.web.raw import Peer, connected
@@ -365,22 +366,44 @@ async def test_many_slow_connections_do_not_stop_a_good_one() -> None:
         assert await is_served(here)
 
 
-async def test_past_the_most_connections_new_ones_are_closed_at_once() -> None:
-    async with site(replace(PATIENT, connections=2, head=60.0, idle=60.0)) as here:
-        async with connected(here.port) as first, connected(here.port) as second:
-            for peer in (first, second):
-                peer.send(GOOD)
-                await peer.reply()
-            with capture_logs() as lines:
-                for _ in range(20):
-                    async with connected(here.port) as peer:
-                        assert await peer.rest() == b""
-                await eventually(lambda: sum(line["turned_away"] for line in lines) == 20)
-            first.send(GOOD)
-            assert (await first.reply()).raw == b"ignored"
-        await eventually(lambda: is_served(here))
+async def test_past_its_share_of_busy_connections_a_new_one_of_the_address_is_closed_at_once() -> None:
+    async with site(replace(PATIENT, connections=5)) as here, AsyncExitStack() as busy:
+        for _ in range(4):
+            peer = await busy.enter_async_context(connected(here.port))
+            peer.send(WAIT)
+        await eventually(lambda: len(here.seen) == 4)
+        with capture_logs() as lines:
+            for _ in range(20):
+                async with connected(here.port) as late:
+                    assert await late.rest() == b""
+            await eventually(lambda: sum(line["turned_away"] for line in lines) == 20)
+        async with connected(here.port, "127.0.0.2") as other:
+            other.send(GOOD)
+            assert (await other.reply()).raw == b"ignored"
 
-    assert {(line["event"], line["open"]) for line in lines} == {("too many connections", 2)}
+    assert {(line["event"], line["open"], line["closed_idle"]) for line in lines} == {("too many connections", 4, 0)}
+
+
+@pytest.mark.parametrize(
+    ("most", "address"),
+    [(5, "127.0.0.1"), (4, "127.0.0.2")],
+    ids=["past the share of its address", "where no place is left"],
+)
+async def test_a_new_connection_takes_the_place_of_the_one_that_has_been_idle_longest(most: int, address: str) -> None:
+    async with site(replace(PATIENT, connections=most)) as here, AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(connected(here.port)) for _ in range(4)]
+        for peer in (*peers, peers[0]):
+            peer.send(GOOD)
+            await peer.reply()
+        with capture_logs() as lines:
+            newcomer = await stack.enter_async_context(connected(here.port, address))
+            await eventually(lambda: [line for line in lines if line["event"] == "too many connections"])
+            for peer in (newcomer, peers[0], peers[2], peers[3]):
+                peer.send(GOOD)
+                assert (await peer.reply()).raw == b"ignored"
+            assert await peers[1].rest() == b""
+
+    assert [(line["closed_idle"], line["turned_away"]) for line in lines if "turned_away" in line] == [(1, 0)]
 
 
 # Clients that have gone.

@@ -1,5 +1,3 @@
-import asyncio
-
 import pytest
 from aiohttp import web
 
@@ -27,6 +25,6 @@ async def test_no_private_name_of_aiohttp_is_taken() -> None:
     async def handle(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response()
 
-    connection = Connection(web.Server(handle), set(), ServerLimits(), asyncio.get_running_loop())
+    connection = Connection(web.Server(handle), {}, lambda _: None, ServerLimits())
     taken = {*vars(connection), *vars(Connection)} & set(dir(web.RequestHandler))
     assert {name for name in taken if name.startswith("_") and not name.startswith("__")} == set()

@@ -1,0 +1,110 @@
+"""The open connections of a listener: how many there may be, and who has to give way when there are too many."""
+
+import asyncio
+import socket
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import cast
+from weakref import WeakValueDictionary
+
+import structlog
+from aiohttp import web
+
+from shared.shares import Shares
+from shared.web.connection import Connection, Prepare, ServerLimits
+
+log = structlog.get_logger()
+
+_BACKLOG = 1_024
+# Whom a connection from an address is counted for. None: for nobody, it is one of a proxy with many clients.
+HOLDER: web.AppKey[Callable[[str], str | None]] = web.AppKey("holder")
+
+
+class Connections:
+    """Divides the connections between their holders, and checks each every `ServerLimits.sweep` seconds.
+
+    A new one past its holder's share takes the place of the one of that holder that has been idle longest, and is
+    closed unread if none is idle. Where no place is left at all, the holder with the most idle ones gives one up.
+    """
+
+    def __init__(
+        self, server: web.Server, limits: ServerLimits, prepare: Prepare, holder_of: Callable[[str], str | None]
+    ) -> None:
+        self._server = server
+        self._prepare = prepare
+        self._limits = limits
+        self._holder_of = holder_of
+        self._loop = asyncio.get_running_loop()
+        self._shares = Shares(limits.connections)
+        self._open: dict[Connection, str | None] = {}
+        self._idle: WeakValueDictionary[str | None, OrderedDict[Connection, None]] = WeakValueDictionary()
+        self._closed_idle = self._turned_away = 0
+        self._listener: asyncio.Server | None = None
+        self._closed = False
+        self._loop.call_later(limits.sweep, self._sweep)
+
+    async def listen(self, host: str, port: int) -> int:
+        """Returns the port, which the system chooses if `port` is 0. Raises OSError if it is not free."""
+        self._listener = await self._loop.create_server(lambda: _Arrival(self._admit), host, port, backlog=_BACKLOG)
+        for each in self._listener.sockets:  # every connection inherits it; else up to 256 KB of each are read at once
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._limits.unread)
+        bound: int = self._listener.sockets[0].getsockname()[1]
+        return bound
+
+    def close(self) -> None:
+        """Accepts no more connections; the open ones are still checked."""
+        self._closed = True
+        if self._listener is not None:
+            self._listener.close()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def _admit(self, transport: asyncio.Transport) -> None:
+        peer = transport.get_extra_info("peername")
+        holder = self._holder_of(peer[0] if peer else "")
+        if not self._shares.take(holder):
+            self._close_idle(holder)
+            if not self._shares.take(holder):
+                self._turned_away += 1
+                transport.abort()
+                return
+        idle = self._idle.setdefault(holder, OrderedDict())
+        connection = Connection(self._server, idle, self._forget, self._limits, self._prepare)
+        self._open[connection] = holder
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+
+    def _close_idle(self, holder: str | None) -> None:
+        idle = self._idle.get(holder) if self._shares.left else max(self._idle.values(), key=len, default=None)
+        if idle:
+            connection = next(iter(idle))
+            self._closed_idle += 1
+            self._forget(connection)
+            connection.force_close()
+
+    def _forget(self, connection: Connection) -> None:
+        if connection in self._open:
+            self._shares.give_back(self._open.pop(connection))
+            connection.idle.pop(connection, None)
+
+    def _sweep(self) -> None:
+        if self._open or not self._closed:
+            self._loop.call_later(self._limits.sweep, self._sweep)
+        if self._closed_idle or self._turned_away:
+            numbers = {"open": len(self._open), "closed_idle": self._closed_idle, "turned_away": self._turned_away}
+            log.warning("too many connections", **numbers)
+            self._closed_idle = self._turned_away = 0
+        now = self._loop.time()
+        for connection in tuple(self._open):
+            connection.check(now)
+
+
+class _Arrival(asyncio.Protocol):
+    """Stands for a new connection until its peer is known."""
+
+    def __init__(self, admit: Callable[[asyncio.Transport], None]) -> None:
+        self._admit = admit
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._admit(cast("asyncio.Transport", transport))  # uvloop's transport does not derive from it

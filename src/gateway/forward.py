@@ -35,6 +35,8 @@ log = structlog.get_logger()
 
 # Seconds: a service that does not answer within a shorter deadline has not failed.
 _FAIR_DEADLINE = 1.0
+# Pages share no work with others, so a service needs only a few at once to be busy, and others wait behind them.
+_ITEMS_OF_A_SLOT = 4
 _NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)  # RFC 9110 §15.3.5, §15.4.5
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CODE_OF = {code.status: code for code in reversed(Code)}
@@ -87,6 +89,7 @@ async def forward(route: Route, request: web.Request) -> web.StreamResponse:
         await request.read() if route.body is not None else None,
         extra_seconds=math.inf if route.streamed else query.get("wait", 0),
         short_deadline=not route.streamed and seconds < min(_FAIR_DEADLINE, request.app[SECONDS]),
+        slots=1 + query.get("limit", 0) // _ITEMS_OF_A_SLOT,
     )
     if route.streamed:
         return await _stream(request, service, call)

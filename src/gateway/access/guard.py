@@ -1,5 +1,6 @@
 """Decides who is let in, and how often, by the head of a request, before its body is read."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ from aiohttp.typedefs import Middleware
 from gateway import metrics
 from gateway.access.clients import Network, bucket, client_address
 from gateway.access.keyring import ApiKey, Keyring, require
-from gateway.access.rate import RateLimiter
+from gateway.access.rate import RateLimiter, Refusals
 from gateway.answers import add_headers
 from gateway.headers import API_KEY
 from gateway.routes import route_of
@@ -48,9 +49,18 @@ def trace(trusted: Sequence[Network]) -> Middleware:
 
 def guard(keyring: Keyring | None, limiter: RateLimiter) -> Middleware:
     """Without a keyring every client may do everything."""
+    refusals = Refusals()
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            check(request)
+            return await handler(request)
+        except AppError:
+            await asyncio.sleep(refusals.delay(request[COUNTED_FOR], time.monotonic()))
+            raise
+
+    def check(request: web.Request) -> None:
         route = route_of(request)
         client = request[CLIENT]
         key: ApiKey | None = None
@@ -68,7 +78,6 @@ def guard(keyring: Keyring | None, limiter: RateLimiter) -> Middleware:
         if keyring is not None:
             require(key, route.scope if route is not None else _OWN_SCOPES.get(request.path))
             request[DETAILED] = key is not None and Scope.OPS in key.scopes
-        return await handler(request)
 
     return let_in
 

@@ -4,7 +4,7 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-11.
 """
 
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from math import ceil
 from typing import NamedTuple
 
@@ -76,6 +76,25 @@ class RateLimiter:
     def _seconds(self, requests: float) -> int:
         """The time in which the rate permits so many requests."""
         return ceil(requests / self._rate - _SLACK / 2)
+
+
+class Refusals:
+    """Makes a client wait that is refused again and again, so that it does not keep the process busy with that."""
+
+    def __init__(self, at_once: int = 100, late: float = 1.0) -> None:
+        """In a second `at_once` refusals of a client are answered at once, and those beyond after `late` seconds."""
+        self._at_once = at_once
+        self._late = late
+        self._since = 0.0
+        self._counts = Counter[str]()
+
+    def delay(self, client: str, now: float) -> float:
+        """The seconds that this refusal waits; `now` is in monotonic seconds."""
+        if now - self._since >= 1:
+            self._since = now
+            self._counts.clear()
+        self._counts[client] += 1
+        return self._late if self._counts[client] > self._at_once else 0.0
 
 
 def parse_rate_limit(text: str) -> Policy:

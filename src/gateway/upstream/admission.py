@@ -96,6 +96,14 @@ class QueuePolicy:
             self._overloaded_until = now + self._interval
 
 
+class Turn(asyncio.Future[None]):
+    """A request that waits for so many slots."""
+
+    def __init__(self, slots: int, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self.slots = slots
+
+
 class Admission:
     """A request that leaves hands its slot on: clients take turns, and the requests of each come in their order."""
 
@@ -111,7 +119,7 @@ class Admission:
         self._limit = limit
         self._policy = policy
         self._clock = clock
-        self._queues: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._queues: OrderedDict[str, deque[Turn]] = OrderedDict()
         self.in_flight = 0
         self.waiting = 0
 
@@ -122,18 +130,18 @@ class Admission:
             if self.waiting >= self._policy.bounds(now).length and self._longer_than(client) is None:
                 raise self._refusal(now)
 
-    def acquire(self, client: str) -> "Slot":
-        """A context that holds a slot; entering it raises AppError UNAVAILABLE if none comes free in time.
+    def acquire(self, client: str, slots: int = 1) -> "Slot":
+        """A context that holds slots; entering it raises AppError UNAVAILABLE if they do not come free in time.
 
-        The limit learns how long the slot was held by a request that was answered or timed out.
+        The limit learns how long they were held by a request that was answered or timed out.
         """
-        return Slot(self, client)
+        return Slot(self, client, slots)
 
-    async def _acquire(self, client: str) -> float:
+    async def _acquire(self, client: str, slots: int) -> float:
         """The time of the admission."""
         now = self._clock()
-        if self.in_flight < self._limit.limit and not self.waiting:
-            self.in_flight += 1
+        if not self.waiting and self._has(slots):
+            self.in_flight += slots
             return now
         bounds = self._policy.bounds(now)
         if self.waiting >= bounds.length:
@@ -141,7 +149,7 @@ class Admission:
         if not self.waiting:
             self._policy.began(now)
         try:
-            await self._wait(client, min(bounds.seconds, deadline.left()))
+            await self._wait(client, slots, min(bounds.seconds, deadline.left()))
         except TimeoutError:
             raise self._refusal(self._clock()) from None
         return self._clock()
@@ -168,9 +176,9 @@ class Admission:
         metrics.REFUSED.labels("overload").inc()
         return AppError(Code.UNAVAILABLE, f"{self._service} is overloaded", retry_after=1)
 
-    async def _wait(self, client: str, seconds: float) -> None:
-        """Until a slot comes free: it counts as taken at that moment, before this task runs. Raises TimeoutError."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def _wait(self, client: str, slots: int, seconds: float) -> None:
+        """Until slots come free: they count as taken at that moment, before this task runs. Raises TimeoutError."""
+        turn = Turn(slots, loop=asyncio.get_running_loop())
         self._queues.setdefault(client, deque()).append(turn)
         self.waiting += 1
         async with asyncio.timeout(seconds):
@@ -179,46 +187,56 @@ class Admission:
             except asyncio.CancelledError:
                 if not turn.cancelled():
                     if turn.exception() is None:
-                        self._release()
+                        self._release(slots)
                 elif turn in self._queues.get(client, ()):
                     self._leave(client, turn)
                 raise
 
-    def _leave(self, client: str, turn: asyncio.Future[None]) -> None:
+    def _leave(self, client: str, turn: Turn) -> None:
         turns = self._queues[client]
         turns.remove(turn)
         self.waiting -= 1
         if not turns:
             del self._queues[client]
 
-    def _release(self) -> None:
-        self.in_flight -= 1
-        while self.waiting and self.in_flight < self._limit.limit:
+    def _has(self, slots: int) -> bool:
+        """A request that needs more slots than there are goes alone."""
+        return self.in_flight + slots <= self._limit.limit or not self.in_flight
+
+    def _release(self, slots: int) -> None:
+        self.in_flight -= slots
+        while self.waiting:
             client, turns = next(iter(self._queues.items()))
-            self._queues.move_to_end(client)
             turn = turns[0]
+            if not self._has(turn.slots):
+                return
+            self._queues.move_to_end(client)
             self._leave(client, turn)
             if not turn.done():
-                self.in_flight += 1
+                self.in_flight += turn.slots
                 turn.set_result(None)
 
-    def _sample(self, since: float, error: BaseException | None) -> None:
-        """An answer or a time-out shows how busy the service is; another failure, or a client that left, does not."""
-        seconds = self._clock() - since
+    def _sample(self, since: float, slots: int, error: BaseException | None) -> None:
+        """An answer or a time-out shows how busy the service is; another failure, or a client that left, does not.
+
+        Of a limit that has no room for another such request everything is in use.
+        """
+        seconds, in_use = self._clock() - since, self.in_flight + slots - 1
         if error is None:
-            self._limit.sample(seconds, self.in_flight)
+            self._limit.sample(seconds, in_use)
         elif isinstance(error, TimeoutError) or (isinstance(error, AppError) and error.code is Code.UPSTREAM_TIMEOUT):
-            self._limit.timed_out(seconds, self.in_flight)
+            self._limit.timed_out(seconds, in_use)
 
 
 class Slot:
-    """The room of one request at the service; made by `Admission.acquire`, to be entered once."""
+    """The slots of one request at the service; made by `Admission.acquire`, to be entered once."""
 
-    __slots__ = ("_admission", "_client", "_is_sample", "_since")
+    __slots__ = ("_admission", "_client", "_is_sample", "_since", "_slots")
 
-    def __init__(self, admission: Admission, client: str) -> None:
+    def __init__(self, admission: Admission, client: str, slots: int) -> None:
         self._admission = admission
         self._client = client
+        self._slots = slots
         self._is_sample = True
         self._since = 0.0
 
@@ -227,10 +245,10 @@ class Slot:
         self._is_sample = False
 
     async def __aenter__(self) -> Self:
-        self._since = await self._admission._acquire(self._client)
+        self._since = await self._admission._acquire(self._client, self._slots)
         return self
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if self._is_sample:
-            self._admission._sample(self._since, error)
-        self._admission._release()
+            self._admission._sample(self._since, self._slots, error)
+        self._admission._release(self._slots)

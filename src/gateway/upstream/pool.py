@@ -52,6 +52,7 @@ class Call:
     body: bytes | None = None
     extra_seconds: float = 0.0
     short_deadline: bool = False
+    slots: int = 1
 
 
 class Address:
@@ -109,7 +110,7 @@ class ServicePool:
             with self._place_to_wait(call.client):
                 return await self._request(call)
         try:
-            async with self.admission.acquire(call.client) as slot:
+            async with self.admission.acquire(call.client, call.slots) as slot:
                 return await self._request(call, slot)
         except AppError as error:
             was_sent = error.code is not Code.UNAVAILABLE and error.__cause__  # it has no cause if there was no time

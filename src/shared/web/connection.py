@@ -3,6 +3,7 @@
 import asyncio
 import math
 import re
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +35,10 @@ Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Seconds, bytes and numbers that a peer may use; `idle` exceeds that of `shared.web.client`."""
+    """Seconds, bytes and numbers that a peer may use; `idle` exceeds that of `shared.web.client`.
+
+    `body_bytes` are those of a body on the wire, with its chunks, and `unread` those that are received ahead.
+    """
 
     head: float = 10.0
     body: float = 10.0
@@ -43,8 +47,10 @@ class ServerLimits:
     linger: float = 2.0
     sweep: float = 1.0
     connections: int = 2_000
+    settled: float = 5.0
     head_bytes: int = 32 * 1024
-    unread: int = 32 * 1024
+    body_bytes: int = 128 * 1024
+    unread: int = 16 * 1024
     # The two differ because the parser's error carries nothing but the number of the limit that was exceeded.
     line_bytes: int = 8_192
     field_bytes: int = 8_190
@@ -60,7 +66,7 @@ class Connection(web.RequestHandler):
     def __init__(
         self,
         server: web.Server,
-        idle: "dict[Connection, None]",
+        idle: "dict[Connection, float]",
         lost: "Callable[[Connection], None]",
         limits: ServerLimits,
         prepare: Prepare = on_prepare,
@@ -74,6 +80,7 @@ class Connection(web.RequestHandler):
             max_line_size=limits.line_bytes,
             max_field_size=limits.field_bytes,
             max_headers=limits.fields,
+            read_bufsize=limits.unread // 4,  # what has come is held, and nothing more is received until it is read
         )
         self.idle = idle
         self._lost = lost
@@ -81,7 +88,7 @@ class Connection(web.RequestHandler):
         self._prepare = prepare  # adds the headers of every answer to one that reached no application
         self._wire: asyncio.Transport | None = None  # `transport` is None as soon as the connection is closing
         self._start = b""  # the first bytes that arrived since a request began
-        self._size = 0  # how many bytes arrived since a request began, its body aside
+        self._size = 0  # how many bytes arrived of the head, or of the body behind it
         self._body: StreamReader | None = None  # of the last request, until all of it has arrived
         self._busy = False  # a request is being handled or answered
         self._kept_alive = False  # aiohttp limits the time until the next request
@@ -96,7 +103,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = cast("asyncio.Transport", transport)  # uvloop's transport does not derive from it
-        self.idle[self] = None
+        self.idle[self] = time.monotonic()
         super().connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -108,14 +115,21 @@ class Connection(web.RequestHandler):
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
+        self._size += len(data)
         if self._refused:
+            if self._size > self._limits.body_bytes and self._wire is not None:
+                self._wire.pause_reading()  # a peer that goes on sending costs nothing more
             return
         if self._body is not None and self._body.is_eof():
             self._body = None
             self._deadline = _NEVER
-        if self._body is None:
+            self._size = len(data)
+        if self._body is not None:
+            if self._size > self._limits.body_bytes:
+                self._break_off(self._body, AppError(Code.PAYLOAD_TOO_LARGE))
+                return
+        else:
             self._start = self._start or data[: self._limits.head_bytes]
-            self._size += len(data)
             if self._size > self._limits.head_bytes and self.transport is not None:
                 self._reading_held = True  # until `begin` shows that this is more than a head
                 self.transport.pause_reading()
@@ -173,7 +187,7 @@ class Connection(web.RequestHandler):
             finished = await super().finish_response(request, resp, start_time)
         self._busy = False
         if self.transport is not None:
-            self.idle[self] = None
+            self.idle[self] = time.monotonic()
         if self._refused:
             await self._linger()
         return finished

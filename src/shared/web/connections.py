@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import cast
@@ -24,7 +25,8 @@ class Connections:
     """Divides the connections between their holders, and checks each every `ServerLimits.sweep` seconds.
 
     A new one past its holder's share takes the place of the one of that holder that has been idle longest, and is
-    closed unread if none is idle. Where no place is left at all, the holder with the most idle ones gives one up.
+    closed unread if none has been idle for `ServerLimits.settled` seconds, since a holder that comes again at once
+    would else keep the process busy. Where no place is left at all, the holder with the most idle ones gives one up.
     """
 
     def __init__(
@@ -37,7 +39,7 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._shares = Shares(limits.connections)
         self._open: dict[Connection, str | None] = {}
-        self._idle: WeakValueDictionary[str | None, OrderedDict[Connection, None]] = WeakValueDictionary()
+        self._idle: WeakValueDictionary[str | None, OrderedDict[Connection, float]] = WeakValueDictionary()
         self._closed_idle = self._turned_away = 0
         self._listener: asyncio.Server | None = None
         self._closed = False
@@ -76,9 +78,14 @@ class Connections:
         connection.connection_made(transport)
 
     def _close_idle(self, holder: str | None) -> None:
-        idle = self._idle.get(holder) if self._shares.left else max(self._idle.values(), key=len, default=None)
-        if idle:
-            connection = next(iter(idle))
+        if is_own := self._shares.left > 0:
+            idle = self._idle.get(holder)
+        else:
+            idle = max(self._idle.values(), key=len, default=None)
+        if not idle:
+            return
+        connection, since = next(iter(idle.items()))
+        if not is_own or time.monotonic() - since >= self._limits.settled:
             self._closed_idle += 1
             self._forget(connection)
             connection.force_close()

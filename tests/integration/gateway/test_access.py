@@ -1,10 +1,14 @@
 """Who is let in to what, and how often, on every route; the rules are tested in tests/unit/gateway."""
 
+import asyncio
 import hashlib
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.access import guard
+from gateway.access.rate import Refusals
 from gateway.keys import entry_of, make_key
 from gateway.routes import ROUTES
 from gateway.scopes import Scope
@@ -268,6 +272,21 @@ async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
         assert {policy for _, policy, _ in found[: len(routes)]} == {'"default";q=300000;w=60'}
     assert found[len(routes) :] == [(200, None, None)] * len(own)
     assert last.status == (429 if limit else 400)
+
+
+async def test_a_client_that_is_refused_again_and_again_waits_for_it(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "Refusals", partial(Refusals, at_once=1, late=60.0))
+    async with opened(orders, API_KEYS=API_KEYS, TRUSTED_PROXIES="127.0.0.1") as gateway:
+        first = await gateway.get("/orders/1")
+        again = asyncio.create_task(gateway.get("/orders/1"))
+        served = await gateway.get("/orders/1", headers=bearer(KEYS[Scope.ORDERS_READ]))
+        other = await gateway.get("/orders/1", headers={"X-Forwarded-For": "192.0.2.1"})
+        waits = not again.done()
+        again.cancel()
+
+    assert (first.status, served.status, other.status, waits) == (401, 200, 401, True)
 
 
 async def test_each_key_has_its_own_bucket_and_each_address_one_for_all_else(orders: FakeService) -> None:

@@ -48,6 +48,7 @@ class Visit:
     number: int
     order: list[int] = field(default_factory=list)
     client: str = "one"
+    slots: int = 1
     go: asyncio.Event = field(default_factory=asyncio.Event)
     inside: bool = False
 
@@ -56,7 +57,7 @@ class Visit:
             await self._stay(admission)
 
     async def _stay(self, admission: Admission) -> None:
-        async with admission.acquire(self.client):
+        async with admission.acquire(self.client, self.slots):
             self.order.append(self.number)
             self.inside = True
             try:
@@ -207,6 +208,26 @@ async def test_an_answer_or_a_time_out_shows_the_latency_unless_it_is_discarded(
     await slot.__aexit__(type(error), error, None)
     assert limit.seen == ([] if discarded else expected)
     assert admission.in_flight == 0
+
+
+async def test_a_request_of_many_slots_waits_for_all_of_them_and_those_behind_it_wait_too() -> None:
+    limit = Samples(10)
+    admission = of(limit)
+    first, large, behind = Visit(1), Visit(2, slots=10), Visit(3)
+    async with visiting(admission, [first, large, behind]):
+        seen = [(first.inside, large.inside, behind.inside)]
+        for visit in (first, large):
+            visit.go.set()
+            await settle()
+            seen.append((large.inside, behind.inside, admission.in_flight == 10))
+    assert seen == [(True, False, False), (True, False, True), (False, True, False)]
+    assert [in_use for _, in_use in limit.seen] == [1, 19, 1]
+
+
+async def test_a_request_of_more_slots_than_the_limit_goes_alone() -> None:
+    large, other = Visit(1, slots=5), Visit(2)
+    async with visiting(of(Samples(3)), [large, other]):
+        assert (large.inside, other.inside) == (True, False)
 
 
 async def test_while_there_is_room_acquiring_does_not_suspend() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access.rate import Decision, Policy, RateLimiter, parse_rate_limit
+from gateway.access.rate import Decision, Policy, RateLimiter, Refusals, parse_rate_limit
 
 # Monotonic clocks count from the start of the machine.
 STARTS = st.floats(0, 3e7)
@@ -134,3 +134,10 @@ def test_all_problems_of_a_limit_are_reported_at_once(text: str, expected: list[
     with pytest.raises(ValueError, match="must") as caught:
         parse_rate_limit(text)
     assert expected == str(caught.value).splitlines()
+
+
+def test_a_client_that_is_refused_again_and_again_waits_for_it_and_no_other_does() -> None:
+    refusals = Refusals(at_once=2, late=0.5)
+    found = [refusals.delay(client, 10.0) for client in "aaab"]
+    found += [refusals.delay("a", now) for now in (10.9, 11.0)]
+    assert found == [0.0, 0.0, 0.5, 0.0, 0.5, 0.0]

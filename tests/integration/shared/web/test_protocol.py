@@ -343,6 +343,15 @@ async def test_the_limit_of_a_head_ends_neither_a_handler_nor_an_idle_connection
     assert ([(reply.status, reply.raw) for reply in replies], rest) == ([(200, b""), (200, b"ignored")], b"")
 
 
+async def test_of_a_body_that_nobody_asked_for_no_more_is_read_than_one_may_have() -> None:
+    async with site(replace(PATIENT, body=60.0)) as here, connected(here.port) as peer:
+        peer.send(get(HOST + b"Transfer-Encoding: chunked\r\n", b"/ignore"))
+        assert (await peer.reply()).raw == b"ignored"
+        for _ in range(20):
+            peer.send(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
+        assert await peer.rest() == b""
+
+
 async def test_a_peer_that_does_not_read_is_cut_off(patient: Site) -> None:
     async with connected(patient.port) as peer:
         peer.stop_reading()
@@ -390,7 +399,7 @@ async def test_past_its_share_of_busy_connections_a_new_one_of_the_address_is_cl
     ids=["past the share of its address", "where no place is left"],
 )
 async def test_a_new_connection_takes_the_place_of_the_one_that_has_been_idle_longest(most: int, address: str) -> None:
-    async with site(replace(PATIENT, connections=most)) as here, AsyncExitStack() as stack:
+    async with site(replace(PATIENT, connections=most, settled=0.0)) as here, AsyncExitStack() as stack:
         peers = [await stack.enter_async_context(connected(here.port)) for _ in range(4)]
         for peer in (*peers, peers[0]):
             peer.send(GOOD)

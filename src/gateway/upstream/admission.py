@@ -77,14 +77,14 @@ class QueuePolicy:
     def __init__(
         self, burst: QueueBounds = BURST, standing: QueueBounds = STANDING, interval: float = INTERVAL
     ) -> None:
-        self._burst = burst
+        self.burst = burst
         self._standing = standing
         self._interval = interval
         self._waiting_since = math.inf
         self._overloaded_until = -math.inf
 
     def bounds(self, now: float) -> QueueBounds:
-        return self._standing if now < self._overloaded_until else self._burst
+        return self._standing if now < self._overloaded_until else self.burst
 
     def began(self, now: float) -> None:
         """A request joins the empty queue."""
@@ -143,21 +143,23 @@ class Admission:
         if not self.waiting and self._has(slots):
             self.in_flight += slots
             return now
-        bounds = self._policy.bounds(now)
+        bounds, longer = self._policy.bounds(now), self._longer_than(client)
         if self.waiting >= bounds.length:
-            self._push_out(self._longer_than(client), now)
+            self._push_out(longer, now)
         if not self.waiting:
             self._policy.began(now)
+        # An overload is of the clients that want the most: no other has to make way for the service's next request.
+        seconds = bounds.seconds if longer is None else self._policy.burst.seconds
         try:
-            await self._wait(client, slots, min(bounds.seconds, deadline.left()))
+            await self._wait(client, slots, min(seconds, deadline.left()))
         except TimeoutError:
             raise self._refusal(self._clock()) from None
         return self._clock()
 
     def _longer_than(self, client: str) -> str | None:
         """The client with the most requests in the queue, if it has more than `client` would have with another one."""
-        greediest = max(self._queues, key=self._length)
-        return greediest if self._length(greediest) > self._length(client) + 1 else None
+        longest, greediest = max(((self._length(each), each) for each in self._queues), default=(0, None))
+        return greediest if longest > self._length(client) + 1 else None
 
     def _length(self, client: str) -> int:
         return len(self._queues.get(client, ()))

@@ -320,6 +320,23 @@ async def test_an_admission_whose_queue_stands_and_refuses_cuts_it_short() -> No
             admission.refuse_if_full("one")
 
 
+async def test_in_an_overload_only_the_clients_that_want_the_most_have_less_time_to_wait() -> None:
+    clock = Clock()
+    admission = Admission("orders", Samples(1), QueuePolicy(BURST, QueueBounds(9, 0.0)), clock=clock)
+    visits = [Visit(number) for number in range(4)]
+    async with visiting(admission, visits):
+        clock.now += 1.0
+        await refusal(admission, seconds_left=0.0)
+        assert await refusal(admission) == (Code.UNAVAILABLE, 1)  # at once, since the queue is that of an overload
+        visits.append(other := Visit(4, client="two"))
+        tasks = [asyncio.create_task(other.run(admission))]
+        await settle()
+        assert (tasks[0].done(), admission.waiting) == (False, 4)
+        for visit in visits:
+            visit.go.set()
+        await asyncio.gather(*tasks)
+
+
 def test_the_bounds_are_those_of_the_documents() -> None:
     policy = QueuePolicy()
     burst = policy.bounds(10.0)

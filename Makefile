@@ -66,8 +66,8 @@ postman: venv ## run the Postman collection on the running system
 	@$(VENV)/python -m tools.postman
 
 .PHONY: bench
-bench: venv ## measure what docs/performance.md reports
-	@$(VENV)/python -m tools.bench
+bench: venv ## measure what docs/performance.md reports, or compare with a commit: make bench AGAINST=e27211c
+	@$(VENV)/python -m tools.bench $(if $(AGAINST),against $(AGAINST)) $(ARGS)
 
 .PHONY: contracts
 contracts: venv ## write docs/openapi.json and docs/asyncapi.json again

@@ -13,7 +13,7 @@ from typing import Any
 
 from ops.bounds import number, whole
 from tools import running
-from tools.bench import k6, machine, measurement, overload, pages, samples, soak, wrk
+from tools.bench import against, k6, machine, measurement, overload, pages, samples, soak, wrk
 from tools.bench.measurement import Report
 from tools.bench.wrk import Load
 from tools.running import RunningStack
@@ -62,6 +62,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     option("--products", type=products, default=100, help="over how many products they go (100)")
     option("--every", type=number(0.1, 3600), default=5.0, help="seconds from one sample to the next (5)")
     option("--samples", type=Path, default=running.FILE.with_name("soak.csv"), help="the CSV file for them")
+    option = command("against", run_against, against.__doc__)
+    option("commit")
+    option("--pairs", type=whole(2, 100), default=8, help="how many (8)")
+    option("--seconds", type=whole(3, 3600), default=12, help="of each run (12)")
     option = command("loadtest", run_loadtest, k6.__doc__)
     option("--report", type=Path, default=running.FILE.with_name("loadtest"), help="the folder for the report")
     return parser.parse_args(arguments)
@@ -102,6 +106,12 @@ async def run_soak(options: argparse.Namespace) -> Report:
     lines, passed = await soak.measure(
         stack, options.orders, options.products, take, every=options.every, file=options.samples
     )
+    return [about, *lines], passed
+
+
+async def run_against(options: argparse.Namespace) -> Report:
+    about = str(machine.now())
+    lines, passed = await against.measure(options.commit, options.pairs, options.seconds)
     return [about, *lines], passed
 
 

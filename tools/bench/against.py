@@ -1,0 +1,76 @@
+"""Measures the commit that is checked out and another one in turn, each time on a new system, and compares them."""
+
+import json
+import random
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tools.bench.measurement import Report
+from tools.stack.jobs import finish
+from tools.stack.services import ROOT
+from tools.terminal import say_error
+
+SERVICES = ("gateway", "orders", "products")
+# Seconds: for pip, and for a run beside its load.
+_INSTALL, _AROUND = 900.0, 180.0
+_DRAWS = 5_000
+
+Figures = dict[str, float]
+
+
+async def measure(other: str, pairs: int, seconds: int) -> Report:
+    """`other` is a commit by any name that git knows. Raises StackError if one of the two cannot be measured."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        trees = [Path(folder, name) for name in ("here", "other")]
+        try:
+            for tree, commit in zip(trees, ("HEAD", other), strict=True):
+                await finish("git", ("git", "worktree", "add", "--detach", str(tree), commit), 60.0, folder=ROOT)
+                await finish("make venv", ("make", "venv"), _INSTALL, folder=tree)
+            found = []
+            for number in range(pairs):
+                here, there = trees if number % 2 else reversed(trees)
+                found.append({here: await run(here, seconds), there: await run(there, seconds)})
+                say_error(f"pair {number + 1} of {pairs}")
+        finally:
+            for tree in trees:
+                await finish("git", ("git", "worktree", "remove", "--force", str(tree)), 60.0, folder=ROOT)
+    title = f"HEAD against {other}, {pairs} pairs of {seconds} s"
+    return [title, *table([(pair[trees[0]], pair[trees[1]]) for pair in found])], True
+
+
+async def run(tree: Path, seconds: int) -> Figures:
+    """One closed-loop measurement by the tools of that tree, on a system without data."""
+    python = str(tree / ".venv" / "bin" / "python")
+    try:
+        await finish("make up", ("make", "up"), _AROUND, folder=tree)
+        bench = (python, "-m", "tools.bench", "--seconds", str(seconds), "--json")
+        output = await finish("tools.bench", bench, seconds + _AROUND, folder=tree)
+    finally:
+        await finish("tools.stack clean", (python, "-m", "tools.stack", "clean"), _AROUND, folder=tree)
+    figures = json.loads(output[output.index("{") :])
+    cpu = {f"{name}, CPU": part["cpu_microseconds"] for name, part in figures["costs"]["parts"].items()}
+    return {
+        "orders done": figures["rates"]["done"],
+        **{f"answer, {name}": value for name, value in figures["shot"]["latency"].items()},
+        **{f"final, {name}": value for name, value in figures["outcome"]["waited"].items()},
+        **cpu,
+        "the three services, CPU": sum(cpu[f"{name}, CPU"] for name in SERVICES),
+    }
+
+
+def table(pairs: Sequence[tuple[Figures, Figures]]) -> Iterator[str]:
+    """The median of the pairs' ratios, its 95 % interval by bootstrap, and the medians of both sides."""
+    yield f"{'':<26}{'ratio':>7}{'95 %':>14}{'here':>10}{'there':>10}"
+    for name in pairs[0][0]:
+        here, there = ([pair[side].get(name, 0.0) for pair in pairs] for side in (0, 1))
+        ratios = [mine / other for mine, other in zip(here, there, strict=True) if other]
+        if not ratios:
+            continue
+        drawn = random.Random(1)  # noqa: S311  # a sample, not a secret
+        medians = [statistics.median(drawn.choices(ratios, k=len(ratios))) for _ in range(_DRAWS)]
+        low, *_, high = statistics.quantiles(medians, n=40)
+        between = f"{low:.2f} to {high:.2f}"
+        medians_of_both = f"{statistics.median(here):>10,.0f}{statistics.median(there):>10,.0f}"
+        yield f"{name:<26}{statistics.median(ratios):>7.2f}{between:>14}{medians_of_both}"

@@ -81,6 +81,10 @@ tour: venv ## run the commands of docs/tour.md on a new system and write down wh
 overload: venv ## measure what more orders than it can take do to the system
 	@$(VENV)/python -m tools.bench overload $(ARGS)
 
+.PHONY: attacks
+attacks: venv ## attack a new system in several ways, and see what they leave to a polite client: make attacks ARGS=lists
+	@$(VENV)/python -m tools.attacks $(ARGS)
+
 .PHONY: pages
 pages: venv ## measure a page of a thousand orders against one of a million
 	@$(VENV)/python -m tools.bench pages $(ARGS)

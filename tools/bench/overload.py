@@ -8,7 +8,7 @@ next request at once.
 import asyncio
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -32,9 +32,14 @@ LIMIT = aiohttp.ClientTimeout(total=10)
 
 @dataclass
 class Probe:
-    """A client that sends a few orders a second by the clock; milliseconds count from when a request was due."""
+    """A client that sends a few requests a second by the clock; milliseconds count from when one was due."""
 
     gateway: str
+    requests: Sequence[str] = ("POST /orders",)
+    """Sent in turn; what is posted is an order."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    new_connections: bool = False
+    """One for each request."""
     accepted: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     """Answered with 503 and a time to come back."""
@@ -43,27 +48,30 @@ class Probe:
 
     async def watch(self, products: Sequence[int], over: asyncio.Event) -> None:
         """Sends at a fixed rate, however slow the answers are."""
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, force_close=self.new_connections)
         async with (
-            aiohttp.ClientSession(self.gateway, timeout=LIMIT, connector=connector) as session,
+            aiohttp.ClientSession(self.gateway, headers=self.headers, timeout=LIMIT, connector=connector) as session,
             asyncio.TaskGroup() as group,
         ):
             due, number = time.perf_counter(), 0
             while not over.is_set():
-                group.create_task(self._order(session, products[number % len(products)], due))
+                request, product = self.requests[number % len(self.requests)], products[number % len(products)]
+                group.create_task(self._send(session, request, product, due))
                 number += 1
                 due += 1 / PROBES_PER_SECOND
                 await asyncio.sleep(due - time.perf_counter())
 
-    async def _order(self, session: aiohttp.ClientSession, product: int, due: float) -> None:
+    async def _send(self, session: aiohttp.ClientSession, request: str, product: int, due: float) -> None:
+        method, target = request.split()
+        order = {"productId": product, "quantity": 1} if method == "POST" else None
         try:
-            async with session.post("/orders", json={"productId": product, "quantity": 1}) as response:
-                await response.read()
+            async with session.request(method, target, json=order) as response:
+                await response.content.readline()  # all of a JSON answer, and the first of a stream's
         except (aiohttp.ClientError, TimeoutError):
             self.broken += 1
             return
         milliseconds = (time.perf_counter() - due) * 1e3
-        if response.status == HTTPStatus.CREATED:
+        if response.ok:
             self.accepted.append(milliseconds)
         elif response.status == HTTPStatus.SERVICE_UNAVAILABLE and "Retry-After" in response.headers:
             self.refused.append(milliseconds)
@@ -94,13 +102,13 @@ async def _step(stack: RunningStack, capacity: float, times: float, seconds: int
     line = (
         f"{times:>5.1f} times {shot.answers / shot.seconds:>7,.0f}"
         f"{result.accepted_rate:>12,.0f}{result.accepted_rate / capacity:>12.0%} "
-        f"{_percentile(probe.accepted, 50):>13.1f}{_percentile(probe.accepted, 95):>8.1f}"
-        f"{_percentile(probe.refused, 50):>13.1f}{_percentile(probe.refused, 95):>8.1f}"
+        f"{percentile(probe.accepted, 50):>13.1f}{percentile(probe.accepted, 95):>8.1f}"
+        f"{percentile(probe.refused, 50):>13.1f}{percentile(probe.refused, 95):>8.1f}"
         f"{broken:>8}{memory / MIB:>9.1f}"
     )
     return line, broken
 
 
-def _percentile(values: Sequence[float], percent: int) -> float:
+def percentile(values: Sequence[float], percent: int) -> float:
     """Returns 0 where there are too few values."""
     return statistics.quantiles(values, n=100)[percent - 1] if len(values) > 1 else 0.0

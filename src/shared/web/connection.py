@@ -25,6 +25,7 @@ log = structlog.get_logger()
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # RFC 9110 §9.2.1
 _SPOKEN = (HttpVersion11, HttpVersion10)
 _NEVER = math.inf
+_END_OF_HEAD = b"\r\n\r\n"
 _INVALID = b"\0"  # in no part of a head is this byte allowed
 _START = re.compile(rb"([A-Za-z-]{1,16}) (/[!->@-~]{0,63})")
 _ORIGIN = re.compile(rb"\r\norigin:[ \t]*([!-~]{1,255})[ \t]*\r\n", re.IGNORECASE)
@@ -224,7 +225,7 @@ class Connection(web.RequestHandler):
             return
         if self._deadline == _NEVER:
             self._deadline = now + (self._limits.head if body is None else self._limits.body)
-        elif body is None and self._size > self._limits.head_bytes:
+        elif body is None and self._size > self._limits.head_bytes and _END_OF_HEAD not in self._start:
             self._refuse_head(AppError(Code.HEADERS_TOO_LARGE, "The head of the request is too large"))
         elif now < self._deadline:
             pass

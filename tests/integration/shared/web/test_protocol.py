@@ -287,7 +287,12 @@ async def test_a_head_without_end_is_cut_off_behind_the_answer_before_it(more: b
 
 
 @pytest.mark.parametrize(
-    ("request_", "status"), [(GOOD, 408), (post(b"Content-Length: 60000\r\n", b"a" * 59_999), 431)]
+    ("request_", "status"),
+    [
+        (GOOD, 408),
+        (post(b"Content-Length: 60000\r\n", b"a" * 59_999), 408),  # what is too large is not its head
+        (GOOD[:-2] + b"X: aaaa\r\n" * 4_000, 431),
+    ],
 )
 async def test_a_request_refused_with_its_head_is_not_handled(patient: Site, request_: bytes, status: int) -> None:
     assert patient.connections is not None

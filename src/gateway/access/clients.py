@@ -41,7 +41,7 @@ def bucket(client: str) -> str:
 
 def holder(peer: str, trusted: Sequence[Network]) -> str | None:
     """Whom a connection is counted for; None for a trusted proxy, which brings many clients."""
-    return None if _is_trusted(peer, trusted) else bucket(_plain(peer))
+    return None if is_trusted(peer, trusted) else bucket(_plain(peer))
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:

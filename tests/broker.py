@@ -1,6 +1,7 @@
 """What tests see and do at RabbitMQ, past the code under test."""
 
 import itertools
+from argparse import Namespace
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,9 +11,11 @@ import aiormq
 import orjson
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
+from ops import users
 from shared.messaging import topology
 from tools.stack.rabbitmq import RabbitMQ
 
+USERS = ("products", "orders", "operator")
 _HEADERS = {"Authorization": aiohttp.encode_basic_auth("guest", "guest")}
 _LIMIT = aiohttp.ClientTimeout(total=20)
 
@@ -24,12 +27,22 @@ class Vhost:
         self.port = rabbitmq.port
         self.name = name
         self.url = rabbitmq.url + name
+        self.users: dict[str, str] = {}
+        self._admin_url = rabbitmq.ui_url.replace("://", "://guest:guest@")
 
     async def declare(self) -> None:
         """The topology, as the services declare it."""
         connection = await aiormq.connect(self.url)
         await topology.declare(connection)
         await connection.close()
+
+    async def give_users(self, word: str = "secret", **named: str) -> dict[str, str]:
+        """Runs `ops broker` with this password; the URL of each of USERS, some of which may be `named` otherwise."""
+        self.users = {user: self.url.replace("guest:guest", f"{named.get(user, user)}:{word}") for user in USERS}
+        urls = {f"{user.upper()}_AMQP_URL": url for user, url in self.users.items()}
+        urls |= {"AMQP_URL": self.users["operator"], "BROKER_ADMIN_URL": self._admin_url}
+        await users.run(urls, Namespace())
+        return self.users
 
     async def publish(self, routing_key: str, body: bytes) -> None:
         async with self.channel() as channel:

@@ -1,8 +1,5 @@
 """The AsyncAPI 3 document of the events, made from the topology and the schemas of their data."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
-
 from shared.contracts.events import DATA, EventType, Reason, Shortage
 from shared.messaging.cloudevents import CONTENT_TYPE
 from shared.messaging.topology import EXCHANGE, QUEUES, Queue
@@ -14,18 +11,7 @@ A message carries 1 to 256 events of one type as a CloudEvents 1.0 JSON batch; i
 belong to the event. `source` and `id` together name an event: one that is delivered again keeps both and changes \
 nothing. Readers ignore the fields of `data` that they do not know.\
 """
-# The service that sends each type; the topology says which services receive it.
-_SOURCES: Mapping[EventType, str] = MappingProxyType(
-    {
-        EventType.PRODUCT_CREATED: "products",
-        EventType.PRODUCT_UPDATED: "products",
-        EventType.ORDER_CREATED: "orders",
-        EventType.ORDER_UPDATED: "products",
-        EventType.ORDER_CANCELLED: "orders",
-        EventType.ORDER_CONFIRMED: "orders",
-        EventType.ORDER_EXPIRED: "orders",
-    }
-)
+_SOURCES = {type_: queue.sender for queue in QUEUES for type_ in queue.types}
 _MOST_EVENTS = 256  # in a message (`shared.messaging.outbox`)
 _BINDING_VERSION = "0.3.0"
 _DEAD_LETTER: Json = {
@@ -98,16 +84,15 @@ def _operations() -> Json:
     """From the point of view of the services."""
     delivery = _amqp({"deliveryMode": 2, "mandatory": True})
     sent = {
-        f"send{_name(type_)}": _operation("send", type_.value, f"{source} reports it", delivery)
-        for type_, source in _SOURCES.items()
+        f"send{_name(type_)}": _operation("send", type_.value, f"{_SOURCES[type_]} reports it", delivery)
+        for type_ in EventType
     }
     received = {f"receive.{queue.name}": _received(queue) for queue in QUEUES}
     return sent | received
 
 
 def _received(queue: Queue) -> Json:
-    consumer, _, _ = queue.name.partition(".")
-    return _operation("receive", queue.name, f"{consumer} applies it", _amqp({"ack": True}))
+    return _operation("receive", queue.name, f"{queue.consumer} applies it", _amqp({"ack": True}))
 
 
 def _operation(action: str, channel: str, summary: str, bindings: Json) -> Json:

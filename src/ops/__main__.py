@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import structlog
 
-from ops import letters, migrate, outbox, reconcile, repair
+from ops import letters, migrate, outbox, reconcile, repair, users
 from ops.bounds import number, whole
 from ops.errors import OpsError
 from ops.output import Answer
@@ -26,6 +26,7 @@ _LONGEST_SECONDS = 86_400.0
 
 _COMMANDS: Mapping[str, Callable[[Mapping[str, str], argparse.Namespace], Awaitable[Answer]]] = MappingProxyType(
     {
+        "broker": users.run,
         "dead-letters": letters.run,
         "migrate": migrate.run,
         "outbox": outbox.run,
@@ -70,6 +71,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     repairs = _add_comparison(commands, "repair", "make them agree again after a database was restored")
     repairs.add_argument("--apply", action="store_true", help="do it; without this, say what would be done")
     _add_outbox(commands)
+    _add(commands, "broker", "bring the broker's users, permissions, queues and policies up to date")
     migration = _add(commands, "migrate", "bring the schema of a database up to date")
     migration.add_argument("database", choices=migrate.DATABASES, help="whose files are applied")
     options = parser.parse_args(arguments)

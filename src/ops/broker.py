@@ -12,7 +12,7 @@ from yarl import URL
 from ops.errors import OpsError, first_line
 from shared.messaging import publisher
 from shared.messaging.connection import FAILURES, close
-from shared.messaging.topology import DEFAULT_EXCHANGE, Queue
+from shared.messaging.topology import QUEUE_EXCHANGE, Queue
 
 _CALL = 10.0
 _HEARTBEAT = 10
@@ -91,4 +91,4 @@ async def send(channel: AbstractChannel, queue: Queue, message: DeliveredMessage
         content_encoding=message.header.properties.content_encoding,
     )
     async with asyncio.timeout(_CALL):
-        await publisher.send(channel, DEFAULT_EXCHANGE, queue.name, message.body, properties)
+        await publisher.send(channel, QUEUE_EXCHANGE, queue.name, message.body, properties)

@@ -1,4 +1,4 @@
-"""The system, started once for all its tests; each of them finds it whole."""
+"""The system, started once for all its tests; each of them finds it whole. Its services have users of their own."""
 
 from collections.abc import AsyncIterator
 
@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.api import Api, connect
+from tests.broker import Vhost
 from tests.databases import Databases
 from tests.e2e.system import System
 from tools.stack.servers import Servers
@@ -18,7 +19,9 @@ async def running(
     for server in (servers.products_redis, servers.orders_redis):
         async with Redis.from_url(server.url) as redis:
             await redis.flushdb()
-    system = System(servers, tmp_path_factory.mktemp("system"))
+    urls = await Vhost(servers.rabbitmq, "").give_users()
+    changes = {name: {"AMQP_URL": urls[name]} for name in ("products", "orders")}
+    system = System(servers, tmp_path_factory.mktemp("system"), changes)
     await system.prepare(databases)
     try:
         await system.start()

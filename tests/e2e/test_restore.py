@@ -77,7 +77,7 @@ class Shop:
 
     async def ops(self, *command: str) -> Outcome:
         urls = {f"{name.upper()}_DATABASE_URL": as_operator(url) for name, url in self._urls.items()}
-        return await run("ops", *command, environment={**urls, "AMQP_URL": self.vhost.url})
+        return await run("ops", *command, environment={**urls, "AMQP_URL": self.vhost.users["operator"]})
 
     async def adds_up(self) -> bool:
         return (await self.ops("reconcile", "--older-than", "0", "--settle", "0")).status == 0
@@ -93,6 +93,7 @@ class Shop:
 @pytest.fixture
 async def shop(servers: Servers, databases: Databases, vhost: Vhost, tmp_path: Path) -> AsyncIterator[Shop]:
     changes = {}
+    users = await vhost.give_users()
     async with databases.fresh("products") as products_url, databases.fresh("orders") as orders_url:
         for name, url, redis in (
             ("products", products_url, servers.products_redis),
@@ -101,7 +102,7 @@ async def shop(servers: Servers, databases: Databases, vhost: Vhost, tmp_path: P
             cache = redis.url.removesuffix("/0") + "/2"
             async with Redis.from_url(cache) as client:
                 await client.flushdb()
-            changes[name] = {"DATABASE_URL": url, "REDIS_URL": cache, "AMQP_URL": vhost.url}
+            changes[name] = {"DATABASE_URL": url, "REDIS_URL": cache, "AMQP_URL": users[name]}
         system = System(servers, tmp_path, changes)
         try:
             await system.start()

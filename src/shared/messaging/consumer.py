@@ -20,7 +20,7 @@ from shared.messaging.cloudevents import Unreadable
 from shared.messaging.connection import FAILURES, SupervisedConnection
 from shared.messaging.deliveries import PREFETCH, Aside, Deliveries, Received, Waiting
 from shared.messaging.publisher import Publisher, PublishError
-from shared.messaging.topology import DEFAULT_EXCHANGE, Queue
+from shared.messaging.topology import QUEUE_EXCHANGE, Queue
 from shared.tasks import backoff
 
 log = structlog.get_logger()
@@ -192,7 +192,7 @@ class Consumer(SupervisedConnection):
         """Sends what is set aside to the end of the queue in full messages, where small ones leave too little room."""
         for some in deliveries.scattered():
             body = cloudevents.join([each.received.event for each in some])
-            await self._publisher.publish(DEFAULT_EXCHANGE, self._queue.name, body)
+            await self._publisher.publish(QUEUE_EXCHANGE, self._queue.name, body)
             await deliveries.settle((), tried=some)
 
     async def _process(self, elements: Sequence[Received | Unreadable]) -> list[Waiting]:

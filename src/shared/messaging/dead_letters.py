@@ -8,7 +8,7 @@ from shared import metrics, tracing
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.publisher import Publisher, PublishError
-from shared.messaging.topology import DEFAULT_EXCHANGE, Queue
+from shared.messaging.topology import QUEUE_EXCHANGE, Queue
 from shared.tasks import backoff
 
 log = structlog.get_logger()
@@ -53,7 +53,7 @@ async def _publish(publisher: Publisher, queue: Queue, body: bytes, headers: dic
     pauses = backoff()
     while True:
         try:
-            return await publisher.publish(DEFAULT_EXCHANGE, queue.dead, body, short)
+            return await publisher.publish(QUEUE_EXCHANGE, queue.dead, body, short)
         except PublishError as error:
             log.warning("dead letter waits", queue=queue.name, error=str(error))
             await asyncio.sleep(next(pauses))

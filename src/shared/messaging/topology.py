@@ -1,4 +1,7 @@
-"""Exchange, queues and bindings, as data; every process declares all of them, so no event is ever unroutable."""
+"""Exchanges, queues and bindings, as data; every process declares all of them, so no event is ever unroutable.
+
+Where its user may not, `ops broker` has done it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +16,9 @@ from shared.contracts.events import EventType
 log = structlog.get_logger()
 
 EXCHANGE = "shop.events"
-DEFAULT_EXCHANGE = ""  # routes by queue name, AMQP 0-9-1 §3.1.3.1
+# Routes by queue name, as the default exchange does (AMQP 0-9-1 §3.1.3.1), and to these queues alone. Of the type
+# topic, so that permissions can name the queues.
+QUEUE_EXCHANGE = "shop.queues"
 
 # A delivery that returns to the queue because its consumer died counts. The limit (20 by default since RabbitMQ 4.0)
 # is far above the restarts of a healthy consumer, so only an event that always kills its consumer is buried.
@@ -26,10 +31,15 @@ _DEAD_DELIVERY_LIMIT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A quorum queue for one consuming service and purpose, and its dead-letter queue."""
+    """A quorum queue for one consuming service and purpose, and its dead-letter queue; `sender` is a service too."""
 
     name: str
+    sender: str
     types: tuple[EventType, ...]
+
+    @property
+    def consumer(self) -> str:
+        return self.name.partition(".")[0]
 
     @property
     def dead(self) -> str:
@@ -50,24 +60,39 @@ class Queue:
             "x-overflow": "reject-publish",  # required by at-least-once
         }
 
+    @property
+    def policy(self) -> dict[str, str]:
+        """What may take the place of the arguments of these names: it can be changed, and asks for no permissions."""
+        return {"dead-letter-exchange": QUEUE_EXCHANGE, "dead-letter-routing-key": self.dead}
+
 
 PRODUCTS_ORDERS = Queue(
     "products.orders",
+    "orders",
     (EventType.ORDER_CREATED, EventType.ORDER_CANCELLED, EventType.ORDER_CONFIRMED, EventType.ORDER_EXPIRED),
 )
-ORDERS_STOCK = Queue("orders.stock", (EventType.ORDER_UPDATED,))
-ORDERS_PRODUCTS = Queue("orders.products", (EventType.PRODUCT_CREATED, EventType.PRODUCT_UPDATED))
+ORDERS_STOCK = Queue("orders.stock", "products", (EventType.ORDER_UPDATED,))
+ORDERS_PRODUCTS = Queue("orders.products", "products", (EventType.PRODUCT_CREATED, EventType.PRODUCT_UPDATED))
 QUEUES = (PRODUCTS_ORDERS, ORDERS_STOCK, ORDERS_PRODUCTS)
 
 
-async def declare(connection: AbstractConnection) -> None:
-    """Uses channels of its own, because a refused declaration closes its channel. Raises aiormq's AMQPError."""
+async def declare(connection: AbstractConnection, *, by_policy: bool = False) -> None:
+    """Uses channels of its own, because a refused declaration closes its channel. Raises aiormq's AMQPError.
+
+    `by_policy` leaves new queues without the arguments that their policies stand for.
+    """
     channel = await connection.channel(publisher_confirms=False)
-    await channel.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
+    try:
+        for exchange in (EXCHANGE, QUEUE_EXCHANGE):
+            await channel.exchange_declare(exchange, exchange_type="topic", durable=True)
+    except aiormq.exceptions.ChannelAccessRefused:
+        return  # who may not, has nothing to declare
     await channel.close()
     for queue in QUEUES:
         await _declare(connection, queue.dead, queue.dead_arguments)
-        await _declare(connection, queue.name, queue.arguments, queue.types)
+        set_by_policy = {f"x-{name}" for name in queue.policy} if by_policy else set()
+        arguments = {name: value for name, value in queue.arguments.items() if name not in set_by_policy}
+        await _declare(connection, queue.name, arguments, queue.types)
 
 
 async def _declare(
@@ -82,4 +107,5 @@ async def _declare(
         channel = await connection.channel(publisher_confirms=False)
     for event_type in types:
         await channel.queue_bind(name, EXCHANGE, event_type)
+    await channel.queue_bind(name, QUEUE_EXCHANGE, name)
     await channel.close()

@@ -178,8 +178,17 @@ async def test_of_two_letters_with_one_message_id_one_is_dropped(ops: Ops, broke
     assert [message.body for message in await broker.take(DEAD)] == bodies[1:]
 
 
-async def test_a_letter_that_the_broker_itself_put_there(ops: Ops, broker: Vhost) -> None:
+@pytest.mark.parametrize("declared_by", ["the services", "ops broker", "the services, then ops broker"])
+async def test_a_letter_that_the_broker_itself_put_there(
+    ops: Ops, vhost: Vhost, ops_environment: dict[str, str], declared_by: str
+) -> None:
     """A refusal leaves the same headers as the delivery limit does, and the batch as it was."""
+    broker = vhost
+    ops_environment["AMQP_URL"] = broker.url
+    if "services" in declared_by:
+        await broker.declare()
+    if "ops" in declared_by:
+        ops_environment["AMQP_URL"] = (await broker.give_users())["operator"]
     batch = [order_created(1), order_created(2)]
     await broker.publish("order.created", cloudevents.encode(batch))
     async with broker.channel() as channel:

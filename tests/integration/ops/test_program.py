@@ -14,6 +14,9 @@ from tests.e2e.programs import Outcome, run
 # No server listens there.
 DEAD = {
     "AMQP_URL": "amqp://user:secret@127.0.0.1:9/",
+    "PRODUCTS_AMQP_URL": "amqp://products:secret@127.0.0.1:9/",
+    "ORDERS_AMQP_URL": "amqp://orders:secret@127.0.0.1:9/",
+    "BROKER_ADMIN_URL": "http://guest:secret@127.0.0.1:9",
     "PRODUCTS_DATABASE_URL": "postgresql://user:secret@127.0.0.1:9/products",
     "ORDERS_DATABASE_URL": "postgresql://user:secret@127.0.0.1:9/orders",
 }
@@ -35,6 +38,7 @@ async def test_wrong_settings_end_the_program_with_status_2() -> None:
     ("command", "server"),
     [
         ("dead-letters list", "the broker"),
+        ("broker", "the broker's management"),
         ("reconcile", "orders-db"),
         ("repair", "orders-db"),
         ("outbox", "products-db"),

@@ -8,6 +8,7 @@ from shared.settings import SettingsError
 ID = "0123456789abcdef"
 NEEDED = {
     "dead-letters list": ["AMQP_URL"],
+    "broker": ["BROKER_ADMIN_URL", "PRODUCTS_AMQP_URL", "ORDERS_AMQP_URL", "AMQP_URL"],
     "reconcile": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "repair --apply": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "outbox": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
@@ -74,7 +75,7 @@ def test_wrong_usage_is_refused(command: str, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize(("command", "needed"), NEEDED.items())
 async def test_all_wrong_settings_are_reported_at_once(command: str, needed: list[str]) -> None:
-    wrong = dict.fromkeys([name for names in NEEDED.values() for name in names], "http://user:secret@localhost")
+    wrong = dict.fromkeys([name for names in NEEDED.values() for name in names], "ftp://user:secret@localhost")
     with pytest.raises(SettingsError) as missing:
         await run(parse(command.split()), {})
     with pytest.raises(SettingsError) as refused:

@@ -1,0 +1,90 @@
+"""`ops broker`: the users of the broker with their permissions, and all that they may not declare themselves.
+
+A service writes its own types, and reads its own queues; to these it also sends what it buries or puts off. The
+operator reads dead letters, and sends to each queue. Nobody writes to the default exchange, which reaches every queue.
+"""
+
+import argparse
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import aiohttp
+from yarl import URL
+
+from ops import broker
+from ops.errors import OpsError, first_line
+from ops.output import Answer
+from shared.messaging import topology
+from shared.messaging.topology import EXCHANGE, QUEUE_EXCHANGE, QUEUES
+from shared.settings import AmqpUrl, Settings, url
+
+_LIMIT = aiohttp.ClientTimeout(total=30)
+_OPERATOR = "operator"
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class _Settings(Settings):
+    broker_admin_url: Annotated[str, url("http", "https")]
+    products_amqp_url: AmqpUrl
+    orders_amqp_url: AmqpUrl
+    amqp_url: AmqpUrl
+
+
+async def run(environ: Mapping[str, str], _: argparse.Namespace) -> Answer:
+    """Raises SettingsError or OpsError."""
+    found = _Settings.load(environ)
+    urls = {"products": found.products_amqp_url, "orders": found.orders_amqp_url, _OPERATOR: found.amqp_url}
+    users, admin = {name: URL(text) for name, text in urls.items()}, URL(found.broker_admin_url)
+    names = {user.user for user in users.values()}
+    if len(names) < len(users) or None in names or not admin.user or admin.user in names:
+        raise OpsError("each URL must name a user of its own")
+    headers = {"Authorization": aiohttp.encode_basic_auth(admin.user, admin.password or "")}
+    try:
+        async with aiohttp.ClientSession(admin.origin(), headers=headers, timeout=_LIMIT) as session:
+            await session.post("/api/definitions", json=definitions(users), raise_for_status=True)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise OpsError(f"the broker's management: {first_line(error)}") from error
+    administrator = users[_OPERATOR].with_user(admin.user).with_password(admin.password)
+    async with broker.connect(str(administrator)) as connection:
+        await topology.declare(connection, by_policy=True)
+    told = sorted(map(str, names))
+    return Answer({"users": told}, f"broker: users {', '.join(told)}")
+
+
+def definitions(users: Mapping[str, URL]) -> dict[str, list[dict[str, Any]]]:
+    """Users, permissions and policies as https://www.rabbitmq.com/docs/definitions imports them, beside all others."""
+    vhost = {"vhost": users[_OPERATOR].path[1:] or "/"}
+    rights = {each.user: _rights(name) for name, each in users.items()}
+    return {
+        "users": [{"name": each.user, "password": each.password, "tags": ""} for each in users.values()],
+        # Since RabbitMQ 4.2.6 a passive declaration, by which a reader looks at its queue, asks for `configure`.
+        "permissions": [
+            {"user": user, "configure": _only(read), "write": _only(write), "read": _only(read), **vhost}
+            for user, (read, write) in rights.items()
+        ],
+        "topic_permissions": [
+            {"user": user, "exchange": exchange, "write": _only(keys), "read": _only([]), **vhost}
+            for user, (_, write) in rights.items()
+            for exchange, keys in write.items()
+        ],
+        "policies": [
+            {"name": q.name, "pattern": _only([q.name]), "apply-to": "queues", "definition": q.policy, **vhost}
+            for q in QUEUES
+        ],
+    }
+
+
+def _rights(user: str) -> tuple[list[str], dict[str, list[str]]]:
+    """The queues that it reads, and the routing keys with which it writes to each exchange."""
+    if user == _OPERATOR:
+        return [queue.dead for queue in QUEUES], {QUEUE_EXCHANGE: [queue.name for queue in QUEUES]}
+    own = [queue.name for queue in QUEUES if queue.consumer == user]
+    dead = [queue.dead for queue in QUEUES if queue.consumer == user]
+    types = [type_.value for queue in QUEUES if queue.sender == user for type_ in queue.types]
+    return own, {EXCHANGE: types, QUEUE_EXCHANGE: own + dead}
+
+
+def _only(names: Iterable[str]) -> str:
+    return f"^({'|'.join(map(re.escape, names))})$"

@@ -1,4 +1,4 @@
-FROM python:3.13-slim AS build
+FROM python:3.13-slim-trixie AS build
 
 # For a package index other than the public one. Set in this stage only, so the final image does not remember it.
 ARG PIP_INDEX_URL
@@ -9,7 +9,7 @@ RUN python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: --requirement /tmp/runtime.txt
 
 
-FROM python:3.13-slim
+FROM python:3.13-slim-trixie
 
 ENV PATH=/opt/venv/bin:$PATH PYTHONPATH=/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOST=0.0.0.0 PORT=4000
 

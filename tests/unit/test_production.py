@@ -20,8 +20,6 @@ ARROWS = {
     *(("orders", "rabbitmq"), ("products", "rabbitmq")),
     *(("order-db", "orders"), ("order-redis", "orders"), ("product-db", "products"), ("product-redis", "products")),
 }
-# Two servers, which ask nobody.
-IDLE = {("order-db", "order-redis"), ("product-db", "product-redis")}
 # They run for a moment, when somebody asks for it.
 JOBS = {"ops": {"broker", "order-data", "product-data"}, "k6": {"entrance"}, "rabbitmq-user": {"broker"}}
 JOBS |= {f"{name}s-migrate": {f"{name}-data"} for name in ("order", "product")}
@@ -83,12 +81,33 @@ def test_nobody_is_let_in_without_a_key_or_past_the_gateway(system: Any) -> None
     }
 
 
+@pytest.mark.parametrize("name", ["product", "order"])
+def test_a_cache_has_a_password_that_its_service_alone_knows(system: Any, name: str) -> None:
+    password = f"${{{name.upper()}_REDIS_PASSWORD:?}}"
+    redis = system["services"][f"{name}-redis"]
+    usual = load(production.FILES[0])["services"][f"{name}-redis"]["command"]
+
+    assert redis["command"] == [*usual, "--requirepass", password]
+    knowing = {part for part, content in system["services"].items() if password in str(content)}
+    assert knowing == {f"{name}-redis", f"{name}s"}
+    assert system["services"][f"{name}s"]["environment"]["REDIS_URL"] == f"redis://:{password}@{name}-redis:6379/0"
+
+
+def test_images_have_a_minor_version_and_a_base_system(system: Any) -> None:
+    of_compose = {part["image"] for part in system["services"].values() if "image" in part}
+    of_dockerfile = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    pinned = {image for image in of_compose | of_dockerfile if re.search(r":\d+\.\d+(\.\d+)?(-slim)?-trixie$", image)}
+
+    # Those of RabbitMQ and k6 have one base system for each version.
+    assert (of_compose | of_dockerfile) - pinned == {"rabbitmq:4.3-management", "grafana/k6:1.8.1"}
+
+
 def test_networks_allow_the_arrows_of_the_picture_and_no_others(system: Any) -> None:
     networks = {name: set(part.get("networks", ["default"])) for name, part in system["services"].items()}
     parts = sorted(networks.keys() - JOBS.keys())
     reached = {(one, other) for one, other in itertools.combinations(parts, 2) if networks[one] & networks[other]}
 
-    assert reached == ARROWS | IDLE
+    assert reached == ARROWS
     assert {name: networks[name] for name in JOBS} == JOBS
     assert {name for name, network in system["networks"].items() if not network.get("internal")} == {"entrance"}
     assert set().union(*networks.values()) == system["networks"].keys()  # nothing is in the default one

@@ -8,8 +8,11 @@ from aiormq.abc import AbstractChannel
 
 from ops.errors import OpsError
 from shared.contracts.events import EventType
+from shared.messaging.publisher import Publisher, UnroutableError
 from shared.messaging.topology import EXCHANGE, QUEUE_EXCHANGE, QUEUES
+from shared.tasks import BackgroundTasks
 from tests.broker import USERS, Vhost
+from tests.waiting import eventually
 
 QUEUE_NAMES = {queue.name for queue in QUEUES}
 DEAD = {queue.dead for queue in QUEUES}
@@ -76,6 +79,23 @@ async def test_a_user_changes_no_exchange_no_binding_and_no_queue_of_others(vhos
 
     assert [what for what, act in REFUSED.items() if await may(url, act)] == []
     assert [name for name in others if await may_delete(url, name)] == []
+
+
+async def test_a_queue_that_was_deleted_is_there_again_after_the_next_run(
+    vhost: Vhost, tasks: BackgroundTasks
+) -> None:
+    publisher = Publisher((await vhost.give_users())["orders"], "test")
+    tasks.start("publisher", publisher.run())
+    await eventually(lambda: publisher.connected)
+    async with vhost.channel() as channel:
+        await channel.queue_delete("products.orders")
+
+    with pytest.raises(UnroutableError):
+        await publisher.publish(EXCHANGE, "order.created", b"[]")
+    await vhost.give_users()
+    await publisher.publish(EXCHANGE, "order.created", b"[]")
+
+    assert await vhost.depth("products.orders") == 1
 
 
 async def test_a_new_password_takes_the_place_of_the_old_one(vhost: Vhost) -> None:

@@ -10,7 +10,7 @@ from aiohttp.typedefs import Middleware
 from gateway import metrics
 from gateway.access.clients import Network, bucket, client_address
 from gateway.access.keyring import ApiKey, Keyring, require
-from gateway.access.rate import RateLimiter, Refusals
+from gateway.access.rate import Decision, RateLimiter, Refusals
 from gateway.answers import add_headers
 from gateway.headers import API_KEY
 from gateway.routes import route_of
@@ -57,7 +57,8 @@ def guard(keyring: Keyring | None, limiter: RateLimiter) -> Middleware:
             check(request)
             return await handler(request)
         except AppError:
-            await asyncio.sleep(refusals.delay(request[COUNTED_FOR], time.monotonic()))
+            if seconds := refusals.delay(request[COUNTED_FOR], time.monotonic()):
+                await asyncio.sleep(seconds)
             raise
 
     def check(request: web.Request) -> None:
@@ -69,9 +70,11 @@ def guard(keyring: Keyring | None, limiter: RateLimiter) -> Middleware:
                 key = keyring.find(_authorization(request))
         finally:
             # A wrong key counts too, against the address that tries it.
-            request[COUNTED_FOR] = f"key {key.name}" if key else bucket(client)
+            request[COUNTED_FOR] = counted_for = f"key {key.name}" if key else bucket(client)
             if route is not None:
-                _take(request, limiter, request[COUNTED_FOR])
+                now = time.monotonic()
+                refusals.saw(counted_for, now)
+                _take(request, limiter.take(counted_for, now), limiter)
         if key is not None:
             request[KEY_NAME] = key.name
             logs.about.set({"client": client, "key_name": key.name})
@@ -90,8 +93,7 @@ def _authorization(request: web.Request) -> str | None:
     return ", ".join(given) if given else None
 
 
-def _take(request: web.Request, limiter: RateLimiter, client: str) -> None:
-    decision = limiter.take(client, time.monotonic())
+def _take(request: web.Request, decision: Decision, limiter: RateLimiter) -> None:
     add_headers(request, limiter.headers(decision))
     if not decision.allowed:
         metrics.REFUSED.labels("rate_limit").inc()

@@ -79,22 +79,33 @@ class RateLimiter:
 
 
 class Refusals:
-    """Makes a client wait that is refused again and again, so that it does not keep the process busy with that."""
+    """Makes a client wait that is refused again and again, so that it leaves the process to the others.
+
+    Times are monotonic seconds. A client that has been alone for a second is answered at once.
+    """
 
     def __init__(self, at_once: int = 100, late: float = 1.0) -> None:
         """In a second `at_once` refusals of a client are answered at once, and those beyond after `late` seconds."""
         self._at_once = at_once
         self._late = late
+        self._latest = ""
+        self._others_until = 0.0
         self._since = 0.0
         self._counts = Counter[str]()
 
+    def saw(self, client: str, now: float) -> None:
+        """A request has come."""
+        if client != self._latest:
+            self._others_until = now + 1 if self._latest else 0.0
+            self._latest = client
+
     def delay(self, client: str, now: float) -> float:
-        """The seconds that this refusal waits; `now` is in monotonic seconds."""
+        """The seconds that this refusal waits."""
         if now - self._since >= 1:
             self._since = now
             self._counts.clear()
         self._counts[client] += 1
-        return self._late if self._counts[client] > self._at_once else 0.0
+        return self._late if self._counts[client] > self._at_once and now < self._others_until else 0.0
 
 
 def parse_rate_limit(text: str) -> Policy:

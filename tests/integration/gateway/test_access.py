@@ -279,9 +279,9 @@ async def test_a_client_that_is_refused_again_and_again_waits_for_it(
 ) -> None:
     monkeypatch.setattr(guard, "Refusals", partial(Refusals, at_once=1, late=60.0))
     async with opened(orders, API_KEYS=API_KEYS, TRUSTED_PROXIES="127.0.0.1") as gateway:
+        served = await gateway.get("/orders/1", headers=bearer(KEYS[Scope.ORDERS_READ]))
         first = await gateway.get("/orders/1")
         again = asyncio.create_task(gateway.get("/orders/1"))
-        served = await gateway.get("/orders/1", headers=bearer(KEYS[Scope.ORDERS_READ]))
         other = await gateway.get("/orders/1", headers={"X-Forwarded-For": "192.0.2.1"})
         waits = not again.done()
         again.cancel()

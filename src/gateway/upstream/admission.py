@@ -148,8 +148,9 @@ class Admission:
             self._push_out(longer, now)
         if not self.waiting:
             self._policy.began(now)
-        # An overload is of the clients that want the most: no other has to make way for the service's next request.
-        seconds = bounds.seconds if longer is None else self._policy.burst.seconds
+        # An overload is of the clients that want the most: others need not make way for the service's next request.
+        wants_most = longer is None and self._length(client) > 0
+        seconds = bounds.seconds if wants_most else self._policy.burst.seconds
         try:
             await self._wait(client, slots, min(seconds, deadline.left()))
         except TimeoutError:
@@ -171,7 +172,8 @@ class Admission:
             raise refusal
         turn = self._queues[client][-1]
         self._leave(client, turn)
-        turn.set_exception(refusal)
+        if not turn.done():  # its time may just be over
+            turn.set_exception(refusal)
 
     def _refusal(self, now: float) -> AppError:
         self._policy.refused(now)

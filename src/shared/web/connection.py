@@ -51,7 +51,7 @@ class ServerLimits:
     settled: float = 5.0
     head_bytes: int = 32 * 1024
     body_bytes: int = 128 * 1024
-    unread: int = 16 * 1024
+    unread: int = 8 * 1024
     # The two differ because the parser's error carries nothing but the number of the limit that was exceeded.
     line_bytes: int = 8_192
     field_bytes: int = 8_190

@@ -129,6 +129,17 @@ async def test_in_a_full_queue_a_client_gets_the_place_of_another_that_has_more_
         assert admission.waiting == 4
 
 
+async def test_a_request_whose_time_is_just_over_is_pushed_out_too() -> None:
+    admission = of(Samples(1), length=2)
+    visits = [Visit(0), Visit(1), Visit(2), other := Visit(3, client="two")]
+    async with visiting(admission, visits[:3]) as tasks:
+        tasks.append(asyncio.create_task(other.run(admission)))
+        tasks[2].cancel()  # before the other comes, but what it holds is given back only after that
+        await settle()
+        assert (admission.waiting, tasks[3].done()) == (2, False)
+        other.go.set()
+
+
 @pytest.mark.parametrize(("seconds", "seconds_left"), [(0.0, LONG), (LONG, 0.0), (LONG, -1.0)])
 async def test_no_request_waits_longer_than_queue_and_deadline_allow(seconds: float, seconds_left: float) -> None:
     admission = of(Samples(1), seconds=seconds)

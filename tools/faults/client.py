@@ -36,18 +36,18 @@ class _Request:
 
 
 @asynccontextmanager
-async def clients(url: str, record: Record) -> AsyncIterator["Clients"]:
+async def clients(url: str, record: Record, patience: float = PATIENCE) -> AsyncIterator["Clients"]:
     """The clients of the gateway at `url`; all that they see is added to `record`."""
     async with client_session(_LIMITS, connections=_MOST_IN_FLIGHT, middlewares=(once,)) as session:
-        yield Clients(session, url, record)
+        yield Clients(session, url, record, patience)
 
 
 class Clients:
-    """Every wait ends: a request by its limits, and none begins later than PATIENCE after the round."""
+    """Every wait ends: a request by its limits, and none begins later than `patience` after the round."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, record: Record) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, record: Record, patience: float) -> None:
         self._session, self._url, self._record, self._plan = session, url, record, record.plan
-        self._started = time.monotonic()
+        self._patience, self._started = patience, time.monotonic()
         self._in_flight = asyncio.Semaphore(_MOST_IN_FLIGHT)
         self._tried = [asyncio.Event() for _ in self._plan.operations]
         self._repricing = [asyncio.Lock() for _ in self._plan.products]
@@ -64,7 +64,7 @@ class Clients:
     async def drive(self, started: float) -> None:
         """Plays the plan's operations; `started` is the beginning of the round by `time.monotonic`.
 
-        Ends when every operation has a certain answer, at most PATIENCE and one request after the end of the round.
+        Ends when every operation has a certain answer, at most `patience` and one request after the end of the round.
         """
         self._started = started
         self._record.outcomes.extend(map(Outcome, self._plan.operations))
@@ -139,7 +139,7 @@ class Clients:
                 outcome.attempts.append(await self._send(request))
 
     def _may_begin(self) -> bool:
-        return time.monotonic() < self._started + self._plan.seconds + PATIENCE
+        return time.monotonic() < self._started + self._plan.seconds + self._patience
 
     async def _send(self, request: _Request) -> Attempt:
         """Sends it once, under a trace of its own."""

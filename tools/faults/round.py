@@ -9,7 +9,7 @@ from redis.exceptions import RedisError
 
 from ops.errors import OpsError
 from tools.faults import state
-from tools.faults.client import clients
+from tools.faults.client import PATIENCE, clients
 from tools.faults.evidence import Breach, Difference
 from tools.faults.injection import READY_SECONDS, Outages
 from tools.faults.plan import Fault, Kind, Plan
@@ -43,14 +43,14 @@ class Round:
 
 
 async def play(system: System, plan: Plan, *, mutation: str | None = None, settle: float = SETTLE_SECONDS) -> Round:
-    """Waits at most `settle` seconds for what is in flight in the end.
+    """Waits at most `settle` seconds for what is in flight in the end, and clients repeat no longer than that.
 
     Raises StackError if the system cannot be started or broken as planned.
     """
     played = Round(plan, Record(plan))
     loses = any(fault.kind is Kind.DELETE_QUEUE for fault in plan.faults)
     await system.begin(stuck_order_seconds=_SOON_SECONDS if loses else _NEVER_SECONDS, mutation=mutation)
-    async with clients(system.url, played.record) as driving:
+    async with clients(system.url, played.record, min(PATIENCE, settle)) as driving:
         await driving.create_products()
         started, played.record.began = time.monotonic(), time.time()
         await asyncio.gather(driving.drive(started), played.outages.cause(system, played.record, started))

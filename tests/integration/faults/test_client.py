@@ -12,6 +12,7 @@ from aiohttp import web
 from shared.tracing import parse
 from tests.integration.gateway.behaviour import half, turns
 from tests.integration.upstream import FakeService, Respond, envelope, fake_service, reset, respond_with
+from tools.faults import client
 from tools.faults.client import PATIENCE, clients
 from tools.faults.plan import Operation, Plan, Product
 from tools.faults.record import Outcome, Record
@@ -52,6 +53,12 @@ class Shop:
     @property
     def lines(self) -> list[str]:
         return [f"{each.method} {each.target}" for each in self.server.seen if each.target != "/products"]
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_PAUSES", (0.0, 0.01))
+    monkeypatch.setattr(client, "_LATER", 0.01)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ OUTBOX = Gauge("outbox_rows", "Events that wait to be published, at most")
 PARKED = Gauge("outbox_parked_rows", "Events that could not be published and wait for an operator")
 OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the event that waits longest")
 CACHE = Counter("cache_reads_total", "Cache reads by outcome", ("outcome",))
+LOG_LINES_LOST = Counter("log_lines_lost_total", "Log lines dropped because stdout did not take those before them")
 
 _requests = cache(REQUESTS.labels)  # which are slower to look up
 

@@ -32,7 +32,7 @@ class Program:
         """Once it has ended, which it must within 20 s."""
         async with asyncio.timeout(_LIMIT):
             stdout, stderr = await self._output
-        return Outcome(self._process.returncode, stdout.decode(), stderr.decode())
+        return Outcome(self._process.returncode, (stdout or b"").decode(), stderr.decode())
 
     async def kill(self) -> None:
         if self._process.returncode is None:
@@ -41,13 +41,16 @@ class Program:
 
 
 @asynccontextmanager
-async def program(*module: str, environment: Mapping[str, str]) -> AsyncIterator[Program]:
-    """`python -m module` with this environment and no other; killed if it outlives the context."""
+async def program(*module: str, environment: Mapping[str, str], stdout: int = PIPE) -> AsyncIterator[Program]:
+    """`python -m module` with this environment and no other; killed if it outlives the context.
+
+    With another `stdout`, an open file, the outcome's is empty.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", *module),
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "src"), **environment},
-        stdout=PIPE,
+        stdout=stdout,
         stderr=PIPE,
     )
     program = Program(process)

@@ -1,17 +1,34 @@
-"""Who asked stands in every log line of a request at the gateway."""
+"""Who asked stands in every log line of a request at the gateway; a log that cannot be written stops nothing."""
 
+import asyncio
 import json
+import os
 import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from gateway.keys import entry_of, make_key
 from gateway.scopes import Scope
+from tests.api import connect
 from tests.e2e.programs import program
+from tests.e2e.test_start import DEAD, NEEDED
 from tests.integration.shared.web.raw import connected
 from tests.waiting import eventually
 from tools.stack import ports
 
-# Nobody listens there.
-DEAD = {"PRODUCTS_URL": "http://127.0.0.1:9", "ORDERS_URL": "http://127.0.0.1:9"}
+# A line of it is so long that ten fill the buffer of a pipe, and six hundred the queue of a process.
+LONG = "x" * 7_000
+
+
+def unread_pipe() -> int:
+    """Its reader stays open, in this process, and never reads."""
+    return os.pipe()[1]
+
+
+def full_disk() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
 
 
 async def test_every_line_of_a_request_names_its_client_and_its_key() -> None:
@@ -56,3 +73,44 @@ async def test_every_line_of_a_request_names_its_client_and_its_key() -> None:
     ]
     assert [line for line in lines if line not in of_requests and "client" in line] == []
     assert secret not in ended.stdout
+
+
+@pytest.mark.parametrize("open_stdout", [unread_pipe, full_disk])
+@pytest.mark.parametrize("name", NEEDED)
+async def test_a_log_that_cannot_be_written_stops_neither_requests_nor_the_process(
+    name: str, open_stdout: Callable[[], int]
+) -> None:
+    port, stdout = ports.choose(), open_stdout()
+    async with program(name, environment={**DEAD, "PORT": str(port)}, stdout=stdout) as process:
+        os.close(stdout)
+        await eventually(lambda: ports.listens(port), within=20)
+        async with connect(f"http://127.0.0.1:{port}") as api:
+            assert {await api.status(f"/{LONG}") for _ in range(30)} == {404}
+        process.send_signal(signal.SIGTERM)
+        ended = await process.outcome()
+    assert (ended.status, ended.stderr) == (0, "")
+
+
+async def test_a_reader_of_the_log_that_comes_back_learns_how_many_lines_are_missing() -> None:
+    port, numbers = ports.choose(), range(1_000)
+    reader, stdout = os.pipe()
+    lines: list[dict[str, Any]] = []
+    async with program("gateway", environment={**DEAD, "PORT": str(port)}, stdout=stdout) as process:
+        os.close(stdout)
+        await eventually(lambda: ports.listens(port), within=20)
+        async with connect(f"http://127.0.0.1:{port}") as api:
+            for number in numbers:
+                await api.get(f"/{number}/{LONG}")
+            metrics = (await api.get("/metrics")).raw.decode().splitlines()
+        with os.fdopen(reader) as pipe:
+            while not lines or lines[-1]["event"] != "log lines lost":
+                lines.append(json.loads(await asyncio.to_thread(pipe.readline)))
+            process.send_signal(signal.SIGTERM)
+            await process.outcome()
+            later = [json.loads(line)["event"] for line in pipe]
+
+    kept = [int(line["path"].split("/")[1]) for line in lines if line["event"] == "request"]
+    lost = lines[-1]["lines"]
+    assert (kept, later) == (list(numbers[: len(kept)]), ["stopping", "stopped"])
+    assert 0 < lost == len(numbers) - len(kept)
+    assert f"log_lines_lost_total {lost:.1f}" in metrics

@@ -44,9 +44,8 @@ def run(
     except SettingsError as error:
         sys.stderr.write(f"{name}: the settings are wrong\n" + "".join(f"  {line}\n" for line in error.problems))
         return _WRONG_SETTINGS
-    logs.configure(name, settings.log_level)
-    require_c_parsers()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with logs.to_stdout(name, settings.log_level), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        require_c_parsers()
         return runner.run(serve(create_app(settings), settings))
 
 

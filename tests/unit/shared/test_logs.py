@@ -1,11 +1,13 @@
-import io
+import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
-import orjson
 import pytest
 import structlog
 
@@ -15,20 +17,37 @@ Lines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def lines() -> Iterator[Lines]:
-    """What the process would have written to stdout; the set-up that the other tests run with comes back."""
-    written = io.BytesIO()
-    stdout = io.TextIOWrapper(written)
+def process() -> Iterator[ExitStack]:
+    """Ends what a test enters it with; the set-up of logs that the other tests run with comes back."""
     root = logging.getLogger()
     handlers, level, before = root.handlers[:], root.level, structlog.get_config()
     root.handlers.clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "stdout", stdout)
-        logs.configure("orders", "info")
-    yield lambda: [orjson.loads(line) for line in written.getvalue().splitlines()]
+    with ExitStack() as process:
+        yield process
     structlog.configure(**before)
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+def begin(process: ExitStack, stdout: TextIO) -> None:
+    """Sends the logs there until the process ends."""
+    process.enter_context(stdout)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        process.enter_context(logs.to_stdout("orders", "info"))
+
+
+@pytest.fixture
+def lines(process: ExitStack, tmp_path: Path) -> Lines:
+    """What the process has written to stdout by its end."""
+    stdout = tmp_path / "stdout"
+    begin(process, stdout.open("w"))
+
+    def end() -> list[dict[str, Any]]:
+        process.close()
+        return [json.loads(line) for line in stdout.read_text().splitlines()]
+
+    return end
 
 
 @pytest.fixture
@@ -97,3 +116,14 @@ def test_lines_below_the_level_and_chatter_of_libraries_are_left_out(lines: Line
     assert list(own) == ["timestamp", "level", "service", "event"]  # and no trace outside of a request
     expected = ("warning", "orders", "closed by peer", "aiormq")
     assert expected == (other["level"], other["service"], other["event"], other["logger"])
+
+
+def test_lines_that_a_pipe_takes_in_parts_stay_whole_and_in_order(process: ExitStack) -> None:
+    """Somebody who shares it has made it non-blocking, so a write takes only what fits."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    begin(process, os.fdopen(writer, "w"))
+    for number in range(300):
+        structlog.get_logger().info("event", number=number, fill="x" * 1000)
+    with os.fdopen(reader) as pipe:
+        assert [json.loads(pipe.readline())["number"] for _ in range(300)] == list(range(300))

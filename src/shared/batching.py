@@ -18,13 +18,22 @@ Result = TypeVar("Result")
 _OUTAGES = frozenset({Code.UNAVAILABLE, Code.OUTCOME_UNKNOWN})
 
 
+def pause_after(seconds: float, most: float) -> float:
+    """The pause after a flush that took so many seconds: as long again, but its start and the next at most `most` apart.
+
+    A flush is short where the machine has time, and there it costs little; on a full one it takes long, and a longer
+    pause makes the batches that save CPU.
+    """
+    return max(0.0, min(seconds, most - seconds))
+
+
 class Batcher(Generic[Item, Result]):
     """Calls `flush` with 1 to `most` items, one call at a time; it returns one result for each, in order.
 
     `flush` must have a time limit: an item waits for the flush that runs and for its own. A flush that fails because
     a server is down (UNAVAILABLE, OUTCOME_UNKNOWN) also fails the items that wait, with UNAVAILABLE, since they were
-    not sent; so an outage costs each caller one limit. After a flush that several callers shared, the next starts at
-    least `spacing` seconds later, so that more share it. The queue holds `waiting` items; beyond that, UNAVAILABLE is
+    not sent; so an outage costs each caller one limit. After a flush that several callers shared comes a pause, so that
+    more share the next (`pause_after`), which starts at most `spacing` seconds later. The queue holds `waiting` items; beyond that, UNAVAILABLE is
     raised. An item whose caller gave up before its flush began is not flushed.
     """
 
@@ -60,9 +69,8 @@ class Batcher(Generic[Item, Result]):
             while batch := self._next_batch():
                 started = time.monotonic()
                 await self._flush_batch([item for item, _ in batch], [future for _, future in batch])
-                pause = started + self._spacing - time.monotonic()
-                if len(batch) > 1 and pause > 0:
-                    await asyncio.sleep(pause)
+                if len(batch) > 1:
+                    await asyncio.sleep(pause_after(time.monotonic() - started, self._spacing))
         finally:
             self._flusher = None
 

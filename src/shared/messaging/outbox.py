@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from shared import metrics, tracing
+from shared.batching import pause_after
 from shared.db import Connection, Database
 from shared.errors import AppError
 from shared.messaging import cloudevents, topology
@@ -88,7 +89,7 @@ class Relay:
             started = time.monotonic()
             if await self._drain():
                 pauses = backoff(most=2.0)
-                await asyncio.sleep(max(0.0, started + _SPACING - time.monotonic()))
+                await asyncio.sleep(pause_after(time.monotonic() - started, _SPACING))
             else:
                 await asyncio.sleep(next(pauses))
 

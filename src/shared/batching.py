@@ -19,10 +19,10 @@ _OUTAGES = frozenset({Code.UNAVAILABLE, Code.OUTCOME_UNKNOWN})
 
 
 def pause_after(seconds: float, most: float) -> float:
-    """The pause after a flush that took so many seconds: as long again, but its start and the next at most `most` apart.
+    """The pause after a flush of so many seconds: as long again, but no longer than until `most` after its start.
 
-    A flush is short where the machine has time, and there it costs little; on a full one it takes long, and a longer
-    pause makes the batches that save CPU.
+    Where the machine has time a flush is short, and there small batches cost nothing; on a full machine it takes long,
+    and the longer pause makes the batches that save CPU.
     """
     return max(0.0, min(seconds, most - seconds))
 
@@ -32,9 +32,9 @@ class Batcher(Generic[Item, Result]):
 
     `flush` must have a time limit: an item waits for the flush that runs and for its own. A flush that fails because
     a server is down (UNAVAILABLE, OUTCOME_UNKNOWN) also fails the items that wait, with UNAVAILABLE, since they were
-    not sent; so an outage costs each caller one limit. After a flush that several callers shared comes a pause, so that
-    more share the next (`pause_after`), which starts at most `spacing` seconds later. The queue holds `waiting` items; beyond that, UNAVAILABLE is
-    raised. An item whose caller gave up before its flush began is not flushed.
+    not sent; so an outage costs each caller one limit. A flush that several callers shared is followed by a pause, so
+    that more share the next one (`pause_after`, with `spacing`). The queue holds `waiting` items; beyond that,
+    UNAVAILABLE is raised. An item whose caller gave up before its flush began is not flushed.
     """
 
     def __init__(

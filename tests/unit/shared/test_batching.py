@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from shared import tracing
-from shared.batching import Batcher
+from shared.batching import Batcher, pause_after
 from shared.errors import AppError, Code
 
 
@@ -144,10 +144,19 @@ async def test_a_flush_belongs_to_no_single_request() -> None:
     ("shared", "expected"), [(True, [[0, 1], [2, 3]]), (False, [[1], [2], [3]])], ids=["shared", "alone"]
 )
 async def test_after_a_shared_flush_the_next_waits_for_more_items(shared: bool, expected: list[list[int]]) -> None:
-    writes = Writes()
-    batcher = Batcher(writes.flush, spacing=0.2)
-    await asyncio.gather(*map(batcher.submit, (0, 1) if shared else (1,)))
+    writes = Writes(held=True)
+    batcher = Batcher(writes.flush, spacing=10.0)
+    first = asyncio.gather(*map(batcher.submit, (0, 1) if shared else (1,)))
+    asyncio.get_running_loop().call_later(0.2, writes.go.set)  # the pause is as long as that
+    await first
     second = asyncio.ensure_future(batcher.submit(2))
     await pass_time()
     await asyncio.gather(second, batcher.submit(3))
     assert writes.batches == expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, 0.0), (0.01, 0.01), (0.03, 0.02), (0.05, 0.0), (9.0, 0.0)])
+def test_the_pause_is_as_long_as_the_flush_but_ends_at_the_latest_when_the_spacing_does(
+    seconds: float, expected: float
+) -> None:
+    assert pause_after(seconds, 0.05) == pytest.approx(expected)

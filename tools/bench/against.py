@@ -22,20 +22,20 @@ Figures = dict[str, float]
 
 async def measure(other: str, pairs: int, seconds: int) -> Report:
     """`other` is a commit by any name that git knows. Raises StackError if one of the two cannot be measured."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        trees = [Path(folder, name) for name in ("here", "other")]
-        try:
+    try:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            trees = [Path(folder, name) for name in ("here", "other")]
             for tree, commit in zip(trees, ("HEAD", other), strict=True):
                 await finish("git", ("git", "worktree", "add", "--detach", str(tree), commit), 60.0, folder=ROOT)
+            for tree in trees:
                 await finish("make venv", ("make", "venv"), _INSTALL, folder=tree)
             found = []
             for number in range(pairs):
-                here, there = trees if number % 2 else reversed(trees)
-                found.append({here: await run(here, seconds), there: await run(there, seconds)})
+                first, second = trees if number % 2 else reversed(trees)
+                found.append({first: await run(first, seconds), second: await run(second, seconds)})
                 say_error(f"pair {number + 1} of {pairs}")
-        finally:
-            for tree in trees:
-                await finish("git", ("git", "worktree", "remove", "--force", str(tree)), 60.0, folder=ROOT)
+    finally:
+        await finish("git", ("git", "worktree", "prune"), 60.0, folder=ROOT)
     title = f"HEAD against {other}, {pairs} pairs of {seconds} s"
     return [title, *table([(pair[trees[0]], pair[trees[1]]) for pair in found])], True
 

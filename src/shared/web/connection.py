@@ -61,7 +61,7 @@ class ServerLimits:
 class Connection(web.RequestHandler):
     """Stands in `idle` while it serves no request; its owner calls `check` every `ServerLimits.sweep` seconds.
 
-    That sweep starts and enforces every limit of time, so no connection has a timer and no request reads the clock.
+    That sweep starts and enforces every limit of time, so no connection has a timer.
     """
 
     def __init__(

@@ -98,12 +98,19 @@ class Vhosts:
         policy = {"pattern": f"^{queue}$", "definition": {"max-length": messages}, "apply-to": "queues"}
         await self._call("PUT", f"policies/{vhost.name}/limit", policy)
 
-    async def _call(self, method: str, path: str, content: object = None) -> None:
+    async def topology(self, vhost: Vhost) -> set[str]:
+        """Its bindings, and its queues with their arguments."""
+        bindings = await self._call("GET", f"bindings/{vhost.name}")
+        queues = await self._call("GET", f"queues/{vhost.name}?columns=name,arguments")
+        return {str(each) for each in (*bindings, *queues)}
+
+    async def _call(self, method: str, path: str, content: object = None) -> Any:
         async with (
             aiohttp.ClientSession(self._rabbitmq.ui_url, headers=_HEADERS, timeout=_LIMIT) as session,
             session.request(method, f"/api/{path}", json=content) as response,
         ):
             response.raise_for_status()
+            return await response.json() if method == "GET" else None
 
 
 def headers(message: DeliveredMessage) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""`ops broker`: the users of the broker with their permissions, and all that they may not declare themselves.
+"""`ops broker`: the users of the broker with their permissions, and all that is missing of the topology.
 
-A service writes its own types, and reads its own queues; to these it also sends what it buries or puts off. The
-operator reads dead letters, and sends to each queue. Nobody writes to the default exchange, which reaches every queue.
+A service writes its own types, and reads its own queues; to these it also sends what it buries or puts off. It
+declares and binds them, and their dead-letter queues, where they were deleted. The operator reads dead letters, and
+sends to each queue. Nobody writes to the default exchange, which reaches every queue.
 """
 
 import argparse
@@ -61,13 +62,13 @@ def definitions(users: Mapping[str, URL]) -> dict[str, list[dict[str, Any]]]:
         "users": [{"name": each.user, "password": each.password, "tags": ""} for each in users.values()],
         # Since RabbitMQ 4.2.6 a passive declaration, by which a reader looks at its queue, asks for `configure`.
         "permissions": [
-            {"user": user, "configure": _only(read), "write": _only(write), "read": _only(read), **vhost}
-            for user, (read, write) in rights.items()
+            {"user": user, "configure": _only(declare), "write": _only(write), "read": _only(read), **vhost}
+            for user, (declare, write, read, _) in rights.items()
         ],
         "topic_permissions": [
-            {"user": user, "exchange": exchange, "write": _only(keys), "read": _only([]), **vhost}
-            for user, (_, write) in rights.items()
-            for exchange, keys in write.items()
+            {"user": user, "exchange": exchange, "write": _only(send), "read": _only(bind), **vhost}
+            for user, (*_, keys) in rights.items()
+            for exchange, (send, bind) in keys.items()
         ],
         "policies": [
             {"name": q.name, "pattern": _only([q.name]), "apply-to": "queues", "definition": q.policy, **vhost}
@@ -76,14 +77,19 @@ def definitions(users: Mapping[str, URL]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _rights(user: str) -> tuple[list[str], dict[str, list[str]]]:
-    """The queues that it reads, and the routing keys with which it writes to each exchange."""
+def _rights(user: str) -> tuple[list[str], list[str], list[str], dict[str, tuple[list[str], list[str]]]]:
+    """What it may configure, write and read; the routing keys with which it sends to each exchange, and binds to it.
+
+    To bind a queue it has to write to the queue and to read from the exchange.
+    """
+    dead = [queue.dead for queue in QUEUES if user in (queue.consumer, _OPERATOR)]
     if user == _OPERATOR:
-        return [queue.dead for queue in QUEUES], {QUEUE_EXCHANGE: [queue.name for queue in QUEUES]}
+        return dead, [QUEUE_EXCHANGE], dead, {QUEUE_EXCHANGE: ([queue.name for queue in QUEUES], [])}
     own = [queue.name for queue in QUEUES if queue.consumer == user]
-    dead = [queue.dead for queue in QUEUES if queue.consumer == user]
-    types = [type_.value for queue in QUEUES if queue.sender == user for type_ in queue.types]
-    return own, {EXCHANGE: types, QUEUE_EXCHANGE: own + dead}
+    sent = [type_.value for queue in QUEUES if queue.sender == user for type_ in queue.types]
+    taken = [type_.value for queue in QUEUES if queue.consumer == user for type_ in queue.types]
+    keys = {EXCHANGE: (sent, taken), QUEUE_EXCHANGE: (own + dead, own + dead)}
+    return own + dead, [*keys, *own, *dead], [*keys, *own], keys
 
 
 def _only(names: Iterable[str]) -> str:

@@ -9,11 +9,12 @@ import asyncio
 import os
 import runpy
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import asyncpg
+from aiormq.abc import AbstractConnection
 
 from orders import repository as orders_repository
 from orders import service as orders_service
@@ -31,7 +32,6 @@ from shared.messaging import consumer, outbox
 from shared.messaging.cloudevents import Unreadable
 from shared.messaging.consumer import Consumer
 from shared.messaging.deliveries import Received, Waiting
-from shared.messaging.publisher import Publisher
 from tools.faults import scenario
 from tools.faults.plan import Fault, Kind, Operation, Plan, Product
 
@@ -161,12 +161,10 @@ def let_silence_end_tasks() -> None:
 
 
 def declare_nothing_again() -> None:
-    async def publish(
-        self: Publisher, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None = None
-    ) -> None:
-        await self._publish(exchange, routing_key, body, headers)
+    async def listen(self: Consumer, connection: AbstractConnection) -> None:
+        await asyncio.Event().wait()
 
-    Publisher.publish = publish  # type: ignore[method-assign]  # that is the mutation
+    Consumer._listen = listen  # type: ignore[method-assign]  # that is the mutation
 
 
 def blame_what_is_not_known() -> None:

@@ -15,7 +15,7 @@ from aiormq.abc import AbstractConnection
 from shared import metrics, tracing
 from shared.db import FAULTS
 from shared.errors import AppError, Code
-from shared.messaging import cloudevents, dead_letters
+from shared.messaging import cloudevents, dead_letters, topology
 from shared.messaging.cloudevents import Unreadable
 from shared.messaging.connection import FAILURES, SupervisedConnection
 from shared.messaging.deliveries import PREFETCH, Aside, Deliveries, Received, Waiting
@@ -154,9 +154,10 @@ class Consumer(SupervisedConnection):
             pass
 
     async def _listen(self, connection: AbstractConnection) -> None:
-        """Raises _DeafError when the broker does not say any more that the queue has a consumer.
+        """Binds the queue again, because nobody tells of a binding that was deleted.
 
-        RabbitMQ 3.10 tells nobody of a queue that was deleted and is there again at once.
+        Raises _DeafError when the broker does not say any more that the queue has a consumer. RabbitMQ 3.10 tells
+        nobody of a queue that was deleted and is there again at once.
         """
         unheard = 0
         while unheard < _MOST_UNHEARD:
@@ -164,11 +165,8 @@ class Consumer(SupervisedConnection):
             unheard += 1
             with suppress(*FAILURES):
                 async with asyncio.timeout(_LOOK):
-                    channel = await connection.channel(publisher_confirms=False)
-                    declared = await channel.queue_declare(self._queue.name, passive=True)
-                    await channel.close()
-                if declared.consumer_count:
-                    unheard = 0
+                    if await topology.look_after(connection, self._queue):
+                        unheard = 0
         log.warning("queue without a consumer", queue=self._queue.name)
         raise _DeafError
 

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import asyncpg
@@ -34,8 +35,10 @@ _POLL = 1.0
 # A lone event is published at once. Under load rounds start at least so many seconds apart, so that each carries many
 # events and every later stage works in batches too.
 _SPACING = 0.05
-# A message that fails for a reason of its own is parked after so many tries.
+# A message that fails for a reason of its own is parked after so many tries, and not before its first event is so many
+# seconds old: a queue or binding that was deleted is declared again meanwhile, by a consumer that has to start too.
 _MOST_ATTEMPTS = 10
+_PATIENCE = 60.0
 # The publisher's limit, and time for the two statements around it.
 _TRANSACTION = 8.0
 
@@ -142,7 +145,7 @@ class Relay:
                     await _set_aside(connection, message, error)
         metrics.PUBLISHED.inc(sum(len(message) for message, error in zip(messages, errors, strict=True) if not error))
         for error in errors:
-            if error is not None and not isinstance(error, UnroutableError):
+            if error is not None:
                 raise error
         return len(rows)
 
@@ -172,9 +175,10 @@ def _is_passing(error: Exception) -> bool:
 
 
 async def _set_aside(connection: Connection, message: Sequence[asyncpg.Record], error: Exception) -> None:
-    """Puts the rows back, or parks them if no queue takes them or the tries are used up."""
+    """Puts the rows back, or parks them if the tries are used up."""
     attempts = message[0]["attempts"] + (0 if _is_passing(error) else 1)
-    if _is_passing(error) or (attempts < _MOST_ATTEMPTS and not isinstance(error, UnroutableError)):
+    age = (datetime.now(UTC) - message[0]["created_at"]).total_seconds()
+    if _is_passing(error) or attempts < _MOST_ATTEMPTS or age < _PATIENCE:
         await connection.execute(_PUT_BACK, *_columns(message), attempts)
         return
     await connection.execute(_PARK, *_columns(message), attempts, f"{type(error).__name__}: {error}")

@@ -9,13 +9,10 @@ import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
-from shared.messaging import cloudevents, topology
+from shared.messaging import cloudevents
 from shared.messaging.connection import FAILURES, SupervisedConnection, silence_as_error
 
 _CONFIRM = 5.0
-# Until the broker has told the consumers of a queue that it is deleted. They would not hear of it, and get nothing
-# more, if the queue were there again before (seen with quorum queues of RabbitMQ 3.10).
-_NOTICE = 0.3
 _IN_FLIGHT = 256
 _PERSISTENT = 2
 
@@ -39,21 +36,7 @@ class Publisher(SupervisedConnection):
     async def publish(
         self, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None = None
     ) -> None:
-        """Raises PublishError unless the broker confirmed within 5 s; it may have taken the message all the same.
-
-        A message that no queue takes is sent once more after the topology was declared again, since a queue or a
-        binding may have been deleted; then it is an UnroutableError.
-        """
-        try:
-            await self._publish(exchange, routing_key, body, headers)
-        except UnroutableError:
-            await asyncio.sleep(_NOTICE)
-            with _failures_as_publish_error():
-                async with asyncio.timeout(_CONFIRM):
-                    await topology.declare(self._connected().connection)
-            await self._publish(exchange, routing_key, body, headers)
-
-    async def _publish(self, exchange: str, routing_key: str, body: bytes, headers: Mapping[str, Any] | None) -> None:
+        """Raises PublishError unless the broker confirmed within 5 s; it may have taken the message all the same."""
         properties = Basic.Properties(content_type=cloudevents.CONTENT_TYPE, headers=dict(headers or {}))
         with _failures_as_publish_error():
             async with asyncio.timeout(_CONFIRM), self._in_flight:

@@ -1,15 +1,15 @@
 """Exchanges, queues and bindings, as data; every process declares all of them, so no event is ever unroutable.
 
-Where its user may not, `ops broker` has done it.
+What its user may not declare `ops broker` has; a consumer may declare and bind the queues of its service.
 """
 
-from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-import aiormq
 import structlog
 from aiormq.abc import AbstractConnection
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from shared.contracts.events import EventType
 
@@ -81,31 +81,45 @@ async def declare(connection: AbstractConnection, *, by_policy: bool = False) ->
 
     `by_policy` leaves new queues without the arguments that their policies stand for.
     """
-    channel = await connection.channel(publisher_confirms=False)
     try:
+        channel = await connection.channel(publisher_confirms=False)
         for exchange in (EXCHANGE, QUEUE_EXCHANGE):
             await channel.exchange_declare(exchange, exchange_type="topic", durable=True)
-    except aiormq.exceptions.ChannelAccessRefused:
-        return  # who may not, has nothing to declare
-    await channel.close()
+        await channel.close()
+    except ChannelAccessRefused:
+        by_policy = True  # a user whom `ops broker` has made, like the exchanges and the policies
     for queue in QUEUES:
-        await _declare(connection, queue.dead, queue.dead_arguments)
         set_by_policy = {f"x-{name}" for name in queue.policy} if by_policy else set()
         arguments = {name: value for name, value in queue.arguments.items() if name not in set_by_policy}
-        await _declare(connection, queue.name, arguments, queue.types)
+        with suppress(ChannelAccessRefused):  # the queue of another service
+            await _declare(connection, queue.dead, queue.dead_arguments)
+            await _declare(connection, queue.name, arguments)
+            await look_after(connection, queue)
 
 
-async def _declare(
-    connection: AbstractConnection, name: str, arguments: dict[str, Any], types: Sequence[EventType] = ()
-) -> None:
+async def look_after(connection: AbstractConnection, queue: Queue) -> int | None:
+    """Declares its dead-letter queue again, and binds both; returns how many consumers the queue has."""
+    channel = await connection.channel(publisher_confirms=False)
+    found = await channel.queue_declare(queue.name, passive=True)
+    try:
+        await channel.queue_declare(queue.dead, passive=True)
+    except ChannelNotFoundEntity:
+        await _declare(connection, queue.dead, queue.dead_arguments)
+        channel = await connection.channel(publisher_confirms=False)
+    with suppress(ChannelNotFoundEntity):  # an exchange, which only an administrator may declare: publishers say so
+        await channel.queue_bind(queue.dead, QUEUE_EXCHANGE, queue.dead)
+        await channel.queue_bind(queue.name, QUEUE_EXCHANGE, queue.name)
+        for event_type in queue.types:
+            await channel.queue_bind(queue.name, EXCHANGE, event_type)
+        await channel.close()
+    return found.consumer_count
+
+
+async def _declare(connection: AbstractConnection, name: str, arguments: dict[str, Any]) -> None:
     channel = await connection.channel(publisher_confirms=False)
     try:
         await channel.queue_declare(name, durable=True, arguments=arguments)
-    except aiormq.exceptions.ChannelPreconditionFailed as error:
+        await channel.close()
+    except ChannelPreconditionFailed as error:
         # An older version declared it. It still works, and only an operator may delete it.
         log.warning("queue has other arguments", queue=name, error=str(error))
-        channel = await connection.channel(publisher_confirms=False)
-    for event_type in types:
-        await channel.queue_bind(name, EXCHANGE, event_type)
-    await channel.queue_bind(name, QUEUE_EXCHANGE, name)
-    await channel.close()

@@ -10,7 +10,7 @@ from shared.messaging.publisher import Publisher
 from shared.messaging.topology import PRODUCTS_ORDERS
 from tests.broker import Vhost, event, headers, orders_created
 from tests.integration.line import Line
-from tests.integration.shared.messaging.conftest import Handler
+from tests.integration.shared.messaging.conftest import Handler, consuming
 from tests.waiting import eventually, reaches
 
 DEAD = PRODUCTS_ORDERS.dead
@@ -120,13 +120,13 @@ async def test_the_log_line_of_a_dead_letter_is_found_by_the_trace_of_its_order(
     assert [line["trace_ids"] for line in lines if line["event"] == "event buried"] == [[TRACE_ID]]
 
 
-async def test_a_dead_letter_queue_that_was_deleted_is_declared_again(
-    consumer: Consumer, handler: Handler, vhost: Vhost
+async def test_a_dead_letter_waits_until_its_queue_that_was_deleted_is_declared_again(
+    handler: Handler, publisher: Publisher, vhost: Vhost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with vhost.channel() as channel:
+    monkeypatch.setattr("shared.messaging.consumer._LOOK", 0.5)
+    async with vhost.channel() as channel, consuming(vhost.url, handler, publisher) as consumer:
         await channel.queue_delete(DEAD)
-    await vhost.publish("order.created", orjson.dumps([17, *orders_created(7, [1])]))
-
-    await eventually(lambda: handler.applied == [1])
-    await consumer.stop()  # after the batch
+        await vhost.publish("order.created", orjson.dumps([17, *orders_created(7, [1])]))
+        await eventually(lambda: handler.applied == [1])
+        await consumer.stop()  # after the batch
     assert [element_of(message) for message in await vhost.take(DEAD)] == [17]

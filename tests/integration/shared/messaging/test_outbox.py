@@ -144,9 +144,11 @@ async def parked(database: Database) -> list[tuple[int, int, str]]:
 async def test_rows_that_cannot_be_published_are_parked_and_stop_no_other(
     products_database: Database, relay: Relay, vhost: Vhost, tasks: BackgroundTasks, event_type: str
 ) -> None:
-    """However many: one claim holds 1,024 rows. What nobody takes goes at once, anything else after ten tries."""
-    attempts = {"nobody.listens": 1}.get(event_type, 10)
+    """However many: one claim holds 1,024 rows. Each is parked after ten tries, once it is a minute old."""
+    attempts = 10
     await write(products_database, rows=1_500, event_type=event_type)
+    async with products_database.connection() as connection:
+        await connection.execute("UPDATE outbox SET created_at = now() - interval '1 minute'")
     await write(products_database, rows=1)
     tasks.start("watch", repeat("watch", 0.1, relay.measure))
 
@@ -161,13 +163,18 @@ async def test_rows_that_cannot_be_published_are_parked_and_stop_no_other(
     await eventually(lambda: b"outbox_parked_rows 1500.0\n" in metrics.exposition())
 
 
-async def test_a_binding_that_was_deleted_is_declared_again(
+async def test_rows_that_no_queue_takes_wait_for_a_minute(
     products_database: Database, relay: Relay, vhost: Vhost
 ) -> None:
+    """Until somebody declares again what was deleted."""
     async with vhost.channel() as channel:
         await channel.queue_unbind(QUEUE, topology.EXCHANGE, "order.created")
     await write(products_database, rows=3)
 
+    for _ in range(12):
+        await relay.flush(limit=5)
+    assert (await left(products_database), await parked(products_database)) == (3, [])
+    await vhost.declare()
     await relay.flush(limit=5)
 
     assert len(await vhost.take_events(QUEUE)) == 3

@@ -175,6 +175,18 @@ async def test_what_an_administrator_deletes_the_services_declare_again(
         assert await fetch(url, "SELECT type FROM outbox UNION ALL SELECT type FROM parked_events") == []
 
 
+async def test_an_exchange_that_was_deleted_is_there_again_after_the_next_run(shop: Api, vhost: Vhost) -> None:
+    async with vhost.channel() as channel:
+        await channel.exchange_delete(EXCHANGE)
+    order_id = (await shop.post("/orders", {"productId": 1, "quantity": 1})).data["id"]
+
+    before = await shop.data(f"/orders/{order_id}?wait=2")
+    await vhost.give_users()
+    after = await shop.data(f"/orders/{order_id}?wait=20")
+
+    assert [before["status"], after["status"]] == ["pending", "done"]
+
+
 async def test_a_new_password_takes_the_place_of_the_old_one(vhost: Vhost) -> None:
     old = await vhost.give_users()
     new = await vhost.give_users("another")

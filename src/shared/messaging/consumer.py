@@ -54,7 +54,7 @@ _MOST_GIVEN_BACK = 20
 _TRIES = 10
 _PATIENCE = 600.0
 _MOST_FAILURES = 10_000
-# Seconds between two looks whether the queue has a consumer; a busy broker may once say that it has none.
+# Seconds between two looks after the queue; a busy broker may once say that it has no consumer.
 _LOOK = 5.0
 _MOST_UNHEARD = 2
 

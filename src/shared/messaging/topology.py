@@ -106,7 +106,7 @@ async def look_after(connection: AbstractConnection, queue: Queue) -> int | None
     except ChannelNotFoundEntity:
         await _declare(connection, queue.dead, queue.dead_arguments)
         channel = await connection.channel(publisher_confirms=False)
-    with suppress(ChannelNotFoundEntity):  # an exchange, which only an administrator may declare: publishers say so
+    with suppress(ChannelNotFoundEntity):  # an exchange, which `ops broker` declares: publishers say so
         await channel.queue_bind(queue.dead, QUEUE_EXCHANGE, queue.dead)
         await channel.queue_bind(queue.name, QUEUE_EXCHANGE, queue.name)
         for event_type in queue.types:

@@ -1,19 +1,24 @@
-"""Measures the commit that is checked out and another one in turn, each time on a new system, and compares them."""
+"""Measures the commit that is checked out and another one in turn, each time on a new system, and compares them.
 
-import json
+The load is the same: that of the commit that is checked out.
+"""
+
 import random
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tools import running
+from tools.bench import measurement, wrk
 from tools.bench.measurement import Report
+from tools.bench.wrk import Load
 from tools.stack.jobs import finish
 from tools.stack.services import ROOT
 from tools.terminal import say_error
 
 SERVICES = ("gateway", "orders", "products")
-# Seconds: for pip, and for a run beside its load.
+# Seconds: for pip, and for starting or ending a system.
 _INSTALL, _AROUND = 900.0, 180.0
 _DRAWS = 5_000
 
@@ -22,6 +27,7 @@ Figures = dict[str, float]
 
 async def measure(other: str, pairs: int, seconds: int) -> Report:
     """`other` is a commit by any name that git knows. Raises StackError if one of the two cannot be measured."""
+    wrk.install(say_error)
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             trees = [Path(folder, name) for name in ("here", "other")]
@@ -41,22 +47,29 @@ async def measure(other: str, pairs: int, seconds: int) -> Report:
 
 
 async def run(tree: Path, seconds: int) -> Figures:
-    """One closed-loop measurement by the tools of that tree, on a system without data."""
+    """The figures of one system without data: in a closed loop, under half of that load, and with one client alone."""
     python = str(tree / ".venv" / "bin" / "python")
     try:
         await finish("make up", ("make", "up"), _AROUND, folder=tree)
-        bench = (python, "-m", "tools.bench", "--seconds", str(seconds), "--json")
-        output = await finish("tools.bench", bench, seconds + _AROUND, folder=tree)
+        stack = running.load(tree / running.FILE.relative_to(ROOT))
+        await measurement.warm_up(stack)
+        full = await measurement.run(stack, Load(seconds))
+        half = await measurement.run(stack, Load(seconds // 2, pause=75))
+        alone = await measurement.run(stack, Load(seconds // 4, connections=1, pause=50))
     finally:
         await finish("tools.stack clean", (python, "-m", "tools.stack", "clean"), _AROUND, folder=tree)
-    figures = json.loads(output[output.index("{") :])
-    cpu = {f"{name}, CPU": part["cpu_microseconds"] for name, part in figures["costs"]["parts"].items()}
+    cpu = {f"{name}, CPU": cost.cpu_microseconds for name, cost in full.costs.parts.items()}
     return {
-        "orders done": figures["rates"]["done"],
-        **{f"answer, {name}": value for name, value in figures["shot"]["latency"].items()},
-        **{f"final, {name}": value for name, value in figures["outcome"]["waited"].items()},
-        **cpu,
+        "orders done": full.done_rate,
         "the three services, CPU": sum(cpu[f"{name}, CPU"] for name in SERVICES),
+        **cpu,
+        **{f"answer, {name}": value for name, value in full.shot.latency.items()},
+        **{f"final, {name}": value for name, value in full.outcome.waited.items()},
+        "half load, orders done": half.done_rate,
+        "half load, answer, p95": half.shot.latency["p95"],
+        "half load, final, p95": half.outcome.waited["p95"],
+        "alone, answer, p50": alone.shot.latency["p50"],
+        "alone, final, p50": alone.outcome.waited["p50"],
     }
 
 
@@ -72,5 +85,5 @@ def table(pairs: Sequence[tuple[Figures, Figures]]) -> Iterator[str]:
         medians = [statistics.median(drawn.choices(ratios, k=len(ratios))) for _ in range(_DRAWS)]
         low, *_, high = statistics.quantiles(medians, n=40)
         between = f"{low:.2f} to {high:.2f}"
-        medians_of_both = f"{statistics.median(here):>10,.0f}{statistics.median(there):>10,.0f}"
+        medians_of_both = f"{statistics.median(here):>10,.1f}{statistics.median(there):>10,.1f}"
         yield f"{name:<26}{statistics.median(ratios):>7.2f}{between:>14}{medians_of_both}"

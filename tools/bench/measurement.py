@@ -99,7 +99,7 @@ async def run(stack: RunningStack, load: Load, watch: Watch | None = None) -> Re
         shot = await shoot()
     else:
         shot, _ = await asyncio.gather(shoot(), watch(products, over))
-    settled = await ledger.settled(stack.url["orders-db"], products, SETTLE_SECONDS)
+    settled = await ledger.settled(stack.url["orders-db"], products, SETTLE_SECONDS, load.lines)
     after = costs.snapshot(stack.pids)
     outcome = await ledger.outcome(stack.url["orders-db"], stack.url["products-db"], products, STOCK, load.lines)
     if not outcome.orders:

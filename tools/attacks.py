@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import re
+import socket
 import sys
 import tempfile
 import time
@@ -99,6 +100,8 @@ async def play_all(port: int, address: str, scripts: list[Script], seconds: floa
             with suppress(OSError):
                 streams = await asyncio.open_connection(LOOPBACK, port, local_addr=(address, 0))
                 got["open"] += 1
+                # Else megabytes of each wait in the kernel, and the gateway's close frees them at the gateway's cost.
+                streams[1].get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**16)
                 with closing(streams[1]), suppress(OSError, EOFError):
                     await asyncio.sleep(begin - time.monotonic())
                     await play(script, *streams, got)

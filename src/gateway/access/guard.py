@@ -59,6 +59,8 @@ def guard(keyring: Keyring | None, limiter: RateLimiter) -> Middleware:
         except AppError:
             if seconds := refusals.delay(request[COUNTED_FOR], time.monotonic()):
                 await asyncio.sleep(seconds)
+                if not request.content.is_eof():
+                    request.protocol.close()  # to read and drop the body would cost more than the refusal
             raise
 
     def check(request: web.Request) -> None:

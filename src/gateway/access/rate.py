@@ -4,7 +4,7 @@ The headers are those of draft-ietf-httpapi-ratelimit-headers-11.
 """
 
 import re
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from math import ceil
 from typing import NamedTuple
 
@@ -84,14 +84,17 @@ class Refusals:
     Times are monotonic seconds. A client that has been alone for a second is answered at once.
     """
 
-    def __init__(self, at_once: int = 100, late: float = 1.0) -> None:
-        """In a second `at_once` refusals of a client are answered at once, and those beyond after `late` seconds."""
-        self._at_once = at_once
-        self._late = late
+    def __init__(self, a_second: float = 100.0, longest: float = 10.0) -> None:
+        """`a_second` refusals of a client are answered at once, and as many in each second that follows.
+
+        Those beyond wait for their turn, at most `longest` seconds.
+        """
+        self._interval = 1 / a_second
+        self._longest = longest
         self._latest = ""
         self._others_until = 0.0
-        self._since = 0.0
-        self._counts = Counter[str]()
+        self._swept = 0.0
+        self._turns: dict[str, float] = {}  # when the last refusal of a client has its turn
 
     def saw(self, client: str, now: float) -> None:
         """A request has come."""
@@ -101,11 +104,12 @@ class Refusals:
 
     def delay(self, client: str, now: float) -> float:
         """The seconds that this refusal waits."""
-        if now - self._since >= 1:
-            self._since = now
-            self._counts.clear()
-        self._counts[client] += 1
-        return self._late if self._counts[client] > self._at_once and now < self._others_until else 0.0
+        if now - self._swept >= 1:
+            self._swept = now
+            self._turns = {each: turn for each, turn in self._turns.items() if turn > now}
+        turn = max(self._turns.get(client, now), now) + self._interval
+        self._turns[client] = min(turn, now + 1 + self._longest)
+        return max(0.0, self._turns[client] - now - 1) if now < self._others_until else 0.0
 
 
 def parse_rate_limit(text: str) -> Policy:

@@ -38,7 +38,8 @@ Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 class ServerLimits:
     """Seconds, bytes and numbers that a peer may use; `idle` exceeds that of `shared.web.client`.
 
-    `body_bytes` are those of a body on the wire, with its chunks, and `unread` those that are received ahead.
+    `body_bytes` are those of a body on the wire, with its chunks, and `unread` those that are received ahead. A peer
+    that has been refused may go on sending for `linger` seconds; no more than `lingering` of them are read.
     """
 
     head: float = 10.0
@@ -46,6 +47,7 @@ class ServerLimits:
     idle: float = 75.0
     write: float = 30.0
     linger: float = 2.0
+    lingering: int = 64
     sweep: float = 1.0
     connections: int = 2_000
     settled: float = 5.0
@@ -71,6 +73,8 @@ class Connection(web.RequestHandler):
         lost: "Callable[[Connection], None]",
         limits: ServerLimits,
         prepare: Prepare = on_prepare,
+        *,
+        lingering: "set[Connection]",
     ) -> None:
         super().__init__(
             server,
@@ -85,6 +89,7 @@ class Connection(web.RequestHandler):
         )
         self.idle = idle
         self._lost = lost
+        self._lingering = lingering  # those of the listener that have been refused, and may still be read
         self._limits = limits
         self._prepare = prepare  # adds the headers of every answer to one that reached no application
         self._wire: asyncio.Transport | None = None  # `transport` is None as soon as the connection is closing
@@ -109,6 +114,7 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._lost(self)
+        self._lingering.discard(self)
         if self._gone is not None and not self._gone.done():
             self._gone.set_result(None)
         super().connection_lost(exc)
@@ -118,7 +124,8 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         self._size += len(data)
         if self._refused:
-            if self._size > self._limits.body_bytes and self._wire is not None:
+            is_much = self._size > self._limits.body_bytes or len(self._lingering) > self._limits.lingering
+            if is_much and self._wire is not None:
                 self._wire.pause_reading()  # a peer that goes on sending costs nothing more
             return
         if self._body is not None and self._body.is_eof():
@@ -131,7 +138,8 @@ class Connection(web.RequestHandler):
                 return
         else:
             self._start = self._start or data[: self._limits.head_bytes]
-            if self._size > self._limits.head_bytes and self.transport is not None:
+            is_whole = self._size > self._limits.unread // 4 and _END_OF_HEAD in self._start
+            if (is_whole or self._size > self._limits.head_bytes) and self.transport is not None:
                 self._reading_held = True  # until `begin` shows that this is more than a head
                 self.transport.pause_reading()
         super().data_received(data)
@@ -173,8 +181,8 @@ class Connection(web.RequestHandler):
         self._task = None
         if isinstance(resp, web.HTTPException):  # aiohttp raised it before it called any middleware
             resp = _refuse(request, error_of(resp), request.method, request.path)
-        if holds_back(request):
-            self._break_off(request.content)  # the body was not asked for
+        if holds_back(request) or (self._closing and not request.content.is_eof()):
+            self._break_off(request.content)  # it was not asked for, or nobody will read it
         if self._closing:
             resp.force_close()  # and says so to the client: RFC 9112 §9.6
         is_foreign = self._refusal is not None or request.version not in _SPOKEN
@@ -263,6 +271,9 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.write_eof()
             self._gone = asyncio.get_running_loop().create_future()
+            self._lingering.add(self)
+            if self._reading_held and len(self._lingering) <= self._limits.lingering:
+                self.transport.resume_reading()
             await asyncio.wait({self._gone}, timeout=self._limits.linger)
 
 

@@ -39,6 +39,7 @@ class Connections:
         self._loop = asyncio.get_running_loop()
         self._shares = Shares(limits.connections)
         self._open: dict[Connection, str | None] = {}
+        self._lingering: set[Connection] = set()
         self._idle: WeakValueDictionary[str | None, OrderedDict[Connection, float]] = WeakValueDictionary()
         self._closed_idle = self._turned_away = 0
         self._listener: asyncio.Server | None = None
@@ -72,7 +73,9 @@ class Connections:
                 transport.abort()
                 return
         idle = self._idle.setdefault(holder, OrderedDict())
-        connection = Connection(self._server, idle, self._forget, self._limits, self._prepare)
+        connection = Connection(
+            self._server, idle, self._forget, self._limits, self._prepare, lingering=self._lingering
+        )
         self._open[connection] = holder
         transport.set_protocol(connection)
         connection.connection_made(transport)

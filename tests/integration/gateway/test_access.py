@@ -277,7 +277,7 @@ async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
 async def test_a_client_that_is_refused_again_and_again_waits_for_it(
     orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "Refusals", partial(Refusals, at_once=1, late=60.0))
+    monkeypatch.setattr(guard, "Refusals", partial(Refusals, 1.0, 60.0))
     async with opened(orders, API_KEYS=API_KEYS, TRUSTED_PROXIES="127.0.0.1") as gateway:
         served = await gateway.get("/orders/1", headers=bearer(KEYS[Scope.ORDERS_READ]))
         first = await gateway.get("/orders/1")
@@ -287,6 +287,26 @@ async def test_a_client_that_is_refused_again_and_again_waits_for_it(
         again.cancel()
 
     assert (first.status, served.status, other.status, waits) == (401, 200, 401, True)
+
+
+async def test_the_body_of_a_request_that_waited_for_its_refusal_is_not_read(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "Refusals", partial(Refusals, 1.0, 0.01))
+    head = b"POST /orders HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n"
+    async with (
+        listening(orders, API_KEYS=API_KEYS, TRUSTED_PROXIES="127.0.0.1") as port,
+        connected(port) as one,
+        connected(port) as other,
+    ):
+        other.send(head + b"X-Forwarded-For: 192.0.2.1\r\n\r\n0123456789")
+        statuses = [(await other.reply()).status]
+        for body in (b"0123456789", b"01234"):
+            one.send(head + b"\r\n" + body)
+            statuses.append((await one.reply()).status)
+        rest = await one.rest()
+
+    assert (statuses, rest) == ([401, 401, 401], b"")
 
 
 async def test_each_key_has_its_own_bucket_and_each_address_one_for_all_else(orders: FakeService) -> None:

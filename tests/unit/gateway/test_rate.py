@@ -137,18 +137,21 @@ def test_all_problems_of_a_limit_are_reported_at_once(text: str, expected: list[
 
 
 def test_a_client_that_is_refused_again_and_again_waits_for_it_and_no_other_does() -> None:
-    refusals = Refusals(at_once=2, late=0.5)
+    """Two a second, and none for more than 3 s."""
+    refusals = Refusals(2.0, 3.0)
     refusals.saw("b", 10.0)
     refusals.saw("a", 10.0)
-    found = [refusals.delay(client, 10.0) for client in "aaab"]
-    found += [refusals.delay("a", now) for now in (10.9, 11.0)]
-    assert found == [0.0, 0.0, 0.5, 0.0, 0.5, 0.0]
+    found = [refusals.delay(client, 10.0) for client in ("aaaab" + "a" * 6)]
+    found += [refusals.delay("a", now) for now in (10.5, 10.9)]
+    assert found == pytest.approx([0.0, 0.0, 0.5, 1.0, 0.0, 1.5, 2.0, 2.5, 3.0, 3.0, 3.0, 3.0, 3.0])
+    refusals.saw("b", 15.0)
+    assert [refusals.delay("a", 15.0) for _ in "aaa"] == [0.0, 0.0, 0.5]
 
 
 def test_a_client_that_is_alone_does_not_wait_for_its_refusals() -> None:
-    refusals = Refusals(at_once=0, late=0.5)
+    refusals = Refusals(1.0, 60.0)
     found = []
     for client, now in (("a", 10.0), ("a", 10.5), ("b", 11.0), ("a", 11.5), ("a", 12.4), ("a", 12.5)):
         refusals.saw(client, now)
-        found.append(refusals.delay(client, now))
-    assert found == [0.0, 0.0, 0.5, 0.5, 0.5, 0.0]
+        found.append(refusals.delay(client, now) > 0)
+    assert found == [False, False, False, True, True, False]

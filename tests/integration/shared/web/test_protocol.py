@@ -142,6 +142,19 @@ async def test_a_refusal_is_logged_without_secrets(patient: Site, request_: byte
     assert reply.headers["x-request-id"]
 
 
+@pytest.mark.parametrize("lingering", [0, 1])
+async def test_only_so_many_refused_peers_are_read_on(lingering: int) -> None:
+    async with site(replace(PATIENT, lingering=lingering)) as here, connected(here.port) as peer:
+        peer.send(post(b"Content-Length: 1\r\nContent-Length: 2\r\n", b"a" * 4_000))
+        reply = await peer.reply()
+        assert here.connections is not None
+        [connection] = here.connections._open
+        assert isinstance(connection.transport, asyncio.Transport)
+        is_read = connection.transport.is_reading()
+
+    assert (reply.status, is_read) == (400, lingering > 0)
+
+
 @pytest.mark.parametrize("broken", [b"xyz\r\n", b"3\r\nabcdef\r\n"])
 async def test_a_body_that_breaks_behind_its_head_is_refused_once(broken: bytes) -> None:
     """The refusal comes when its time is over, since aiohttp hands the parser's error to no reader of the body."""

@@ -25,6 +25,6 @@ async def test_no_private_name_of_aiohttp_is_taken() -> None:
     async def handle(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response()
 
-    connection = Connection(web.Server(handle), {}, lambda _: None, ServerLimits())
+    connection = Connection(web.Server(handle), {}, lambda _: None, ServerLimits(), lingering=set())
     taken = {*vars(connection), *vars(Connection)} & set(dir(web.RequestHandler))
     assert {name for name in taken if name.startswith("_") and not name.startswith("__")} == set()

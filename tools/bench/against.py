@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tools import running
-from tools.bench import measurement, wrk
-from tools.bench.measurement import Report
+from tools.bench import measurement, overload, wrk
+from tools.bench.measurement import Report, Result
 from tools.bench.wrk import Load
 from tools.stack.jobs import finish
 from tools.stack.services import ROOT
@@ -47,7 +47,7 @@ async def measure(other: str, pairs: int, seconds: int) -> Report:
 
 
 async def run(tree: Path, seconds: int) -> Figures:
-    """The figures of one system without data: in a closed loop, under half of that load, and with one client alone."""
+    """The figures of one system without data: in a closed loop, under half and three times that load, and alone."""
     python = str(tree / ".venv" / "bin" / "python")
     try:
         await finish("make up", ("make", "up"), _AROUND, folder=tree)
@@ -56,13 +56,14 @@ async def run(tree: Path, seconds: int) -> Figures:
         full = await measurement.run(stack, Load(seconds))
         half = await measurement.run(stack, Load(seconds // 2, pause=75))
         alone = await measurement.run(stack, Load(seconds // 4, connections=1, pause=50))
+        over = await overload.step(stack, full.accepted_rate, 3.0, seconds // 2)
     finally:
         await finish("tools.stack clean", (python, "-m", "tools.stack", "clean"), _AROUND, folder=tree)
-    cpu = {f"{name}, CPU": cost.cpu_microseconds for name, cost in full.costs.parts.items()}
+    served, with_refusals = _of_services(full), _of_services(over.result)
     return {
         "orders done": full.done_rate,
-        "the three services, CPU": sum(cpu[f"{name}, CPU"] for name in SERVICES),
-        **cpu,
+        "the three services, CPU": served,
+        **{f"{name}, CPU": cost.cpu_microseconds for name, cost in full.costs.parts.items()},
         **{f"answer, {name}": value for name, value in full.shot.latency.items()},
         **{f"final, {name}": value for name, value in full.outcome.waited.items()},
         "half load, orders done": half.done_rate,
@@ -70,7 +71,15 @@ async def run(tree: Path, seconds: int) -> Figures:
         "half load, final, p95": half.outcome.waited["p95"],
         "alone, answer, p50": alone.shot.latency["p50"],
         "alone, final, p50": alone.outcome.waited["p50"],
+        "overload, accepted": over.result.accepted_rate,
+        "overload, accepted, p95": overload.percentile(over.probe.accepted, 95),
+        "overload, a refusal, CPU": (with_refusals - served) * over.result.outcome.orders / over.result.shot.failed,
     }
+
+
+def _of_services(result: Result) -> float:
+    """Microseconds of CPU for each order."""
+    return sum(result.costs.parts[name].cpu_microseconds for name in SERVICES)
 
 
 def table(pairs: Sequence[tuple[Figures, Figures]]) -> Iterator[str]:

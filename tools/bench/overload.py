@@ -11,12 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import NamedTuple
 
 import aiohttp
 
 from tools.bench import measurement
 from tools.bench.costs import MIB
-from tools.bench.measurement import Report
+from tools.bench.measurement import Report, Result
 from tools.bench.wrk import Load
 from tools.running import RunningStack
 from tools.stack.errors import StackError
@@ -83,20 +84,34 @@ async def measure(stack: RunningStack, seconds: int) -> Report:
     """A step takes so many seconds. Raises StackError if an order is lost."""
     await measurement.warm_up(stack)
     capacity = (await measurement.run(stack, Load(seconds))).accepted_rate
-    lines, broken = zip(*[await _step(stack, capacity, times, seconds) for times in TIMES], strict=True)
+    lines, broken = zip(
+        *[_line(await step(stack, capacity, times, seconds), capacity) for times in TIMES], strict=True
+    )
     head = "offered       per s  accepted/s  of capacity  accepted p50  p95 ms  refused p50  p95 ms  broken      MiB"
     title = f"capacity: {capacity:,.0f} orders/s ({Load.connections} connections, closed loop)\n"
     return [title, head, *lines], not any(broken)
 
 
-async def _step(stack: RunningStack, capacity: float, times: float, seconds: int) -> tuple[str, int]:
-    """Returns a line of the table, and how many requests were neither accepted nor properly refused."""
+class Step(NamedTuple):
+    times: float
+    result: Result
+    probe: Probe
+
+
+async def step(stack: RunningStack, capacity: float, times: float, seconds: int) -> Step:
+    """Offers so many times the capacity. Raises StackError if an order is lost."""
     rate, probe = capacity * times, Probe(stack.url["gateway"])
     connections = max(1, min(CONNECTIONS, int(rate * LONGEST_PAUSE)))
     load = Load(seconds, connections=connections, pause=int(connections / rate * 1e3))
     result = await measurement.run(stack, load, probe.watch)
     if result.inconsistencies:
         raise StackError(f"at {times:g} times the capacity: {', '.join(result.inconsistencies)}")
+    return Step(times, result, probe)
+
+
+def _line(step: Step, capacity: float) -> tuple[str, int]:
+    """Returns a line of the table, and how many requests were neither accepted nor properly refused."""
+    times, result, probe = step
     shot, memory = result.shot, result.costs.parts["gateway"].memory or 0
     broken = probe.broken + shot.failed - shot.failures["status"]
     line = (

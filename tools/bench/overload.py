@@ -23,9 +23,9 @@ from tools.running import RunningStack
 from tools.stack.errors import StackError
 
 TIMES = (0.5, 1.0, 2.0, 3.0)
-# As many connections as the gateway takes, and pauses as long as that permits: the rate then hardly depends on how
-# fast the answers are.
-CONNECTIONS = 1_900
+# Nearly as many connections as the gateway takes from one address, and pauses as long as that permits: the rate then
+# hardly depends on how fast the answers are.
+CONNECTIONS = 1_500
 LONGEST_PAUSE = 0.4
 PROBES_PER_SECOND = 50
 LIMIT = aiohttp.ClientTimeout(total=10)

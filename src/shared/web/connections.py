@@ -17,6 +17,8 @@ from shared.web.connection import Connection, Prepare, ServerLimits
 log = structlog.get_logger()
 
 _BACKLOG = 1_024
+# At once; those beyond are not kept until the next check.
+_MOST_TURNED_AWAY = 512
 # Whom a connection from an address is counted for. None: for nobody, it is one of a proxy with many clients.
 HOLDER: web.AppKey[Callable[[str], str | None]] = web.AppKey("holder")
 
@@ -24,9 +26,10 @@ HOLDER: web.AppKey[Callable[[str], str | None]] = web.AppKey("holder")
 class Connections:
     """Divides the connections between their holders, and checks each every `ServerLimits.sweep` seconds.
 
-    A new one past its holder's share takes the place of the one of that holder that has been idle longest, and is
-    closed unread if none has been idle for `ServerLimits.settled` seconds, since a holder that comes again at once
-    would else keep the process busy. Where no place is left at all, the holder with the most idle ones gives one up.
+    A new one past its holder's share takes the place of the one of that holder that has been idle longest. If none has
+    been idle for `ServerLimits.settled` seconds it is closed unread, with the next check, since a holder that comes
+    again at once would keep the process busy. Where no place is left at all, the holder with the most idle ones gives
+    one up.
     """
 
     def __init__(
@@ -41,7 +44,8 @@ class Connections:
         self._open: dict[Connection, str | None] = {}
         self._lingering: set[Connection] = set()
         self._idle: WeakValueDictionary[str | None, OrderedDict[Connection, float]] = WeakValueDictionary()
-        self._closed_idle = self._turned_away = 0
+        self._closed_idle = 0
+        self._turned_away: list[asyncio.Transport] = []
         self._listener: asyncio.Server | None = None
         self._closed = False
         self._loop.call_later(limits.sweep, self._sweep)
@@ -69,8 +73,10 @@ class Connections:
         if not self._shares.take(holder):
             self._close_idle(holder)
             if not self._shares.take(holder):
-                self._turned_away += 1
-                transport.abort()
+                transport.pause_reading()
+                self._turned_away.append(transport)
+                if len(self._turned_away) > _MOST_TURNED_AWAY:
+                    transport.abort()
                 return
         idle = self._idle.setdefault(holder, OrderedDict())
         connection = Connection(
@@ -102,9 +108,11 @@ class Connections:
         if self._open or not self._closed:
             self._loop.call_later(self._limits.sweep, self._sweep)
         if self._closed_idle or self._turned_away:
-            numbers = {"open": len(self._open), "closed_idle": self._closed_idle, "turned_away": self._turned_away}
-            log.warning("too many connections", **numbers)
-            self._closed_idle = self._turned_away = 0
+            closed, late = self._closed_idle, self._turned_away
+            self._closed_idle, self._turned_away = 0, []
+            log.warning("too many connections", open=len(self._open), closed_idle=closed, turned_away=len(late))
+            for transport in late:
+                transport.abort()
         now = self._loop.time()
         for connection in tuple(self._open):
             connection.check(now)

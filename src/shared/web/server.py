@@ -27,8 +27,8 @@ log = structlog.get_logger()
 
 _WRONG_SETTINGS = 2
 _FINISH_REQUESTS = 6.0
-# Left free for databases, the broker, upstreams and what else the process opens.
-_OTHER_FILES = 1_024
+# Left free for connections that are turned away, databases, the broker, upstreams and what else the process opens.
+_OTHER_FILES = 1_536
 _OPERATIONAL_CONNECTIONS = 64
 
 

@@ -26,6 +26,10 @@ class Peer:
         assert isinstance(self.writer.transport, asyncio.Transport)
         self.writer.transport.pause_reading()
 
+    def is_over(self) -> bool:
+        """Whether the server has closed the connection, and all of it was read."""
+        return self._reader.at_eof()
+
     async def reply(self) -> Answer:
         async with asyncio.timeout(_LIMIT):
             lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().splitlines()

@@ -5,10 +5,12 @@ that rolls back and leaves the rows for the next try, so an event may be publish
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, NoReturn
 
 import asyncpg
@@ -41,10 +43,12 @@ _MOST_ATTEMPTS = 10
 _PATIENCE = 60.0
 # The publisher's limit, and time for the two statements around it.
 _TRANSACTION = 8.0
+# Seconds between two looks at all rows.
+_LOOK = 10.0
 
 _CLAIM = """
 DELETE FROM outbox
-WHERE id = ANY (ARRAY(SELECT id FROM outbox ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
+WHERE id = ANY (ARRAY(SELECT id FROM outbox WHERE id >= $2 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED))
 RETURNING id, type, payload, traceparent, created_at, attempts
 """
 # $1 to $5 hold one element for each row, in the order of _CLAIM.
@@ -60,11 +64,34 @@ SELECT *, $6::integer, $7::text FROM unnest($1::bigint[], $2::text[], $3::json[]
 # The span of ids is at least the number of rows and costs a few index look-ups; rows are counted only if it is long.
 _SPAN = """
 SELECT coalesce(max(id) - min(id) + 1, 0) AS rows,
-       coalesce(extract(epoch FROM now() - (SELECT created_at FROM outbox ORDER BY id LIMIT 1))::float8, 0) AS age,
+       coalesce(extract(epoch FROM now() - (
+           SELECT created_at FROM outbox WHERE id >= $1 ORDER BY id LIMIT 1
+       ))::float8, 0) AS age,
        (SELECT count(*) FROM parked_events) AS parked
 FROM outbox
+WHERE id >= $1
 """
 _COUNT = "SELECT count(*) FROM outbox"
+
+
+class Floor:
+    """The id from which on rows are looked for, since an old snapshot keeps all that were deleted behind it.
+
+    It is the last one that was claimed before the look at all rows before this one: what commits late, or with the ids
+    of a restored database, is found by the next such look. Times are monotonic seconds.
+    """
+
+    def __init__(self) -> None:
+        self.id = self._next = self.claimed = 0
+        self._looked = -math.inf
+
+    def begin(self, now: float) -> int:
+        """Where this look begins."""
+        if now - self._looked < _LOOK:
+            return self.id
+        self._looked = now
+        self.id, self._next = self._next, self.claimed
+        return 0
 
 
 class Relay:
@@ -76,6 +103,7 @@ class Relay:
         self._source = source
         self._woken = asyncio.Event()
         self._draining = asyncio.Lock()
+        self._floor = Floor()
         self.full = False
 
     def wake(self) -> None:
@@ -99,7 +127,7 @@ class Relay:
     async def measure(self) -> None:
         """Updates `full` and the gauges; to be called every second or so."""
         async with self._database.connection() as connection:
-            rows, age, parked = await connection.fetchrow(_SPAN) or (0, 0, 0)
+            rows, age, parked = await connection.fetchrow(_SPAN, self._floor.id) or (0, 0, 0)
             if rows > MOST_ROWS:
                 rows = await connection.fetchval(_COUNT)
         self.full = rows > MOST_ROWS
@@ -125,17 +153,19 @@ class Relay:
                     pass
         except (PublishError, AppError) as error:
             log.warning("outbox waits", error=str(error), cause=repr(error.__cause__))
-            return False
         except Exception:
             log.exception("outbox waits")  # a fault in the program or the schema: the rows stay for an operator
-            return False
-        return True
+        else:
+            return True
+        self._floor = Floor()  # rows that were put back are below it
+        return False
 
     async def _relay(self) -> int:
         """Returns how many rows were claimed; raises what makes some of them wait. Each message settles alone."""
         async with self._database.transaction(limit=_TRANSACTION) as connection:
-            rows = await connection.fetch(_CLAIM, _CLAIM_ROWS)
-            messages = _messages(sorted(rows, key=lambda row: int(row["id"])))
+            rows = await connection.fetch(_CLAIM, _CLAIM_ROWS, self._floor.begin(time.monotonic()))
+            rows.sort(key=itemgetter("id"))
+            messages = _messages(rows)
             errors = await asyncio.gather(*map(self._send, messages))
             passing = [error for error in errors if error and _is_passing(error)]
             if passing and len(passing) == len(messages):
@@ -147,6 +177,8 @@ class Relay:
         for error in errors:
             if error is not None:
                 raise error
+        if rows:
+            self._floor.claimed = rows[-1]["id"]
         return len(rows)
 
     async def _send(self, message: Sequence[asyncpg.Record]) -> Exception | None:

@@ -7,7 +7,7 @@ import pytest
 from shared import metrics
 from shared.db import Database
 from shared.messaging import topology
-from shared.messaging.outbox import Relay
+from shared.messaging.outbox import Floor, Relay
 from shared.messaging.publisher import Publisher
 from shared.tasks import BackgroundTasks, repeat
 from tests.broker import Vhost, Vhosts
@@ -252,3 +252,11 @@ async def test_a_long_span_of_ids_is_no_full_outbox(
     await eventually(lambda: b"outbox_rows 2.0\n" in metrics.exposition())
     assert b"outbox_oldest_seconds 0.0\n" not in metrics.exposition()
     assert not relay.full
+
+
+def test_a_look_begins_behind_what_was_claimed_a_while_ago_and_at_the_first_row_every_ten_seconds() -> None:
+    floor, found = Floor(), []
+    for now, claimed in ((100, 5), (109, 9), (110, 12), (119, 15), (120, 3), (129, 4), (130, 6), (139, 7)):
+        found.append(floor.begin(now))
+        floor.claimed = claimed
+    assert found == [0, 0, 0, 0, 0, 9, 0, 15]

@@ -6,10 +6,13 @@ The ledger of the stock and the history of the orders are added to and not chang
 from collections.abc import Mapping
 
 _EVENTS = {"outbox": "SELECT, INSERT, UPDATE, DELETE", "parked_events": "SELECT, INSERT"}
+# The rest of an order is as it was placed, which its history shows.
+_CHANGING = "status, reason, shortages, updated_at, expires_at, metadata, idempotency_key, request_hash"
 OF_SERVICES: Mapping[str, Mapping[str, str]] = {
     "orders": {
-        "orders": "SELECT, INSERT, UPDATE",
+        "orders": f"SELECT, INSERT, UPDATE ({_CHANGING})",
         "order_products": "SELECT, INSERT, UPDATE",
+        "order_entries": "SELECT, INSERT",
         "order_history": "SELECT, INSERT",
         "schema_migrations": "SELECT",
         **_EVENTS,

@@ -57,7 +57,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
     applied_at timestamptz NOT NULL DEFAULT now()
 )
 """
-_TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public'"
+_TABLES = "SELECT quote_ident(table_name) FROM information_schema.tables WHERE table_schema = 'public'"  # and views
 _ROWS = "SELECT, INSERT, UPDATE, DELETE"
 _LOCK_TAKEN = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 _FAILURES = (MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)

@@ -98,18 +98,14 @@ END, $2
 FROM orders WHERE id = $1
 """
 _STATUSES = MappingProxyType({Step.CANCEL: "cancelled", Step.CONFIRM: "done"})
-# What was confirmed has not expired, although a database that did not know it has let it.
 _SET_STATUS = """
-WITH changed AS (
-    UPDATE orders SET status = $2, reason = NULL, updated_at = now() WHERE id = $1 AND status <> $2
-    RETURNING id, trace_id
-), listed AS (
+WITH listed AS (
     UPDATE order_products SET status = $2 WHERE order_id = $1
-), forgotten AS (
-    DELETE FROM order_history WHERE order_id = $1 AND status = 'expired'
 )
-INSERT INTO order_history (order_id, status, trace_id) SELECT id, $2, trace_id FROM changed
+UPDATE orders SET status = $2, reason = NULL, updated_at = now() WHERE id = $1 AND status <> $2
 """
+# What was confirmed has not expired, although a database that did not know it has let it.
+_FORGET_END = "DELETE FROM order_entries WHERE order_id = $1 AND status = 'expired'"
 _MOVE = """
 WITH moved AS (
     UPDATE reservations SET order_id = $2 WHERE order_id = $1 RETURNING product_id
@@ -253,6 +249,7 @@ class Repair:
             return actions
         if step in _STATUSES:
             await self._orders.fetch(_SET_STATUS, number, _STATUSES[step])
+            await self._orders.fetch(_FORGET_END, number)
         if step is Step.MOVE:
             [(number,)] = await self._orders.fetch("SELECT nextval('orders_id_seq')")
             was = actions[0].order_id

@@ -13,7 +13,7 @@ from shared.idempotency import Key
 from shared.tracing import Trace
 
 # The number of the newest file in migrations/orders.
-SCHEMA = 8
+SCHEMA = 10
 
 _COLUMNS = """id, product_id, quantity, unit_price, total_price, status, reason, trace_id, created_at, updated_at,
     customer_id, reference, metadata, lines, expires_at, shortages"""
@@ -31,6 +31,7 @@ _EVENT_DATA = """CASE WHEN o.lines IS NULL AND o.expires_at IS NULL
 END"""
 
 _KEY = "(idempotency_key) WHERE idempotency_key IS NOT NULL"
+_UNLESS_TAKEN = f"ON CONFLICT {_KEY} DO NOTHING"
 _SORTED = "ORDER BY idempotency_key NULLS FIRST, position"
 # $1 to $14 hold one element for each order. Ids are drawn first, so that rows come back in the order of the drafts.
 # An order whose key is taken is not placed. Keys are written in sorted order, so that two batches with common keys
@@ -59,11 +60,8 @@ WITH draft AS MATERIALIZED (
         trace_id, idempotency_key, request_hash, customer_id, reference, metadata, lines, expires_at
     FROM draft
     {_SORTED}
-    ON CONFLICT {_KEY} DO NOTHING
-    RETURNING id, trace_id, created_at
-), noted AS (
-    INSERT INTO order_history (order_id, status, trace_id)
-    SELECT id, 'pending', trace_id FROM placed
+    {_UNLESS_TAKEN}
+    RETURNING id, created_at
 ), listed AS (
     INSERT INTO order_products (order_id, product_id, status)
     SELECT id, (line ->> 'productId')::bigint, 'pending'
@@ -74,6 +72,8 @@ WITH draft AS MATERIALIZED (
 )
 SELECT placed.id, placed.created_at FROM draft LEFT JOIN placed ON placed.id = draft.id ORDER BY draft.position
 """
+# Where no order has a key, each row is spared what PostgreSQL writes to take it back.
+PLACE_WITHOUT_KEYS = PLACE.replace(_UNLESS_TAKEN, "")
 # Nor is one whose reference is taken, or its identity because it is placed again: that asks every unique index, which
 # an order without a reference is spared. References cannot be sorted too, so each is locked before any row is written.
 _REFERENCES_LOCKED = """0 <= (
@@ -85,11 +85,13 @@ PLACE_UNLESS_KNOWN = PLACE.replace(_KEY, "").replace(_SORTED, f"WHERE {_REFERENC
 
 
 async def place(connection: Connection, drafts: Sequence[Draft], *, again: bool = False) -> list[Order | None]:
-    """Writes orders, their history and the events `order.created`.
+    """Writes orders and the events `order.created`.
 
     Returns one element for each draft, in order: None if another order has its key or its reference.
     """
-    statement = PLACE_UNLESS_KNOWN if again or any(draft.terms.reference for draft in drafts) else PLACE
+    statement = PLACE if any(draft.key for draft in drafts) else PLACE_WITHOUT_KEYS
+    if again or any(draft.terms.reference for draft in drafts):
+        statement = PLACE_UNLESS_KNOWN
     rows = await connection.fetch(
         statement,
         *columns(drafts, "uid", "product_id", "product_uid", "quantity", "unit_price", "lines", "trace_id"),
@@ -114,10 +116,10 @@ async def place_again(connection: Connection, drafts: Sequence[Draft]) -> list[O
     return [order or earlier.get(draft.uid) for draft, order in zip(drafts, stored, strict=True)]
 
 
-# The history of the orders in `changed`, and the copies of their status.
+# What `order_history` does not see in the orders in `changed`, and the copies of their status.
 _NOTED = """noted AS (
-    INSERT INTO order_history (order_id, status, reason, trace_id)
-    SELECT id, status, reason, noted_by FROM changed
+    INSERT INTO order_entries (order_id, status, reason, trace_id)
+    SELECT id, status, reason, noted_by FROM changed WHERE noted_by IS DISTINCT FROM trace_id
 ), listed AS (
     UPDATE order_products AS listed SET status = changed.status
     FROM changed WHERE changed.lines IS NOT NULL AND listed.order_id = changed.id
@@ -136,7 +138,7 @@ WITH verdict AS (
     SET status = verdict.status, reason = verdict.reason, shortages = verdict.shortages, updated_at = now()
     FROM verdict
     WHERE orders.id = verdict.order_id AND orders.status = 'pending' AND {_IS_OF}
-    RETURNING orders.id, orders.status, orders.reason, orders.lines, verdict.trace_id AS noted_by
+    RETURNING orders.id, orders.status, orders.reason, orders.trace_id, orders.lines, verdict.trace_id AS noted_by
 ), {_NOTED}
 SELECT id, status FROM changed
 """
@@ -290,12 +292,13 @@ WHERE id IN (
 )
 """
 
-# The order of the statuses, not of the times: a clock may be set back.
-GET_HISTORY = """
+# In the order in which an order has them, whatever the times are: a clock may be set back.
+_STATUSES = "ARRAY['pending', 'held', 'done', 'rejected', 'expired', 'cancelled']"
+GET_HISTORY = f"""
 SELECT status, reason, trace_id, created_at,
     CASE status WHEN 'rejected' THEN (SELECT shortages FROM orders WHERE id = $1) END AS shortages
 FROM order_history WHERE order_id = $1
-ORDER BY array_position(ARRAY['pending', 'held', 'done', 'rejected', 'expired', 'cancelled'], status)
+ORDER BY array_position({_STATUSES}, status)
 """
 
 
@@ -310,33 +313,24 @@ async def history(connection: Connection, order_id: int) -> list[HistoryEntry]:
 LIST = f"{_SELECT} WHERE id < $1 ORDER BY id DESC LIMIT $2"
 # walks orders_status
 LIST_BY_STATUS = f"{_SELECT} WHERE status >= $3 AND (status, id) < ($3, $1) ORDER BY status DESC, id DESC LIMIT $2"
-# walks orders_product and order_products_product
-LIST_BY_PRODUCT = f"""
-{_SELECT} WHERE id IN (
-    (
-        SELECT id FROM orders
-        WHERE product_id >= $3 AND (product_id, id) < ($3, $1) ORDER BY product_id DESC, id DESC LIMIT $2
-    ) UNION ALL (
-        SELECT order_id FROM order_products
-        WHERE product_id >= $3 AND (product_id, order_id) < ($3, $1)
-        ORDER BY product_id DESC, order_id DESC LIMIT $2
-    )
-) ORDER BY id DESC LIMIT $2
-"""
 # walks orders_product_status and order_products_product_status
 LIST_BY_PRODUCT_AND_STATUS = f"""
 {_SELECT} WHERE id IN (
-    (
-        SELECT id FROM orders
-        WHERE product_id = $3 AND status >= $4 AND (status, id) < ($4, $1) ORDER BY status DESC, id DESC LIMIT $2
-    ) UNION ALL (
-        SELECT order_id FROM order_products
-        WHERE product_id = $3 AND status >= $4 AND (status, order_id) < ($4, $1)
-        ORDER BY status DESC, order_id DESC LIMIT $2
-    )
+    SELECT found.id FROM unnest(ARRAY[$4]) AS of (status), LATERAL (
+        (
+            SELECT id FROM orders
+            WHERE product_id = $3 AND status >= of.status AND (status, id) < (of.status, $1)
+            ORDER BY status DESC, id DESC LIMIT $2
+        ) UNION ALL (
+            SELECT order_id FROM order_products
+            WHERE product_id = $3 AND status >= of.status AND (status, order_id) < (of.status, $1)
+            ORDER BY status DESC, order_id DESC LIMIT $2
+        )
+    ) AS found
 ) ORDER BY id DESC LIMIT $2
 """
-
+# walks the same, once for each status: an index of its own would cost each order two entries
+LIST_BY_PRODUCT = LIST_BY_PRODUCT_AND_STATUS.replace("ARRAY[$4]", _STATUSES)
 
 # walks orders_customer
 LIST_BY_CUSTOMER = f"""

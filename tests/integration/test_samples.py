@@ -53,7 +53,7 @@ async def test_a_sample_holds_what_is_there(
     assert after.figures[Kind.OUTBOX_SIZE, "products-db"] > 0
     assert {part for kind, part in after.figures if kind is Kind.TABLE_SIZE} == {
         "orders-db orders",
-        "orders-db order_history",
+        "orders-db order_entries",
         "products-db reservations",
         "products-db stock_movements",
         "products-db idempotency_keys",

@@ -17,7 +17,7 @@ from tools.stack.http import call
 
 CALL_SECONDS = 10.0
 SAMPLE_SECONDS = 30.0
-TABLES = ("orders", "order_history", "reservations", "stock_movements", "idempotency_keys", "outbox")
+TABLES = ("orders", "order_entries", "reservations", "stock_movements", "idempotency_keys", "outbox")
 
 NEWEST_ORDER = "SELECT coalesce(max(id), 0) FROM orders"
 OUTBOX_ROWS = "SELECT count(*) FROM outbox"

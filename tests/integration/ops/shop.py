@@ -112,7 +112,7 @@ async def open_shop(products_url: str, orders_url: str) -> AsyncIterator[Shop]:
     await shop.order(1011, "done", "reserved", hold=True)
     await shop.order(1012, "expired", "released", of=SEVERAL, hold=True)
     await shop.order(1013, "cancelled", "released", hold=True)
-    await orders.execute("DELETE FROM order_history WHERE order_id = 1013 AND status = 'done'")
+    await orders.execute("DELETE FROM order_entries WHERE order_id = 1013 AND status = 'done'")
     yield shop
     await products.close()
     await orders.close()

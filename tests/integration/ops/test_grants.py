@@ -10,9 +10,11 @@ FORBIDDEN = {
     "orders": (
         "DELETE FROM orders",
         "DELETE FROM order_products",
-        "DELETE FROM order_history",
-        "UPDATE order_history SET status = 'done'",
-        "SELECT FROM order_history FOR UPDATE",
+        "UPDATE orders SET created_at = now()",
+        "UPDATE orders SET trace_id = ''",
+        "DELETE FROM order_entries",
+        "UPDATE order_entries SET status = 'done'",
+        "SELECT FROM order_entries FOR UPDATE",
         "DELETE FROM parked_events",
         "UPDATE parked_events SET payload = 'null'",
     ),
@@ -26,6 +28,7 @@ FORBIDDEN = {
         "DELETE FROM parked_events",
     ),
 }
+VIEW = "order_history"
 LEDGER = ("INSERT INTO schema_migrations (version) VALUES (99)", "UPDATE schema_migrations SET checksum = ''")
 
 
@@ -40,7 +43,7 @@ def url(name: str, orders_database_url: str, products_database_url: str) -> str:
 
 
 async def test_a_service_cannot_delete_what_was_sold_nor_rewrite_ledger_and_history(name: str, url: str) -> None:
-    truncated = [f"TRUNCATE {table}" for table in OF_SERVICES[name]]
+    truncated = [f"TRUNCATE {table}" for table in OF_SERVICES[name] if table != VIEW]
     for statement in (*FORBIDDEN[name], *LEDGER, "DELETE FROM schema_migrations", *truncated):
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await fetch(url, statement)
@@ -53,12 +56,12 @@ async def test_a_service_cannot_set_a_sequence_back(name: str, url: str) -> None
 
 async def test_every_table_has_its_grants(name: str, url: str) -> None:
     """A migration that adds a table needs a line in `ops.grants`, or its service cannot read it."""
-    tables = await fetch(url, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    tables = await fetch(url, "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
     assert {table for (table,) in tables} == OF_SERVICES[name].keys()
 
 
 async def test_the_operators_role_may_do_what_a_repair_and_a_correction_need(name: str, url: str) -> None:
-    for table in OF_SERVICES[name].keys() - {"schema_migrations"}:
+    for table in OF_SERVICES[name].keys() - {"schema_migrations", VIEW}:
         await fetch(as_operator(url), f"DELETE FROM {table} RETURNING 1")
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await fetch(as_operator(url), "DELETE FROM schema_migrations")

@@ -63,7 +63,7 @@ async def test_a_command_that_fails_ends_with_status_1_and_the_reason_on_stderr(
 async def test_json_is_one_document(vhost: Vhost, products_database_url: str, orders_database_url: str) -> None:
     await vhost.declare()
     urls = {"PRODUCTS_DATABASE_URL": products_database_url, "ORDERS_DATABASE_URL": orders_database_url}
-    await fetch(orders_database_url, "INSERT INTO order_history (order_id, status) VALUES (1, 'pending')")
+    await fetch(orders_database_url, "INSERT INTO order_history (order_id, status) VALUES (1, 'done')")
 
     listed = await ops("dead-letters list --json", AMQP_URL=vhost.url)
     unknown = await ops("dead-letters drop 0123456789abcdef --json", AMQP_URL=vhost.url)

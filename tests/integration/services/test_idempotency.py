@@ -13,7 +13,7 @@ from products.repository import FORGET_KEYS as FORGET_PRODUCT_KEYS
 from shared.db import open_database, purge
 from tests.api import Answer, Api
 from tests.broker import Vhost
-from tests.databases import fetch
+from tests.databases import as_operator, fetch
 from tests.integration.services.conftest import Start
 from tests.integration.services.stock import product
 from tests.integration.services.verdicts import becomes, verdict
@@ -168,7 +168,7 @@ async def test_two_processes_do_a_request_with_one_key_once(operation: Operation
 async def test_keys_are_forgotten_after_a_day_and_no_earlier(operation: Operation) -> None:
     for name in ("old", "fresh"):
         await operation.post(name)
-    await fetch(operation.url, operation.set_age.format("'24 hours 1 second'", "'23 hours 59 minutes'"))
+    await fetch(as_operator(operation.url), operation.set_age.format("'24 hours 1 second'", "'23 hours 59 minutes'"))
     await fetch(operation.url, operation.more_keys)
 
     async with open_database(operation.url, "test") as database:
@@ -177,7 +177,7 @@ async def test_keys_are_forgotten_after_a_day_and_no_earlier(operation: Operatio
     assert await operation.stored_keys() == {"fresh"}
     assert [operation.result(await operation.post(name)) for name in ("old", "fresh")] == [NEW, REPLAYED]
 
-    await fetch(operation.url, operation.set_age.format("'25 hours'", "'25 hours'"))
+    await fetch(as_operator(operation.url), operation.set_age.format("'25 hours'", "'25 hours'"))
     async with operation.start():
         await reaches(operation.stored_keys, set())
     assert await operation.times_done() == 3

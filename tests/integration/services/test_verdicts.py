@@ -22,6 +22,12 @@ from tests.integration.services.verdicts import (
 from tests.waiting import eventually, reaches
 
 NO_STOCK = "insufficient_stock"
+CANCEL_AS_BEFORE = """
+WITH changed AS (
+    UPDATE orders SET status = 'cancelled', reason = NULL, updated_at = now() WHERE id = 1 RETURNING id, status
+)
+INSERT INTO order_history (order_id, status, trace_id) SELECT id, status, $1 FROM changed
+"""
 
 
 async def cancel(api: Api, order_id: int = 1) -> Answer:
@@ -101,6 +107,22 @@ async def test_pending_and_done_orders_are_cancelled_whatever_verdict_follows(or
     entries = (await orders_api.get("/orders/2/history")).data
     times = entries[0]["createdAt"], entries[-1]["createdAt"]
     assert times == (placed[1]["createdAt"], cancelled[1].data["updatedAt"])
+
+
+async def test_what_an_order_tells_is_stored_once_it_tells_something_else(
+    orders_api: Api, orders_database_url: str, vhost: Vhost
+) -> None:
+    """A verdict under the trace of its order, and then a cancellation by the release before, which stores it all."""
+    [placed] = await place(orders_api, 1)
+    await vhost.publish_batch({**verdict(1, "done"), "traceparent": f"00-{placed['traceId']}-b7ad6b7169203331-01"})
+    await becomes(orders_api, 1, "done")
+    before = await orders_api.data("/orders/1/history")
+    stored = await fetch(orders_database_url, "SELECT FROM order_entries")
+    await fetch(orders_database_url, CANCEL_AS_BEFORE, TRACE_ID)
+
+    assert ([entry["status"] for entry in before], stored) == (["pending", "done"], [])
+    [*kept, last] = await orders_api.data("/orders/1/history")
+    assert (kept, last["status"], last["traceId"]) == (before, "cancelled", TRACE_ID)
 
 
 async def test_a_rejected_order_cannot_be_cancelled(orders_api: Api, orders_database_url: str, vhost: Vhost) -> None:

@@ -137,7 +137,7 @@ async def test_a_stream_that_cannot_go_on_is_broken_off(
     monkeypatch.setattr("orders.handlers._HEARTBEAT_SECONDS", 0.05)
     async with following(url, 1) as events:
         await events.event()
-        await fetch(as_operator(orders_database_url), "DELETE FROM order_history")
+        await fetch(as_operator(orders_database_url), "DELETE FROM orders")
         with pytest.raises(aiohttp.ClientPayloadError):
             await events.rest()
 

@@ -241,15 +241,15 @@ def _rows(made: Reservation) -> Iterator[tuple[Any, ...]]:
 
 
 ANNOUNCE = """
-INSERT INTO outbox (type, payload, traceparent)
-SELECT 'order.updated', * FROM unnest($1::json[], $2::text[])
+SELECT nextval('outbox_id_seq') AS id, 'order.updated' AS type, *, now() AS created_at, 0 AS attempts
+FROM unnest($1::json[], $2::text[]) AS answer (payload, traceparent)
 """
 
 
-async def announce(connection: Connection, answers: Sequence[tuple[Claim, Reservation]]) -> None:
-    """Writes an event `order.updated` for each claim, under its traceparent."""
+async def announce(connection: Connection, answers: Sequence[tuple[Claim, Reservation]]) -> list[asyncpg.Record]:
+    """An event `order.updated` for each claim, under its traceparent, as a row of the outbox and not in it."""
     payloads = [orjson.dumps(answer_data(reservation)).decode() for _, reservation in answers]
-    await connection.execute(ANNOUNCE, payloads, [claim.traceparent for claim, _ in answers])
+    return await connection.fetch(ANNOUNCE, payloads, [claim.traceparent for claim, _ in answers])
 
 
 # It waits for a transaction that has taken the key, and writes in any case, so that the commit confirms the answer.

@@ -186,9 +186,9 @@ class Stock:
             settlement = settle(stock, known, requests, locked)
             if settlement.made or settlement.changed:
                 await repository.settle(connection, settlement)
-            if settlement.answers:
-                await repository.announce(connection, settlement.answers)
-        self._relay.wake()
+            answers = await repository.announce(connection, settlement.answers) if settlement.answers else []
+        # Not from the outbox: if this process dies before, the claims come again and get the same answers.
+        await self._relay.send(answers)
         return settlement
 
 

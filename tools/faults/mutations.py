@@ -200,10 +200,12 @@ def answer_by_number_alone() -> None:
 
     announce = products_repository.announce
 
-    async def announce_as_asked(connection: Connection, answers: Sequence[tuple[Claim, Reservation]]) -> None:
+    async def announce_as_asked(
+        connection: Connection, answers: Sequence[tuple[Claim, Reservation]]
+    ) -> list[asyncpg.Record]:
         """The order service knows another identity, so the answer has that of the claim."""
         asked = [(claim, replace(of, lines=claim.lines, order_uid=claim.order_uid)) for claim, of in answers]
-        await announce(connection, asked)
+        return await announce(connection, asked)
 
     Reservation.is_of = is_of  # type: ignore[method-assign]  # that is the mutation
     products_repository.announce = announce_as_asked

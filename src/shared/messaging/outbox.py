@@ -165,21 +165,31 @@ class Relay:
         async with self._database.transaction(limit=_TRANSACTION) as connection:
             rows = await connection.fetch(_CLAIM, _CLAIM_ROWS, self._floor.begin(time.monotonic()))
             rows.sort(key=itemgetter("id"))
-            messages = _messages(rows)
-            errors = await asyncio.gather(*map(self._send, messages))
-            passing = [error for error in errors if error and _is_passing(error)]
-            if passing and len(passing) == len(messages):
-                raise passing[0]  # rolled back, which leaves the rows as they are
-            for message, error in zip(messages, errors, strict=True):
-                if error is not None:
-                    await _set_aside(connection, message, error)
-        metrics.PUBLISHED.inc(sum(len(message) for message, error in zip(messages, errors, strict=True) if not error))
-        for error in errors:
-            if error is not None:
-                raise error
+            failed = await self._publish(rows)
+            if rows and sum(len(message) for message, error in failed if _is_passing(error)) == len(rows):
+                raise failed[0][1]  # rolled back, which leaves the rows as they are
+            for message, error in failed:
+                await _set_aside(connection, message, error)
+        if failed:
+            raise failed[0][1]
         if rows:
             self._floor.claimed = rows[-1]["id"]
         return len(rows)
+
+    async def send(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Publishes rows that are not in the outbox, because what causes them would come again, or puts them there."""
+        if failed := await self._publish(rows):
+            async with self._database.transaction() as connection:
+                for message, error in failed:
+                    await _set_aside(connection, message, error)
+
+    async def _publish(self, rows: Sequence[asyncpg.Record]) -> list[tuple[list[asyncpg.Record], Exception]]:
+        """Returns the messages that were not published, each with what prevented it."""
+        messages = _messages(rows)
+        errors = await asyncio.gather(*map(self._send, messages))
+        failed = [(message, error) for message, error in zip(messages, errors, strict=True) if error]
+        metrics.PUBLISHED.inc(len(rows) - sum(len(message) for message, _ in failed))
+        return failed
 
     async def _send(self, message: Sequence[asyncpg.Record]) -> Exception | None:
         """Publishes events of one type; returns what prevented it."""

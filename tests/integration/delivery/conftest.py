@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 
@@ -11,6 +12,8 @@ from orders.settings import Settings as OrdersSettings
 from products.app import create_app as create_products
 from products.settings import Settings as ProductsSettings
 from shared.db import open_database
+from shared.messaging import outbox
+from shared.messaging.publisher import PublishError
 from tests.api import connect, serve
 from tests.broker import Vhost
 from tests.integration.delivery.mail import Mail, Outbox
@@ -21,6 +24,16 @@ from tests.integration.delivery.shop import Shop
 def looking_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """The order service sees at once that a hold is over."""
     monkeypatch.setattr("orders.app._POLL_SECONDS", 0.02)
+
+
+@pytest.fixture(autouse=True)
+def answering_by_the_outbox(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of the product service is published at once, as if the broker did not take it."""
+
+    async def publish(_: outbox.Relay, rows: list[asyncpg.Record]) -> list[tuple[list[asyncpg.Record], Exception]]:
+        return [(rows, PublishError("not now"))]
+
+    monkeypatch.setattr("shared.messaging.outbox.Relay._publish", publish)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncpg
 
 from tests.broker import Vhost
 from tests.waiting import eventually
-from tools.bench import samples
+from tools.bench import samples, storage
 from tools.bench.samples import Kind
 from tools.running import RunningStack
 from tools.stack.servers import Servers
@@ -33,6 +33,7 @@ async def test_a_sample_holds_what_is_there(
     await vhost.publish_batch({"type": "order.created"})
     service = await asyncpg.connect(orders_database_url)
     before = await samples.take(stack, servers.rabbitmq.ui_url)
+    stored = await storage.take(stack)
     await service.execute(PLACE)
     await service.execute(FILL_OUTBOX)
 
@@ -44,6 +45,8 @@ async def test_a_sample_holds_what_is_there(
     await eventually(queued, within=20)
     after = await samples.take(stack, servers.rabbitmq.ui_url)
     await service.close()
+    left = storage.of_run(stored, await storage.take(stack))
+    assert min(left.disk["orders-db orders_pkey"], left.disk_bytes, left.wal_bytes) > 0
     assert after.newest_order - before.newest_order == 3
     assert (after.figures[Kind.OUTBOX_ROWS, "orders-db"], after.figures[Kind.OUTBOX_ROWS, "products-db"]) == (2, 0)
     assert (after.figures[Kind.CONNECTIONS, "orders-db"], after.figures[Kind.CONNECTIONS, "products-db"]) == (1, 0)

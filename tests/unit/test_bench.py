@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.bench import costs, k6, trends, wrk
+from tools.bench import costs, k6, storage, trends, wrk
 from tools.bench.costs import Cost, Costs, Snapshot, Usage
 from tools.bench.ledger import Outcome
 from tools.bench.measurement import Result
 from tools.bench.samples import Kind, Sample
+from tools.bench.storage import Storage, Stored
 from tools.bench.trends import ROOM, SHARE, WARM_UP, Trend
 from tools.stack.errors import StackError
 
@@ -28,6 +29,7 @@ GOOD = Result(
     Outcome(done=12, rejected=0, pending=0, done_seconds=1.0, waited={}, stock_adds_up=True),
     settled=True,
     costs=Costs({}, 0.0),
+    storage=Storage(0.0, 0.0, 0.0, 0.0, {}),
 )
 
 
@@ -48,6 +50,12 @@ def test_costs_are_for_one_order() -> None:
     after = Snapshot(108.0, {"gateway": Usage(14.0, 3, 4)}, ended_children=3.0, machine=60.0)
     parts = {"gateway": Cost(200.0, 0.5, 3, 4), "wrk": Cost(100.0, 0.25)}
     assert costs.of_run(before, after, orders=20_000, generator="wrk") == Costs(parts, elsewhere=0.5)
+
+
+def test_what_an_order_leaves_behind_is_for_one_order() -> None:
+    before = Stored(100, 5_000, 50, 1, {"orders": 800, "outbox": 900})
+    after = Stored(300, 405_000, 4_050, 3, {"orders": 20_800, "outbox": 700, "new": 200})
+    assert storage.of_run(before, after) == Storage(2_000.0, 20.0, 0.01, 100.0, {"new": 1.0, "orders": 100.0})
 
 
 @pytest.mark.parametrize(

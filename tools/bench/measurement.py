@@ -5,9 +5,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from tools.bench import costs, ledger, wrk
+from tools.bench import costs, ledger, storage, wrk
 from tools.bench.costs import Costs
 from tools.bench.ledger import Outcome
+from tools.bench.storage import Storage
 from tools.bench.wrk import Load, Shot
 from tools.running import RunningStack
 from tools.stack.errors import StackError
@@ -30,6 +31,7 @@ class Result:
     outcome: Outcome
     settled: bool
     costs: Costs
+    storage: Storage
 
     @property
     def accepted_rate(self) -> float:
@@ -68,6 +70,9 @@ class Result:
         yield f"{'time to answer':<18}{_milliseconds(shot.latency)}"
         yield f"{'time to final':<18}{_milliseconds(outcome.waited)}\n"
         yield f"{self.costs.table()}\n"
+        stored = self.storage
+        yield f"{'WAL':<18}{stored.wal_bytes:>9,.0f} bytes and {stored.wal_records:.1f} records an order"
+        yield f"{'on disk':<18}{stored.disk_bytes:>9,.0f} bytes an order, outboxes included\n"
         yield from self.problems or ["every order is done, no request failed, stock adds up"]
 
 
@@ -94,7 +99,7 @@ async def run(stack: RunningStack, load: Load, watch: Watch | None = None) -> Re
         finally:
             over.set()
 
-    before = costs.snapshot(stack.pids)
+    stored, before = await storage.take(stack), costs.snapshot(stack.pids)
     if watch is None:
         shot = await shoot()
     else:
@@ -104,7 +109,8 @@ async def run(stack: RunningStack, load: Load, watch: Watch | None = None) -> Re
     outcome = await ledger.outcome(stack.url["orders-db"], stack.url["products-db"], products, STOCK, load.lines)
     if not outcome.orders:
         raise StackError(f"no order was accepted: {shot.failures}")
-    return Result(load, shot, outcome, settled, costs.of_run(before, after, orders=outcome.orders, generator="wrk"))
+    cost = costs.of_run(before, after, orders=outcome.orders, generator="wrk")
+    return Result(load, shot, outcome, settled, cost, storage.of_run(stored, await storage.take(stack)))
 
 
 async def _create_products(gateway: str, count: int) -> list[int]:

@@ -22,7 +22,7 @@ from gateway.upstream.pool import SERVICES, open_service
 from shared.shares import Shares
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware
-from shared.web.client import client_session, once
+from shared.web.client import service_clients
 from shared.web.connections import HOLDER
 from shared.web.health import HEALTH, Health
 from shared.web.server import application
@@ -65,10 +65,8 @@ def create_app(settings: Settings) -> web.Application:
         if not settings.api_keys:
             log.warning("API keys are not set: every client may do everything", host=settings.host)
         urls = {"products": settings.products_url, "orders": settings.orders_url}
-        # Connections need no limit: the admission of each service bounds the requests.
-        known_by = settings.service_secret
-        async with client_session(settings.limits, known_by, connections=0, middlewares=(once,)) as session:
-            app[SERVICES] = {name: open_service(name, urls[name], session) for name in urls}
+        async with service_clients(settings.limits, settings.service_secret) as client:
+            app[SERVICES] = {name: open_service(name, urls[name], client) for name in urls}
             # The gateway is ready without them: one service may be down while the other answers.
             for service in app[SERVICES].values():
                 app[HEALTH].add(service.name, service.is_ready, required=False)

@@ -25,8 +25,8 @@ from shared import deadline
 from shared.errors import AppError, Code, invalid_field
 from shared.shares import Shares
 from shared.web import sse
-from shared.web.client import Reply
 from shared.web.connection import SAFE
+from shared.web.exchange import Reply
 from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, read_idempotency_key, read_if_match
 from shared.web.requests import MAX_BODY, holds_back, read_json, read_path, read_query
 from shared.web.responses import answer, is_envelope

@@ -19,7 +19,7 @@ from shared.messaging.bus import Bus
 from shared.messaging.topology import ORDERS_PRODUCTS, ORDERS_STOCK
 from shared.tasks import BackgroundTasks, repeat
 from shared.web import health, middleware
-from shared.web.client import ServiceClient, client_session
+from shared.web.client import service_clients
 from shared.web.health import HEALTH, Health
 from shared.web.middleware import request_limits
 from shared.web.server import application
@@ -45,11 +45,11 @@ def create_app(settings: Settings) -> web.Application:
         async with (
             open_database(settings.database_url, "orders") as database,
             open_cache(settings.redis_url, tasks) as cache,
-            client_session(_PRODUCT_TIMEOUTS, settings.service_secret) as session,
+            service_clients(_PRODUCT_TIMEOUTS, settings.service_secret) as client,
             tasks,
             Bus(settings.amqp_url, "orders", database, tasks) as bus,
         ):
-            products = Products(cache, ServiceClient("products", settings.products_url, session))
+            products = Products(cache, client("products", settings.products_url))
             watch = app[WATCH] = Watch(database)
             orders = app[ORDERS] = Orders(
                 database, cache, bus.relay, products, watch, lines_and_holds=settings.lines_and_holds

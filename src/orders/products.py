@@ -11,7 +11,8 @@ from orders.domain import Product
 from shared.cache import Cache
 from shared.contracts.fields import Identity, Price
 from shared.errors import AppError, Code
-from shared.web.client import Reply, ServiceClient
+from shared.web.client import ServiceClient
+from shared.web.exchange import Reply
 
 _PRICE = Price(required=True)
 _UID = Identity(allow_none=True)

@@ -13,7 +13,8 @@ import aiohttp
 import orjson
 
 from shared import tracing
-from shared.web.client import client_session, once
+from shared.errors import AppError
+from shared.web.client import ServiceClient, service_clients
 from tools.faults.plan import Operation
 from tools.faults.record import Attempt, Outcome, Record
 
@@ -38,15 +39,15 @@ class _Request:
 @asynccontextmanager
 async def clients(url: str, record: Record, patience: float = PATIENCE) -> AsyncIterator["Clients"]:
     """The clients of the gateway at `url`; all that they see is added to `record`."""
-    async with client_session(_LIMITS, connections=_MOST_IN_FLIGHT, middlewares=(once,)) as session:
-        yield Clients(session, url, record, patience)
+    async with service_clients(_LIMITS) as client:
+        yield Clients(client("gateway", url), record, patience)
 
 
 class Clients:
     """Every wait ends: a request by its limits, and none begins later than `patience` after the round."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, record: Record, patience: float) -> None:
-        self._session, self._url, self._record, self._plan = session, url, record, record.plan
+    def __init__(self, gateway: ServiceClient, record: Record, patience: float) -> None:
+        self._gateway, self._record, self._plan = gateway, record, record.plan
         self._patience, self._started = patience, time.monotonic()
         self._in_flight = asyncio.Semaphore(_MOST_IN_FLIGHT)
         self._tried = [asyncio.Event() for _ in self._plan.operations]
@@ -152,15 +153,12 @@ class Clients:
         body = None if request.content is None else orjson.dumps(request.content)
         began = time.monotonic() - self._started
         try:
-            async with self._session.request(
-                request.method, self._url + request.path, headers=headers, data=body, allow_redirects=False
-            ) as response:
-                raw = await response.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return Attempt(trace.trace_id, began, time.monotonic() - self._started, error=repr(error))
+            reply = await self._gateway.request(request.method, request.path, headers=headers, body=body)
+        except AppError as error:
+            return Attempt(trace.trace_id, began, time.monotonic() - self._started, error=repr(error.__cause__))
         ended = time.monotonic() - self._started
-        is_deferred = "Retry-After" in response.headers
-        return Attempt(trace.trace_id, began, ended, response.status, _json(raw), is_deferred=is_deferred)
+        is_deferred = "Retry-After" in reply.headers
+        return Attempt(trace.trace_id, began, ended, reply.status, _json(reply.body), is_deferred=is_deferred)
 
 
 def _json(raw: bytes) -> Any:

@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,8 +20,9 @@ from gateway.upstream.breaker import Breaker, Permit
 from shared import deadline
 from shared.errors import AppError, Code
 from shared.shares import Shares
-from shared.web.client import Reply, ServiceClient
+from shared.web.client import ServiceClient
 from shared.web.connection import SAFE
+from shared.web.exchange import Reply
 from shared.web.headers import IDEMPOTENCY_KEY
 
 # These answers come from a proxy in front of the address and count as its failure. A 500 or 503 of the service does
@@ -120,7 +121,7 @@ class ServicePool:
 
     @asynccontextmanager
     async def stream(self, call: Call, quiet: float) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Like `ServiceClient.stream`. A stream is never retried."""
+        """Like `ServiceClient.stream`. It is not retried, but aiohttp sends a `GET` again that broke at once."""
         with self._place_to_wait(call.client):
             address, permit = self._choose()
             async with AsyncExitStack() as stack:
@@ -213,9 +214,9 @@ class ServicePool:
 SERVICES = web.AppKey("services", Mapping[str, ServicePool])
 
 
-def open_service(name: str, urls: Sequence[str], session: aiohttp.ClientSession) -> ServicePool:
+def open_service(name: str, urls: Sequence[str], client: Callable[[str, str], ServiceClient]) -> ServicePool:
     """Makes one address for each URL, and publishes their metrics."""
-    addresses = [Address(ServiceClient(name, url, session)) for url in urls]
+    addresses = [Address(client(name, url)) for url in urls]
     limit = ConcurrencyLimit()
     admission = Admission(name, limit, QueuePolicy())
     metrics.IN_FLIGHT.labels(name).set_function(lambda: admission.in_flight)

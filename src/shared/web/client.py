@@ -1,74 +1,76 @@
 """Calls another service: explicit limits, the trace handed on, every failure mapped to a code."""
 
+import asyncio
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from functools import lru_cache
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict
 from yarl import URL
 
 from shared import deadline, tracing
 from shared.errors import AppError, Code
+from shared.web.connection import SAFE
+from shared.web.exchange import Exchange, Reply
 from shared.web.headers import SERVICE_SECRET
 
-# Shorter than `ServerLimits.idle`, so that the client never sends into a closing connection.
-KEEPALIVE = 30.0
-_RETRIED_BY_AIOHTTP = frozenset({"GET", "HEAD"})
-_FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 
+@asynccontextmanager
+async def service_clients(
+    limits: aiohttp.ClientTimeout, secrets: Sequence[str] = ()
+) -> AsyncIterator[Callable[[str, str], "ServiceClient"]]:
+    """Makes clients from the name and the base URL of a service, and closes their connections at the end.
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What an upstream answered, read whole."""
-
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes
-
-
-def client_session(
-    limits: aiohttp.ClientTimeout,
-    secrets: Sequence[str] = (),
-    *,
-    connections: int = 512,
-    middlewares: Sequence[aiohttp.ClientMiddlewareType] = (),
-) -> aiohttp.ClientSession:
-    """A session for calls between services: no cookies, no redirects, bodies passed on as they come.
-
-    `limits` has seconds for the whole call, for a connection (the wait for a free one included), between two reads.
-    Every call carries the first of `secrets`.
+    `limits` has seconds for the whole call, for a connection, between two reads. Calls carry the first of `secrets`.
     """
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE),
-        timeout=limits,
-        headers={SERVICE_SECRET: secrets[0]} if secrets else None,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-        middlewares=middlewares,
-    )
+    async with AsyncExitStack() as opened:
+        streams = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        )
+        await opened.enter_async_context(streams)
 
+        def client(name: str, base_url: str) -> ServiceClient:
+            made = ServiceClient(name, base_url, limits, secrets, streams)
+            opened.callback(made.close)
+            return made
 
-async def once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Disables aiohttp's automatic retries; the gateway has its own retry policy."""
-    try:
-        return await send(request)
-    except aiohttp.ClientConnectorError:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise aiohttp.ClientError(repr(error)) from error
+        yield client
 
 
 class ServiceClient:
-    """Calls one service at one address."""
+    """Calls one service at one address: no redirects, bodies passed on as they come. Its connections are kept."""
 
-    def __init__(self, name: str, base_url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        limits: aiohttp.ClientTimeout,
+        secrets: Sequence[str],
+        streams: aiohttp.ClientSession,
+    ) -> None:
+        url = URL(base_url)
         self.name = name
-        self._base = base_url.rstrip("/")
-        self._session = session
+        self._origin = url.origin()
+        self._address = url.host or "", url.port or 0
+        self._path = url.raw_path.rstrip("/")
+        self._tls = ssl.create_default_context() if url.scheme == "https" else None
+        self._limits = limits
+        self._fixed = [
+            ("Host", str(url.host_port_subcomponent)),
+            *((SERVICE_SECRET, secret) for secret in secrets[:1]),
+        ]
+        self._streams = streams
+        self._idle: list[Exchange] = []
+
+    def close(self) -> None:
+        for exchange in tuple(self._idle):
+            exchange.close()
 
     async def request(
         self,
@@ -79,83 +81,83 @@ class ServiceClient:
         body: bytes | None = None,
         extra_seconds: float = 0.0,
     ) -> Reply:
-        """`target` is an encoded path with its query; `extra_seconds` are added to the session's limits.
+        """`target` is an encoded path with its query; `extra_seconds` are added to the limits.
 
-        The call ends with the deadline of the request that it serves.
+        The call ends with the deadline of the request that it serves. It is sent once.
 
         Raises AppError: UNAVAILABLE if no connection could be made, UPSTREAM_TIMEOUT past a limit,
         UPSTREAM_ERROR if the answer broke off or was not HTTP.
         """
-        limits = _limits(self._session.timeout, extra_seconds)
-        async with self._call(method, target, headers, body, limits) as response:
-            return Reply(response.status, response.headers, await response.read())
-
-    def stream(
-        self, method: str, target: str, *, headers: Mapping[str, str] | None = None, quiet: float
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """An answer without an end, with at most `quiet` seconds between its pieces. Raises what `request` raises."""
-        limits = aiohttp.ClientTimeout(total=None, connect=self._session.timeout.connect, sock_read=quiet)
-        return self._call(method, target, headers, None, limits)
+        left = deadline.left()
+        if left == 0:
+            raise AppError(Code.UPSTREAM_TIMEOUT, "The request took longer than it may")
+        seconds = min((self._limits.total or math.inf) + extra_seconds, left)
+        until = time.monotonic() + seconds
+        message = self._message(method, target, headers, body)
+        try:
+            exchange = self._idle.pop() if self._idle else await self._connect(seconds)
+            quiet = (self._limits.sock_read or math.inf) + extra_seconds
+            return await exchange.send(message, is_head=method == "HEAD", until=until, quiet=quiet)
+        except OSError as error:
+            raise self._failure(error) from error
 
     @asynccontextmanager
-    async def _call(
-        self,
-        method: str,
-        target: str,
-        headers: Mapping[str, str] | None,
-        body: bytes | None,
-        limits: aiohttp.ClientTimeout,
+    async def stream(
+        self, method: str, target: str, *, headers: Mapping[str, str] | None = None, quiet: float
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer without an end, with at most `quiet` seconds between its pieces. Raises what `request` raises."""
+        limits = aiohttp.ClientTimeout(total=None, connect=self._limits.connect, sock_read=quiet)
+        outgoing: CIMultiDict[str] = CIMultiDict([*self._fixed, *(headers or {}).items(), *_context()])
         try:
-            async with self._session.request(
-                method,
-                _url(self._base + target),
-                headers=_with_context(headers),
-                data=body,
-                allow_redirects=False,
-                timeout=limits,
-                # A middleware costs some microseconds, and only aiohttp's retries need one.
-                middlewares=None if method in _RETRIED_BY_AIOHTTP else (),
+            url = URL(f"{self._origin}{self._path}{target}", encoded=True)
+            async with self._streams.request(
+                method, url, headers=outgoing, allow_redirects=False, timeout=limits
             ) as response:
                 yield response
         except aiohttp.ClientResponseError as error:  # its repr shows the headers, and so the secret
             raise self._failure(error) from aiohttp.ClientError(str(error))
-        except _FAILURES as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise self._failure(error) from error
 
+    async def _connect(self, seconds: float) -> Exchange:
+        """Raises ConnectionRefusedError, or TimeoutError if the call has less time than a connection."""
+        limit, loop = self._limits.connect or math.inf, asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(min(limit, seconds)) as timeout:
+                _, exchange = await loop.create_connection(lambda: Exchange(self._idle), *self._address, ssl=self._tls)
+                return exchange
+        except OSError as error:
+            if timeout.expired() and seconds < limit:
+                raise
+            raise ConnectionRefusedError(repr(error)) from error
+
+    def _message(self, method: str, target: str, headers: Mapping[str, str] | None, body: bytes | None) -> bytes:
+        """Raises ValueError if a line holds what would end it. Other bytes stay as a parser has read them."""
+        fields = [*self._fixed, *(headers or {}).items(), *_context()]
+        if body is not None or method not in SAFE:
+            fields.append(("Content-Length", str(len(body or b""))))  # RFC 9110 §8.6
+        lines = [f"{method} {self._path}{target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
+        head = "\n".join(lines)
+        if head.count("\n") != len(fields) or "\r" in head or "\0" in head:
+            raise ValueError("A header holds a line break or NUL")
+        head = head.replace("\n", "\r\n") + "\r\n\r\n"
+        return head.encode(errors="surrogateescape") + (body or b"")
+
     def _failure(self, error: Exception) -> AppError:
-        if isinstance(error, (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError)):
+        if isinstance(error, (ConnectionRefusedError, aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError)):
             return AppError(Code.UNAVAILABLE, f"{self.name} cannot be reached")
         if isinstance(error, TimeoutError):
             return AppError(Code.UPSTREAM_TIMEOUT, f"{self.name} did not answer in time")
         return AppError(Code.UPSTREAM_ERROR, f"{self.name} gave no usable answer")
 
 
-def _limits(limits: aiohttp.ClientTimeout, extra_seconds: float) -> aiohttp.ClientTimeout:
-    """Shortens the limits to what is left until the deadline. Raises AppError UPSTREAM_TIMEOUT if it has passed."""
-    total, left = (limits.total or math.inf) + extra_seconds, deadline.left()
-    if left == 0:
-        raise AppError(Code.UPSTREAM_TIMEOUT, "The request took longer than it may")
-    if left >= total and not extra_seconds:
-        return limits
-    return aiohttp.ClientTimeout(
-        total=min(total, left), connect=limits.connect, sock_read=(limits.sock_read or 0) + extra_seconds
-    )
-
-
-@lru_cache(maxsize=1024)
-def _url(text: str) -> URL:
-    return URL(text, encoded=True)
-
-
-def _with_context(headers: Mapping[str, str] | None) -> CIMultiDict[str]:
-    outgoing = CIMultiDict(headers or {})
-    trace = tracing.current.get()
-    if trace is not None:
-        outgoing["traceparent"] = trace.traceparent
-        outgoing["X-Request-ID"] = trace.request_id
+def _context() -> list[tuple[str, str]]:
+    """What a service is told of the request that it is called for."""
+    fields = []
+    if trace := tracing.current.get():
+        fields += [("traceparent", trace.traceparent), ("X-Request-ID", trace.request_id)]
         if trace.tracestate:
-            outgoing["tracestate"] = trace.tracestate
+            fields.append(("tracestate", trace.tracestate))
     if (seconds := deadline.left()) != math.inf:
-        outgoing[deadline.HEADER] = str(int(seconds * 1e3))
-    return outgoing
+        fields.append((deadline.HEADER, str(int(seconds * 1e3))))
+    return fields

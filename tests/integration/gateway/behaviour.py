@@ -17,11 +17,14 @@ bad_gateway = respond_with(502, b"<html>", {"Content-Type": "text/html"})
 
 
 async def half(request: web.Request) -> web.StreamResponse:
-    """Sends an answer that breaks off."""
+    """Sends an answer that breaks off; the head is all of one to HEAD, so that breaks off before."""
+    assert request.transport is not None
+    if request.method == "HEAD":
+        request.transport.write(b"HTTP/1.1 200 OK\r\nContent-")
+        request.transport.close()
     response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(DONE))})
     await response.prepare(request)
     await response.write(DONE[:9])
-    assert request.transport is not None
     request.transport.close()
     return response
 

@@ -16,7 +16,7 @@ from shared.idempotency import Key
 from shared.messaging import outbox
 from shared.pagination import MAX_ID
 from shared.tasks import BackgroundTasks
-from shared.web.client import ServiceClient, client_session
+from shared.web.client import service_clients
 from tests.api import Api
 from tests.broker import Vhost, event
 from tests.databases import fetch
@@ -93,8 +93,8 @@ async def test_a_product_cannot_be_checked_while_the_product_service_gives_no_an
     cache: Cache, tasks: BackgroundTasks, product_service: FakeService, respond: Respond
 ) -> None:
     product_service.respond = respond
-    async with client_session(ClientTimeout(total=0.5, connect=0.5, sock_read=0.5)) as session:
-        products = Products(cache, ServiceClient("products", product_service.url, session))
+    async with service_clients(ClientTimeout(total=0.5, connect=0.5, sock_read=0.5)) as client:
+        products = Products(cache, client("products", product_service.url))
 
         with pytest.raises(AppError) as refusal:
             await products.find([7])

@@ -3,7 +3,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from gateway.upstream.pool import Call, is_worth_repeating, most_retries, retry_delay
 from shared.errors import AppError, Code
-from shared.web.client import Reply
+from shared.web.exchange import Reply
 
 KEYED = {"Idempotency-Key": "key"}
 NOT_CONNECTED = AppError(Code.UNAVAILABLE, "orders cannot be reached")

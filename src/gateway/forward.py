@@ -29,7 +29,7 @@ from shared.web.connection import SAFE
 from shared.web.exchange import Reply
 from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, read_idempotency_key, read_if_match
 from shared.web.requests import MAX_BODY, holds_back, read_json, read_path, read_query
-from shared.web.responses import answer, is_envelope
+from shared.web.responses import answer, is_envelope, is_written
 
 log = structlog.get_logger()
 
@@ -202,8 +202,8 @@ def _answer(request: web.Request, reply: Reply) -> web.Response:
     """A service's envelope passes byte for byte; other JSON is wrapped, and anything else becomes a 502."""
     if reply.status == HTTPStatus.UNAUTHORIZED:  # the secrets differ, which is no fault of the client's
         raise AppError(Code.UPSTREAM_ERROR, "The service does not let the gateway in")
-    has_body = request.method != "HEAD" and reply.status not in _NO_BODY  # RFC 9110 §9.3.2
-    if has_body and not is_envelope(reply.status, content := _parse(reply.body)):
+    is_fine = request.method == "HEAD" or reply.status in _NO_BODY or is_written(reply.status, reply.body)
+    if not is_fine and not is_envelope(reply.status, content := _parse(reply.body)):
         if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise AppError(Code.UPSTREAM_ERROR, "The service failed")
         if reply.status >= HTTPStatus.BAD_REQUEST:

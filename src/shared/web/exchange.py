@@ -39,10 +39,12 @@ class Exchange(asyncio.Protocol):
         self._until = self._fires = math.inf
 
     async def send(self, request: bytes, *, is_head: bool, until: float, quiet: float) -> Reply:
-        """The answer has time `until` then by the monotonic clock, and may stop for `quiet` seconds.
+        """The answer has to be whole at `until` by the monotonic clock, and may pause for `quiet` seconds.
 
         Raises TimeoutError, and ConnectionError if it breaks off or is not HTTP; these and a cancellation close it.
         """
+        if self._transport.is_closing():
+            raise ConnectionError("The connection was closed before it was used")
         self._is_head, self._last_moment, self._quiet = is_head, until, quiet
         self._status = self._size = 0
         self._is_whole = self._is_clean = False
@@ -67,33 +69,30 @@ class Exchange(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transport does not derive from it
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(ConnectionError(f"The connection was lost: {exc!r}"))
+        self._end(ConnectionError(f"The connection was lost: {exc!r}"))
         if self._timer is not None:
             self._timer.cancel()
 
     def eof_received(self) -> None:
         """Ends an answer that says nothing of its length (RFC 9112 §6.3)."""
-        if self._waiter and self._status and not {"Content-Length", "Transfer-Encoding"} & self._headers.keys():
-            self._answer()
-        else:
-            self._fail(ConnectionError("The connection was closed before the answer was whole"))
+        has_length = not self._waiter or "Content-Length" in self._headers or "Transfer-Encoding" in self._headers
+        is_whole = not has_length and self._status
+        self._end(None if is_whole else ConnectionError("The connection was closed before the answer was whole"))
 
     def data_received(self, data: bytes) -> None:
         if self._waiter is None:
             self.close()  # nobody has asked
             return
         self._size += len(data)
+        error: Exception | None = None
         try:
             self._parser.feed_data(data)
-        except (HttpParserError, HttpParserUpgrade) as error:
-            self._is_clean = False
-            if not self._is_whole:
-                self._fail(ConnectionError(repr(error)))
-                return
+        except (HttpParserError, HttpParserUpgrade) as problem:
+            error, self._is_clean = ConnectionError(repr(problem)), False
         if self._is_whole:
-            self._answer()
-        elif self._size > (_MOST if self._status else _MOST_OF_HEAD):
-            self._fail(ConnectionError("The answer is too large"))
+            self._end(None)
+        elif error or self._size > (_MOST if self._status else _MOST_OF_HEAD):
+            self._end(error or ConnectionError("The answer is too large"))
         else:
             self._limit(min(self._last_moment, time.monotonic() + self._quiet))
 
@@ -105,15 +104,12 @@ class Exchange(asyncio.Protocol):
             self._headers.add(name.decode(), value.decode(errors="surrogateescape"))
 
     def on_headers_complete(self) -> None:
-        if self._is_whole:
-            return
         status = self._parser.get_status_code()
         if status < _FIRST_FINAL:
             self._headers.clear()  # an interim answer is passed over (RFC 9110 §15.2)
-            return
-        self._status = status
-        self._is_clean = self._parser.should_keep_alive()
-        self._is_whole = self._is_head
+        elif not self._is_whole:
+            self._status, self._is_clean = status, self._parser.should_keep_alive()
+            self._is_whole = self._is_head
 
     def on_body(self, data: bytes) -> None:
         if self._is_whole:
@@ -124,23 +120,22 @@ class Exchange(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._is_whole = self._status > 0
 
-    def _answer(self) -> None:
+    def _end(self, error: Exception | None) -> None:
         waiter, self._waiter = self._waiter, None
-        if self._is_head:
-            self._parser = HttpResponseParser(self)  # the old one waits for a body
-        if self._is_clean and not self._transport.get_write_buffer_size():  # else the rest of the request is in vain
+        if (
+            error or not self._is_clean or self._transport.get_write_buffer_size()
+        ):  # the rest of the request is in vain
+            self.close()
+        else:
             self._idle.append(self)
             self._limit(time.monotonic() + KEEPALIVE)
-        else:
-            self.close()
+            if self._is_head:
+                self._parser = HttpResponseParser(self)  # the old one waits for a body
         if waiter is not None and not waiter.done():
-            waiter.set_result(Reply(self._status, CIMultiDictProxy(self._headers), b"".join(self._body)))
-
-    def _fail(self, error: Exception) -> None:
-        waiter, self._waiter = self._waiter, None
-        self.close()
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(error)
+            if error:
+                waiter.set_exception(error)
+            else:
+                waiter.set_result(Reply(self._status, CIMultiDictProxy(self._headers), b"".join(self._body)))
 
     def _limit(self, when: float) -> None:
         """The connection ends `when`, unless this is called again. A timer that fires earlier stays as it is."""
@@ -156,4 +151,4 @@ class Exchange(asyncio.Protocol):
         if time.monotonic() < self._until:
             self._limit(self._until)
         else:
-            self._fail(TimeoutError())
+            self._end(TimeoutError())

@@ -80,6 +80,12 @@ def refusal(request: web.BaseRequest, error: AppError, path: str | None = None) 
     return response
 
 
+def is_written(status: int, body: bytes) -> bool:
+    """Whether both ends of the bytes are those of an envelope of this status that a service has written."""
+    start, end = b'{"statusCode":%d,"data":' % status, b'"}'
+    return body.startswith(start) and body.endswith(end) and body.rfind(b',"traceId":"') > 0
+
+
 def is_envelope(status: int, content: Any) -> bool:
     """Whether parsed JSON is an envelope for an answer of this status."""
     return (

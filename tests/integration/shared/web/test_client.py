@@ -1,6 +1,7 @@
 """What `ServiceClient` makes of a service that answers with bytes of the test's choice, well or badly (RFC 9112)."""
 
 import asyncio
+import math
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from shared import deadline, tracing
 from shared.errors import AppError, Code
 from shared.web import exchange
 from shared.web.client import ServiceClient, service_clients
+from shared.web.exchange import Exchange
 from tests.waiting import eventually, reaches
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -58,6 +60,7 @@ CASES = {
     "foreign": Case(b"no HTTP\r\n\r\n", BROKEN),
     "half a head": Case(OK + b"X-Half", BROKEN, then=CLOSE),
     "short": Case(WHOLE[:-1], BROKEN, then=CLOSE),
+    "short, in small letters": Case(WHOLE[:-1].replace(b"Content-L", b"content-l"), BROKEN, then=CLOSE),
     "no last chunk": Case(CHUNKED, BROKEN, then=CLOSE),
     "coding": Case(OK + b"Transfer-Encoding: gzip\r\n\r\nok", BROKEN, then=CLOSE),
     "interim alone": Case(b"HTTP/1.1 103 \r\n\r\n", BROKEN, then=CLOSE),
@@ -225,6 +228,19 @@ async def test_a_connection_on_which_anything_comes_unasked_is_used_no_more(unas
         again = await outcome(client)
 
     assert (again, len(service.writers)) == (AFTERWARDS, 2)
+
+
+async def test_a_connection_that_is_lost_before_it_is_used_fails_at_once() -> None:
+    service = Service(WHOLE)
+    async with listening(service) as url:
+        port = int(url.rpartition(":")[2])
+        transport, made = await asyncio.get_running_loop().create_connection(lambda: Exchange([]), "127.0.0.1", port)
+        await eventually(lambda: service.writers)
+        service.writers[0].close()
+        await eventually(transport.is_closing)
+        async with asyncio.timeout(10.0):
+            with pytest.raises(ConnectionError):
+                await made.send(b"GET / HTTP/1.1\r\n\r\n", is_head=False, until=math.inf, quiet=60.0)
 
 
 async def test_an_answer_that_comes_before_the_request_is_sent_stands_and_the_rest_is_not_sent() -> None:

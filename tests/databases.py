@@ -97,3 +97,8 @@ class Databases:
 
     def _url(self, service: str, database: str) -> str:
         return self._postgres.database_url(service, PASSWORD, database)
+
+
+def owner(url: str) -> str:
+    """The URL of a service's database for the owner of the schema, whose password is the same."""
+    return url.replace("products:", "products_owner:", 1).replace("orders:", "orders_owner:", 1)

@@ -13,7 +13,7 @@ from shared.idempotency import Key
 from shared.tracing import Trace
 
 # The number of the newest file in migrations/orders.
-SCHEMA = 10
+SCHEMA = 9
 
 _COLUMNS = """id, product_id, quantity, unit_price, total_price, status, reason, trace_id, created_at, updated_at,
     customer_id, reference, metadata, lines, expires_at, shortages"""
@@ -292,13 +292,12 @@ WHERE id IN (
 )
 """
 
-# In the order in which an order has them, whatever the times are: a clock may be set back.
-_STATUSES = "ARRAY['pending', 'held', 'done', 'rejected', 'expired', 'cancelled']"
-GET_HISTORY = f"""
+# The order of the statuses, not of the times: a clock may be set back.
+GET_HISTORY = """
 SELECT status, reason, trace_id, created_at,
     CASE status WHEN 'rejected' THEN (SELECT shortages FROM orders WHERE id = $1) END AS shortages
 FROM order_history WHERE order_id = $1
-ORDER BY array_position({_STATUSES}, status)
+ORDER BY array_position(ARRAY['pending', 'held', 'done', 'rejected', 'expired', 'cancelled'], status)
 """
 
 
@@ -313,24 +312,33 @@ async def history(connection: Connection, order_id: int) -> list[HistoryEntry]:
 LIST = f"{_SELECT} WHERE id < $1 ORDER BY id DESC LIMIT $2"
 # walks orders_status
 LIST_BY_STATUS = f"{_SELECT} WHERE status >= $3 AND (status, id) < ($3, $1) ORDER BY status DESC, id DESC LIMIT $2"
+# walks orders_product and order_products_product
+LIST_BY_PRODUCT = f"""
+{_SELECT} WHERE id IN (
+    (
+        SELECT id FROM orders
+        WHERE product_id >= $3 AND (product_id, id) < ($3, $1) ORDER BY product_id DESC, id DESC LIMIT $2
+    ) UNION ALL (
+        SELECT order_id FROM order_products
+        WHERE product_id >= $3 AND (product_id, order_id) < ($3, $1)
+        ORDER BY product_id DESC, order_id DESC LIMIT $2
+    )
+) ORDER BY id DESC LIMIT $2
+"""
 # walks orders_product_status and order_products_product_status
 LIST_BY_PRODUCT_AND_STATUS = f"""
 {_SELECT} WHERE id IN (
-    SELECT found.id FROM unnest(ARRAY[$4]) AS of (status), LATERAL (
-        (
-            SELECT id FROM orders
-            WHERE product_id = $3 AND status >= of.status AND (status, id) < (of.status, $1)
-            ORDER BY status DESC, id DESC LIMIT $2
-        ) UNION ALL (
-            SELECT order_id FROM order_products
-            WHERE product_id = $3 AND status >= of.status AND (status, order_id) < (of.status, $1)
-            ORDER BY status DESC, order_id DESC LIMIT $2
-        )
-    ) AS found
+    (
+        SELECT id FROM orders
+        WHERE product_id = $3 AND status >= $4 AND (status, id) < ($4, $1) ORDER BY status DESC, id DESC LIMIT $2
+    ) UNION ALL (
+        SELECT order_id FROM order_products
+        WHERE product_id = $3 AND status >= $4 AND (status, order_id) < ($4, $1)
+        ORDER BY status DESC, order_id DESC LIMIT $2
+    )
 ) ORDER BY id DESC LIMIT $2
 """
-# walks the same, once for each status: an index of its own would cost each order two entries
-LIST_BY_PRODUCT = LIST_BY_PRODUCT_AND_STATUS.replace("ARRAY[$4]", _STATUSES)
+
 
 # walks orders_customer
 LIST_BY_CUSTOMER = f"""

@@ -78,7 +78,7 @@ def publish_before_commit() -> None:
         }
         async with self._cache.dropping(keys), self._database.transaction() as connection:
             stored = await orders_repository.place(connection, drafts)
-            rows = await connection.fetch(outbox._CLAIM, outbox._CLAIM_ROWS)
+            rows = await connection.fetch(outbox._CLAIM, outbox._CLAIM_ROWS, 0)
             await _publish(self._relay, rows)
             await asyncio.sleep(0.05)  # so that resets hit this moment on a busy machine too
         return stored
@@ -144,7 +144,7 @@ def expire_what_was_confirmed() -> None:
 def delete_before_confirm() -> None:
     async def relay(self: outbox.Relay) -> int:
         async with self._database.transaction(limit=outbox._TRANSACTION) as connection:
-            rows = await connection.fetch(outbox._CLAIM, outbox._CLAIM_ROWS)
+            rows = await connection.fetch(outbox._CLAIM, outbox._CLAIM_ROWS, 0)
         await _publish(self, rows)
         return len(rows)
 

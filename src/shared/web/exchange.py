@@ -3,7 +3,6 @@
 import asyncio
 import math
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,7 +14,6 @@ KEEPALIVE = 30.0
 # Bytes. A page of 100 orders with 100 lines each has some three million.
 _MOST_OF_HEAD = 32 * 1024
 _MOST = 16 * 1024 * 1024
-_FIRST_FINAL = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +33,6 @@ class Exchange(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = HttpResponseParser(self)
         self._waiter: asyncio.Future[Reply] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._until = self._fires = math.inf
 
     async def send(self, request: bytes, *, is_head: bool, until: float, quiet: float) -> Reply:
         """The answer has to be whole at `until` by the monotonic clock, and may pause for `quiet` seconds.
@@ -61,17 +57,18 @@ class Exchange(asyncio.Protocol):
                 self.close()
 
     def close(self) -> None:
-        with suppress(ValueError):
+        if self in self._idle:
             self._idle.remove(self)
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transport does not derive from it
+        self._until = self._fires = time.monotonic() + KEEPALIVE
+        self._timer = self._loop.call_later(KEEPALIVE, self._check)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(ConnectionError(f"The connection was lost: {exc!r}"))
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
 
     def eof_received(self) -> None:
         """Ends an answer that says nothing of its length (RFC 9112 §6.3)."""
@@ -105,7 +102,7 @@ class Exchange(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if status < _FIRST_FINAL:
+        if status // 100 == 1:
             self._headers.clear()  # an interim answer is passed over (RFC 9110 §15.2)
         elif not self._is_whole:
             self._status, self._is_clean = status, self._parser.should_keep_alive()
@@ -141,8 +138,7 @@ class Exchange(asyncio.Protocol):
         """The connection ends `when`, unless this is called again. A timer that fires earlier stays as it is."""
         self._until = when
         if when < self._fires:
-            if self._timer is not None:
-                self._timer.cancel()
+            self._timer.cancel()
             self._fires = when
             self._timer = self._loop.call_later(when - time.monotonic(), self._check)
 

@@ -16,6 +16,7 @@ from shared.messaging import outbox
 from shared.messaging.publisher import PublishError
 from tests.api import connect, serve
 from tests.broker import Vhost
+from tests.databases import owner
 from tests.integration.delivery.mail import Mail, Outbox
 from tests.integration.delivery.shop import Shop
 
@@ -59,8 +60,3 @@ async def shop(
         await orders.hold()
         mail = Mail(channel, products_database, orders_database)
         yield Shop(products_api, orders_api, products, orders, mail)
-
-
-def owner(url: str) -> str:
-    """The URL for the owner of the schema, whose password is the same."""
-    return url.replace("products:", "products_owner:", 1).replace("orders:", "orders_owner:", 1)

@@ -28,7 +28,7 @@ LITTLE = 0.2
 FINE = (200, b"ok")
 AFTERWARDS = (200, b"again")
 # What a service does after the bytes of an answer.
-KEEP, CLOSE, HANG, CLOSE_AT_NEXT = "keep", "close", "hang", "close at next"
+KEEP, CLOSE, RESET, HANG, CLOSE_AT_NEXT = "keep", "close", "reset", "hang", "close at next"
 AT_ONCE = 1 << 20
 KEPT, CLOSED = 1, 2  # connections for two requests
 BROKEN = (Code.UPSTREAM_ERROR, CLOSED)
@@ -57,6 +57,7 @@ CASES = {
     "HTTP/1.0": Case(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", (FINE, CLOSED)),
     "close": Case(OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nok", (FINE, CLOSED)),
     "none": Case(b"", BROKEN, then=CLOSE),
+    "reset": Case(WHOLE[:-1], BROKEN, then=RESET),
     "foreign": Case(b"no HTTP\r\n\r\n", BROKEN),
     "half a head": Case(OK + b"X-Half", BROKEN, then=CLOSE),
     "short": Case(WHOLE[:-1], BROKEN, then=CLOSE),
@@ -73,6 +74,7 @@ CASES_AT_ONCE = {
     "two answers": Case(WHOLE + OK + b"X-Late: 1\r\n\r\n", (FINE, CLOSED)),
     "more bytes": Case(WHOLE + b"H", (FINE, CLOSED)),
     "no HTTP behind": Case(WHOLE + b"{}", (FINE, CLOSED)),
+    "HEAD with what is no chunk": Case(CHUNKED[:47] + b"{}", ((200, b""), CLOSED), "HEAD"),
     "HEAD with a body": Case(WHOLE, ((200, b""), CLOSED), "HEAD"),
 }
 
@@ -109,7 +111,11 @@ class Service:
                     writer.write(self._answer[start : start + self._size])
                     await asyncio.sleep(self._pause)
                     await writer.drain()
-                if self._then == CLOSE:
+                if self._then == RESET:
+                    writer.get_extra_info("socket").setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, bytes((1, *[0] * 7))
+                    )
+                if self._then in {CLOSE, RESET}:
                     return
                 if self._then == HANG:
                     await reader.read()
@@ -158,7 +164,7 @@ async def outcome(client: ServiceClient, method: str = "GET", extra_seconds: flo
     ],
 )
 async def test_an_answer_is_read_whole_and_only_a_clean_one_leaves_a_connection_for_the_next(
-    monkeypatch: pytest.MonkeyPatch, case: Case, size: int
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: Case, size: int
 ) -> None:
     monkeypatch.setattr(exchange, "_MOST_OF_HEAD", 300)
     monkeypatch.setattr(exchange, "_MOST", 900)
@@ -168,17 +174,17 @@ async def test_an_answer_is_read_whole_and_only_a_clean_one_leaves_a_connection_
         again = await outcome(client)
 
     assert (found, len(service.writers)) == case.expected
-    assert (again, len(service.requests)) == (AFTERWARDS, 2)
+    assert (again, len(service.requests), caplog.records) == (AFTERWARDS, 2, [])
 
 
 async def test_a_request_is_sent_as_it_is_and_nothing_in_it_can_begin_another() -> None:
-    service = Service(WHOLE)
+    service = Service(OK + b"X-Raw: \xff\r\nContent-Length: 0\r\n\r\n")
     headers = CIMultiDict([("If-Match", '"1"'), ("If-Match", '"\udcff"')])
     token = tracing.current.set(TRACE)
     try:
         async with calling(service, secrets=("s" * 16, "t" * 16)) as client:
             with deadline.until(60.0):
-                await client.request("POST", "/orders?limit=2", headers=headers, body=b"{}")
+                reply = await client.request("POST", "/orders?limit=2", headers=headers, body=b"{}")
             await client.request("POST", "/orders/1/cancel")
             for name, value in (("X", "1\r\nY: 2"), ("X", "1\nY"), ("X\r", "1"), ("X", "\0")):
                 with pytest.raises(ValueError, match="line break"):
@@ -186,6 +192,7 @@ async def test_a_request_is_sent_as_it_is_and_nothing_in_it_can_begin_another() 
     finally:
         tracing.current.reset(token)
 
+    assert reply.headers.getall("x-raw") == ["\udcff"]
     first, second = service.requests
     lines, _, milliseconds = first.partition(b"X-Request-Timeout-Ms: ")
     host = service.writers[0].get_extra_info("sockname")
@@ -230,6 +237,20 @@ async def test_a_connection_on_which_anything_comes_unasked_is_used_no_more(unas
     assert (again, len(service.writers)) == (AFTERWARDS, 2)
 
 
+async def test_an_answer_that_comes_as_its_caller_is_cancelled_is_for_nobody() -> None:
+    async with listening(Service(b"", HANG)) as url:
+        port = int(url.rpartition(":")[2])
+        _, made = await asyncio.get_running_loop().create_connection(lambda: Exchange([]), "127.0.0.1", port)
+        call = asyncio.create_task(made.send(b"GET / HTTP/1.1\r\n\r\n", is_head=False, until=math.inf, quiet=60.0))
+        await asyncio.sleep(0)
+        call.cancel()
+        made.data_received(WHOLE)
+        await asyncio.wait({call})
+        made.close()
+
+    assert call.cancelled()
+
+
 async def test_a_connection_that_is_lost_before_it_is_used_fails_at_once() -> None:
     service = Service(WHOLE)
     async with listening(service) as url:
@@ -264,6 +285,7 @@ async def test_a_caller_that_is_cancelled_takes_its_connection_along() -> None:
     assert (call.cancelled(), again, len(service.writers)) == (True, AFTERWARDS, 2)
 
 
+@pytest.mark.parametrize("sent", [b"", WHOLE[:-1]], ids=["nothing", "a part"])
 @pytest.mark.parametrize(
     ("total", "quiet", "seconds", "extra"),
     [
@@ -275,9 +297,9 @@ async def test_a_caller_that_is_cancelled_takes_its_connection_along() -> None:
     ],
 )
 async def test_a_call_ends_with_its_time_and_so_does_its_connection(
-    total: float, quiet: float, seconds: float, extra: float
+    sent: bytes, total: float, quiet: float, seconds: float, extra: float
 ) -> None:
-    service = Service(WHOLE[:-1], HANG)
+    service = Service(sent, HANG)
     async with calling(service, total=total, quiet=quiet) as client:
         began = time.monotonic()
         with deadline.until(seconds):
@@ -318,7 +340,7 @@ async def test_the_connection_that_was_used_last_is_used_next() -> None:
     async with calling(service) as client:
         await asyncio.gather(*(outcome(client) for _ in range(5)))
         kept = list(client._idle)
-        for _ in range(5):
+        for _ in range(2):
             await outcome(client)
         still_kept = list(client._idle)
 

@@ -14,7 +14,7 @@ from orders.settings import Settings as OrdersSettings
 from products.app import create_app as create_products
 from products.settings import Settings as ProductsSettings
 from tests.api import Api
-from tests.databases import fetch
+from tests.databases import fetch, owner
 from tests.integration.conftest import running
 from tests.integration.upstream import FakeService, envelope, hang, respond_with
 from tests.waiting import reaches
@@ -74,7 +74,7 @@ async def test_a_service_ends_what_is_too_slow_and_refuses_what_is_too_much(serv
     name, api, url = service
     before = await api.post(f"/{name}", BODIES[name])
     with capture_logs() as lines:
-        async with locked(url, f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"):
+        async with locked(owner(url), f"LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE"):
             too_late = await ask(api, *3 * [(f"GET /{name}", None), (f"POST /{name}", BODIES[name]), *OTHERS[name]])
             [[held_up]] = await fetch(url, WAITING)
             held = [asyncio.create_task(api.get(f"/{name}")) for _ in range(12)]

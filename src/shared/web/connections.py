@@ -17,8 +17,8 @@ from shared.web.connection import Connection, Prepare, ServerLimits
 log = structlog.get_logger()
 
 _BACKLOG = 1_024
-# At once; those beyond are not kept until the next check.
-_MOST_TURNED_AWAY = 512
+# Of one check; those beyond are closed at once.
+_MOST_TURNED_AWAY = 1_024
 # Whom a connection from an address is counted for. None: for nobody, it is one of a proxy with many clients.
 HOLDER: web.AppKey[Callable[[str], str | None]] = web.AppKey("holder")
 
@@ -27,8 +27,8 @@ class Connections:
     """Divides the connections between their holders, and checks each every `ServerLimits.sweep` seconds.
 
     A new one past its holder's share takes the place of the one of that holder that has been idle longest. If none has
-    been idle for `ServerLimits.settled` seconds it is closed unread, with the next check, since a holder that comes
-    again at once would keep the process busy. Where no place is left at all, the holder with the most idle ones gives
+    been idle for `ServerLimits.settled` seconds it is closed unread, `ServerLimits.sweep` seconds later, since a holder
+    that comes again at once would keep the process busy. Where no place is left at all, the holder with the most idle ones gives
     one up.
     """
 
@@ -45,7 +45,7 @@ class Connections:
         self._lingering: set[Connection] = set()
         self._idle: WeakValueDictionary[str | None, OrderedDict[Connection, float]] = WeakValueDictionary()
         self._closed_idle = 0
-        self._turned_away: list[asyncio.Transport] = []
+        self._turned_away = 0
         self._listener: asyncio.Server | None = None
         self._closed = False
         self._loop.call_later(limits.sweep, self._sweep)
@@ -74,9 +74,9 @@ class Connections:
             self._close_idle(holder)
             if not self._shares.take(holder):
                 transport.pause_reading()
-                self._turned_away.append(transport)
-                if len(self._turned_away) > _MOST_TURNED_AWAY:
-                    transport.abort()
+                self._turned_away += 1
+                later = self._limits.sweep if self._turned_away <= _MOST_TURNED_AWAY else 0
+                self._loop.call_later(later, transport.abort)
                 return
         idle = self._idle.setdefault(holder, OrderedDict())
         connection = Connection(
@@ -108,11 +108,9 @@ class Connections:
         if self._open or not self._closed:
             self._loop.call_later(self._limits.sweep, self._sweep)
         if self._closed_idle or self._turned_away:
-            closed, late = self._closed_idle, self._turned_away
-            self._closed_idle, self._turned_away = 0, []
-            log.warning("too many connections", open=len(self._open), closed_idle=closed, turned_away=len(late))
-            for transport in late:
-                transport.abort()
+            closed, away = self._closed_idle, self._turned_away
+            self._closed_idle = self._turned_away = 0
+            log.warning("too many connections", open=len(self._open), closed_idle=closed, turned_away=away)
         now = self._loop.time()
         for connection in tuple(self._open):
             connection.check(now)

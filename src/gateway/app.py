@@ -9,9 +9,9 @@ from aiohttp import web
 from gateway import docs
 from gateway.access.clients import holder
 from gateway.access.cors import Cors
-from gateway.access.guard import guard, trace
+from gateway.access.guard import guard, trace, wait_for_turn
 from gateway.access.keyring import Keyring
-from gateway.access.rate import RateLimiter
+from gateway.access.rate import RateLimiter, Refusals
 from gateway.answers import send_headers
 from gateway.docs import DOCS, Docs
 from gateway.forward import BODIES, SECONDS, WAITING, Waiting, expectation, forward
@@ -35,12 +35,13 @@ _MOST_BYTES = 16 * 1024 * 1024
 
 def create_app(settings: Settings) -> web.Application:
     keyring = Keyring(settings.api_keys) if settings.api_keys else None
+    refusals = Refusals()
     cors = Cors(settings.cors_origins)
     app = application(  # the outermost layer comes first
         trace(settings.trusted_proxies),
         *((cors.preflight,) if settings.cors_origins else ()),
         middleware.errors,
-        guard(keyring, RateLimiter(*settings.rate_limit)),
+        guard(keyring, RateLimiter(*settings.rate_limit), refusals),
     )
     app[HEALTH] = Health(BackgroundTasks())
     app[WAITING] = Waiting()
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> web.Application:
             yield
 
     app.cleanup_ctx.append(services)
+    app.on_response_prepare.append(partial(wait_for_turn, refusals, app[HOLDER]))
     app.on_response_prepare.append(send_headers)
     if settings.trusted_proxies:
         app.on_response_prepare.append(partial(send_prefix, settings.trusted_proxies))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -47,9 +47,8 @@ def trace(trusted: Sequence[Network]) -> Middleware:
     return of_client
 
 
-def guard(keyring: Keyring | None, limiter: RateLimiter) -> Middleware:
+def guard(keyring: Keyring | None, limiter: RateLimiter, refusals: Refusals) -> Middleware:
     """Without a keyring every client may do everything."""
-    refusals = Refusals()
 
     @web.middleware
     async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -85,6 +84,16 @@ def guard(keyring: Keyring | None, limiter: RateLimiter) -> Middleware:
             request[DETAILED] = key is not None and Scope.OPS in key.scopes
 
     return let_in
+
+
+async def wait_for_turn(
+    refusals: Refusals, holder_of: Callable[[str], str | None], request: web.BaseRequest, _: web.StreamResponse
+) -> None:
+    """Holds back the answer to what was no request, so that it reached no middleware."""
+    if CLIENT not in request and (holder := holder_of(request.remote or "")):
+        now = time.monotonic()
+        refusals.saw(holder, now)
+        await asyncio.sleep(refusals.delay(holder, now))
 
 
 def _authorization(request: web.Request) -> str | None:

@@ -124,8 +124,8 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         self._size += len(data)
         if self._refused:
-            is_much = self._size > self._limits.body_bytes or len(self._lingering) > self._limits.lingering
-            if is_much and self._wire is not None:
+            if self._wire is not None and (self._size > self._limits.body_bytes or self not in self._lingering):
+                self._reading_held = True
                 self._wire.pause_reading()  # a peer that goes on sending costs nothing more
             return
         if self._body is not None and self._body.is_eof():
@@ -271,9 +271,10 @@ class Connection(web.RequestHandler):
         if self.transport is not None:
             self.transport.write_eof()
             self._gone = asyncio.get_running_loop().create_future()
-            self._lingering.add(self)
-            if self._reading_held and len(self._lingering) <= self._limits.lingering:
-                self.transport.resume_reading()
+            if len(self._lingering) < self._limits.lingering:
+                self._lingering.add(self)
+                if self._reading_held:
+                    self.transport.resume_reading()
             await asyncio.wait({self._gone}, timeout=self._limits.linger)
 
 

@@ -27,9 +27,9 @@ class Connections:
     """Divides the connections between their holders, and checks each every `ServerLimits.sweep` seconds.
 
     A new one past its holder's share takes the place of the one of that holder that has been idle longest. If none has
-    been idle for `ServerLimits.settled` seconds it is closed unread, `ServerLimits.sweep` seconds later, since a holder
-    that comes again at once would keep the process busy. Where no place is left at all, the holder with the most idle ones gives
-    one up.
+    been idle for `ServerLimits.settled` seconds it is closed unread, `ServerLimits.sweep` seconds later: a holder that
+    comes again at once would keep the process busy. Where no place is left at all, the holder with the most idle
+    ones gives one up.
     """
 
     def __init__(
@@ -73,7 +73,6 @@ class Connections:
         if not self._shares.take(holder):
             self._close_idle(holder)
             if not self._shares.take(holder):
-                transport.pause_reading()
                 self._turned_away += 1
                 later = self._limits.sweep if self._turned_away <= _MOST_TURNED_AWAY else 0
                 self._loop.call_later(later, transport.abort)
@@ -117,10 +116,14 @@ class Connections:
 
 
 class _Arrival(asyncio.Protocol):
-    """Stands for a new connection until its peer is known."""
+    """Stands for a new connection until its peer is known, and for one that is turned away until it is closed."""
 
     def __init__(self, admit: Callable[[asyncio.Transport], None]) -> None:
         self._admit = admit
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._admit(cast("asyncio.Transport", transport))  # uvloop's transport does not derive from it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transport does not derive from it
+        self._admit(self._transport)
+
+    def data_received(self, _: bytes) -> None:
+        self._transport.pause_reading()  # earlier it has no effect: uvloop begins to read after `connection_made`

@@ -2,12 +2,13 @@
 
 import asyncio
 import hashlib
+from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.access import guard
+from gateway import app
 from gateway.access.rate import Refusals
 from gateway.keys import entry_of, make_key
 from gateway.routes import ROUTES
@@ -17,6 +18,7 @@ from tests.integration.gateway.behaviour import DONE, ORDER, crash, ok
 from tests.integration.gateway.opening import listening, opened, sample
 from tests.integration.shared.web.raw import connected
 from tests.integration.upstream import FakeService, respond_with
+from tests.waiting import eventually
 from tools.openapi.document import document
 from tools.openapi.headers import PARAMETERS
 
@@ -277,7 +279,7 @@ async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
 async def test_a_client_that_is_refused_again_and_again_waits_for_it(
     orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "Refusals", partial(Refusals, 1.0, 60.0))
+    monkeypatch.setattr(app, "Refusals", partial(Refusals, 1.0, 60.0))
     async with opened(orders, API_KEYS=API_KEYS, TRUSTED_PROXIES="127.0.0.1") as gateway:
         served = await gateway.get("/orders/1", headers=bearer(KEYS[Scope.ORDERS_READ]))
         first = await gateway.get("/orders/1")
@@ -289,10 +291,33 @@ async def test_a_client_that_is_refused_again_and_again_waits_for_it(
     assert (first.status, served.status, other.status, waits) == (401, 200, 401, True)
 
 
+async def test_what_is_no_request_waits_for_its_refusal_too(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "Refusals", partial(Refusals, 1.0, 60.0))
+    async with listening(orders) as port, AsyncExitStack() as stack:
+        lines = stack.enter_context(capture_logs())
+        peers = [await stack.enter_async_context(connected(port, f"127.0.0.{last}")) for last in (2, 3, 3, 2)]
+        first, second, again, other = peers
+        replies = []
+        for peer in (first, second):
+            peer.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+            replies.append((await peer.reply()).status)
+        held = asyncio.create_task(again.reply())
+        again.send(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        await eventually(lambda: sum(line["event"] == "request refused" for line in lines) == 3)
+        other.send(b"GET /orders/1 HTTP/1.1\r\nHost: shop\r\n\r\n")
+        replies.append((await other.reply()).status)
+        waits = not held.done()
+        held.cancel()
+
+    assert (replies, waits) == ([400, 400, 200], True)
+
+
 async def test_the_body_of_a_request_that_waited_for_its_refusal_is_not_read(
     orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guard, "Refusals", partial(Refusals, 1.0, 0.01))
+    monkeypatch.setattr(app, "Refusals", partial(Refusals, 1.0, 0.01))
     head = b"POST /orders HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n"
     async with (
         listening(orders, API_KEYS=API_KEYS, TRUSTED_PROXIES="127.0.0.1") as port,

@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -393,7 +394,7 @@ async def test_many_slow_connections_do_not_stop_a_good_one() -> None:
         assert await is_served(here)
 
 
-async def test_past_its_share_of_busy_connections_a_new_one_of_the_address_is_closed_after_a_while() -> None:
+async def test_past_its_share_of_busy_connections_a_new_one_of_the_address_is_closed_unread_after_a_while() -> None:
     """Not at once: its holder would come again at once."""
     limits = replace(PATIENT, connections=5, sweep=2.0)
     async with site(limits) as here, AsyncExitStack() as stack:
@@ -403,14 +404,19 @@ async def test_past_its_share_of_busy_connections_a_new_one_of_the_address_is_cl
             peer.send(WAIT)
         await eventually(lambda: len(here.seen) == 4)
         late = [await stack.enter_async_context(connected(here.port)) for _ in range(20)]
+        flood = late[0].writer
+        flood.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2**14)
+        flood.write(b"x" * 2**18)
         async with connected(here.port, "127.0.0.2") as other:
-            other.send(GOOD)
-            assert (await other.reply()).raw == b"ignored"
+            for _ in range(50):
+                other.send(GOOD)
+                assert (await other.reply()).raw == b"ignored"
+            unsent = flood.transport.get_write_buffer_size()
             early = [peer.is_over() for peer in late]
         assert [await peer.rest() for peer in late] == [b""] * 20
 
     lines = [line for line in lines if line["event"] == "too many connections"]
-    assert (set(early), sum(line["turned_away"] for line in lines)) == ({False}, 20)
+    assert (set(early), unsent > 2**17, sum(line["turned_away"] for line in lines)) == ({False}, True, 20)
 
 
 @pytest.mark.parametrize(

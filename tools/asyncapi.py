@@ -17,13 +17,13 @@ _BINDING_VERSION = "0.3.0"
 _DEAD_LETTER: Json = {
     "name": "DeadLetter",
     "contentType": CONTENT_TYPE,
-    "summary": "An event that could not be read or applied, unchanged, and the reason",
+    "summary": "An event that could not be read or applied, or is parked for a newer release, and the reason",
     "headers": {
         "type": "object",
         "properties": {
-            "x-reason": {"type": "string", "enum": ["unreadable", "failed"]},
+            "x-reason": {"type": "string", "enum": ["unreadable", "failed", "newer"]},
             "x-error": {"type": "string"},
-            "traceparent": {"type": "string", "description": "The trace of the event, if the event could be read."},
+            "traceparent": {"type": "string", "description": "The trace of the event, if it is known."},
         },
         "required": ["x-reason", "x-error"],
     },
@@ -63,7 +63,8 @@ def _channels() -> Json:
         bindings = [{"exchange": EXCHANGE, "routingKey": key.value} for key in queue.types]
         messages = [_name(type_) for type_ in queue.types]
         channels[queue.name] = _queue(queue.name, messages, queue.arguments) | {"x-bindings": bindings}
-        channels[queue.dead] = _queue(queue.dead, ["DeadLetter"], queue.dead_arguments)
+        for name in queue.beside:
+            channels[name] = _queue(name, ["DeadLetter"], queue.beside_arguments)
     return channels
 
 

@@ -30,6 +30,7 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, str], argparse.Namespace], Awaita
         "dead-letters": letters.run,
         "migrate": migrate.run,
         "outbox": outbox.run,
+        "parked": letters.run,
         "reconcile": reconcile.run,
         "repair": repair.run,
     }
@@ -66,7 +67,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """`command`, `json` and the command's own options, among them `action`. Wrong usage exits with status 2."""
     parser = argparse.ArgumentParser(prog="python -m ops", description="Look at what went wrong, and repair it.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_dead_letters(commands)
+    _add_letters(commands, "dead-letters", "events that could not be read or applied", "replay")
+    _add_letters(commands, "parked", "events that a newer release may read or apply", "retry")
     _add_comparison(commands, "reconcile", "compare stock, movements, reservations, orders and their history")
     repairs = _add_comparison(commands, "repair", "make them agree again after a database was restored")
     repairs.add_argument("--apply", action="store_true", help="do it; without this, say what would be done")
@@ -80,10 +82,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _add_dead_letters(commands: _Parsers) -> None:
-    command = commands.add_parser("dead-letters", help="events that could not be read or applied")
+def _add_letters(commands: _Parsers, name: str, about: str, again: str) -> None:
+    command = commands.add_parser(name, help=about)
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
-    for action in _add_actions(actions, "replay", "send them to the queue that they came from"):
+    for action in _add_actions(actions, again, "send them to the queue that they came from"):
         action.add_argument("--queue", choices=[queue.name for queue in QUEUES], help="only those of this queue")
 
 

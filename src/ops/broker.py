@@ -1,4 +1,4 @@
-"""Reads dead-letter queues over AMQP; letters that are not taken go back to their queue."""
+"""Reads the queues beside the services' own over AMQP; letters that are not taken go back to their queue."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,18 +35,19 @@ async def connect(url: str) -> AsyncIterator[AbstractConnection]:
 
 
 class Reading:
-    """The letters that were in a queue when it was opened; no other reader gets them until the context ends."""
+    """The letters of `queue` that were there when it was opened; no other reader gets them until the context ends."""
 
-    def __init__(self, channel: AbstractChannel, queue: Queue, ready: int) -> None:
+    def __init__(self, channel: AbstractChannel, queue: Queue, source: str, ready: int) -> None:
         self.queue = queue
         self.ready = ready
+        self._source = source
         self._channel = channel
 
     async def letters(self, most: int) -> AsyncIterator[DeliveredMessage]:
         """Yields at most `most` letters, none that arrived after the queue was opened."""
         for _ in range(min(most, self.ready)):
             async with asyncio.timeout(_CALL):
-                message = await self._channel.basic_get(self.queue.dead)
+                message = await self._channel.basic_get(self._source)
             if message.delivery_tag is None:
                 return  # another reader has the rest
             yield message
@@ -65,15 +66,15 @@ class Reading:
 
 
 @asynccontextmanager
-async def opened(connection: AbstractConnection, queue: Queue) -> AsyncIterator[Reading]:
-    """Raises OpsError if the queue does not exist."""
+async def opened(connection: AbstractConnection, queue: Queue, source: str) -> AsyncIterator[Reading]:
+    """Opens `source`, one of the two beside the queue. Raises OpsError if it does not exist."""
     async with asyncio.timeout(_CALL):
         channel = await connection.channel(publisher_confirms=False)
         try:
-            declared = await channel.queue_declare(queue.dead, passive=True)
+            declared = await channel.queue_declare(source, passive=True)
         except aiormq.exceptions.ChannelNotFoundEntity:
-            raise OpsError(f"there is no queue {queue.dead}: no service has connected to this broker yet") from None
-    reading = Reading(channel, queue, declared.message_count or 0)
+            raise OpsError(f"there is no queue {source}: no service has connected to this broker yet") from None
+    reading = Reading(channel, queue, source, declared.message_count or 0)
     try:
         yield reading
     except BaseException:

@@ -12,6 +12,7 @@ import asyncpg
 
 from ops.databases import Session
 from ops.differences import Difference, Kind, Line, Order, Reservation, expected_movements, only_product
+from shared.contracts.requests import OrderStatus
 
 # The first look remembers so many of each sort for the second. More than that has a cause that shows without the rest.
 MOST_KEPT = 10_000
@@ -88,6 +89,7 @@ FULL JOIN (
 ) m ON m.order_id = r.order_id
 WHERE NOT coalesce(
     CASE
+        WHEN r.outcome NOT IN ('reserved', 'rejected', 'released') THEN true
         WHEN r.outcome <> 'reserved' AND m.rows IS NULL THEN true
         WHEN r.outcome = 'reserved' THEN m.rows = cardinality(r.lines) AND m.reserved = r.lines
         WHEN r.outcome = 'released' THEN
@@ -113,7 +115,8 @@ async def movements(products: Session, order_ids: Ids) -> list[Difference]:
 
 
 # A time in the history is the start of its transaction, and of two that wait for each other the one that started first
-# may commit last: hence ten seconds, longer than any transaction of the services lives.
+# may commit last: hence ten seconds, longer than any transaction of the services lives. $3 holds the statuses that are
+# known: those of a newer release are passed over.
 _HISTORY = """
 SELECT coalesce(o.id, h.order_id) AS order_id, o.product_id, o.status, o.trace_id, h.entries || l.copies AS entries
 FROM (
@@ -122,7 +125,7 @@ FROM (
 FULL JOIN (
     SELECT order_id,
            array_agg(status ORDER BY created_at, status) AS entries,
-           array_agg(status ORDER BY status COLLATE "C") AS statuses,
+           array_agg(status ORDER BY status COLLATE "C") FILTER (WHERE status = ANY ($3)) AS statuses,
            max(created_at) FILTER (WHERE status = 'pending') AS pending_at,
            max(created_at) FILTER (WHERE status = 'held') AS held_at,
            max(created_at) FILTER (WHERE status IN ('done', 'rejected', 'expired')) AS ended_at,
@@ -145,6 +148,7 @@ WHERE NOT coalesce(
         WHEN 'rejected' THEN h.statuses = '{pending,rejected}'
         WHEN 'expired' THEN h.statuses = '{expired,held,pending}'
         WHEN 'cancelled' THEN array_remove(h.statuses, 'held') IN ('{cancelled,pending}', '{cancelled,done,pending}')
+        ELSE o.status <> ALL ($3)
     END,
     false
 )
@@ -171,7 +175,7 @@ async def history(orders: Session, order_ids: Ids) -> list[Difference]:
             order_id=row["order_id"],
             trace_id=row["trace_id"],
         )
-        for row in await orders.fetch(_HISTORY, order_ids, MOST_KEPT + 1)
+        for row in await orders.fetch(_HISTORY, order_ids, MOST_KEPT + 1, list(OrderStatus))
     ]
 
 

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     IDENTITY = "identity"
     STATUS = "status"
     UNFINISHED = "unfinished"
+    NEWER = "newer"
 
 
 class Line(NamedTuple):
@@ -84,21 +85,24 @@ _MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
 
 
 def compare(order: Order | None, reservation: Reservation | None, older_than: float) -> Difference | None:
-    """The difference of one order, or None; UNFINISHED if it is pending for longer than `older_than` seconds."""
+    """The difference of one order, or None; UNFINISHED if it is pending for longer than `older_than` seconds.
+
+    NEWER if a newer release has written a status or outcome: whether the two agree is not known here.
+    """
     if order is None:
         # One that holds no stock does no harm.
         return _orderless(reservation) if reservation is not None and has_stock(reservation) else None
+    outcome = reservation.outcome if reservation is not None else None
+    if order.status not in ("pending", *_OUTCOMES) or outcome not in (None, "held", *_MOVEMENTS):
+        return _difference(Kind.NEWER, order, reservation, "a status and an outcome that this release knows")
     if reservation is not None and (kind := another(order, reservation)):
         return _difference(kind, order, reservation, "a reservation of this order")
     if order.status == "pending":
         expected = f"decided or cancelled within {older_than:g} s"
         return _difference(Kind.UNFINISHED, order, reservation, expected) if order.seconds > older_than else None
     outcomes = _OUTCOMES[order.status]
-    outcome = reservation.outcome if reservation is not None else None
-    if outcome in outcomes:
-        return None
     awaits_event = order.status in ("cancelled", "expired") or (order.status, outcome) == ("done", "held")
-    if awaits_event and order.seconds <= older_than:
+    if outcome in outcomes or (awaits_event and order.seconds <= older_than):
         return None
     kind = Kind.ORDER_WITHOUT_RESERVATION if reservation is None else Kind.STATUS
     return _difference(kind, order, reservation, f"a reservation that is {' or '.join(outcomes)}")

@@ -1,11 +1,16 @@
-"""Dead letters: describes them from bytes that any sender may have written; lists, shows, replays and drops them."""
+"""Dead letters: describes them from bytes that any sender may have written; lists, shows, replays and drops them.
+
+The same with the events that are parked for a newer release.
+"""
 
 import argparse
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from aiormq.abc import AbstractConnection, DeliveredMessage
@@ -26,9 +31,12 @@ from shared.settings import AmqpUrl, Settings
 MOST_SEARCHED = 10_000
 
 _ID_DIGITS = 16
+_NONE = {"deadLetters": "no dead letters", "parked": "no parked events"}
 _HEADINGS = ("ID", "QUEUE", "TYPE", "EVENT", "REASON", "ERROR", "TRACE", "TIME")
 
 Act = Callable[[Reading, DeliveredMessage], Awaitable[None]]
+# Opens a queue of letters.
+Opened = Callable[[], AbstractAsyncContextManager[Reading]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,17 +65,21 @@ class _Settings(Settings):
 async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
     amqp_url = _Settings.load(environ).amqp_url
+    is_parked = options.command == "parked"
     queues = [queue for queue in QUEUES if options.queue in (None, queue.name)]
     async with broker.connect(amqp_url) as connection:
+        sources: list[Opened] = [
+            partial(broker.opened, connection, queue, queue.parked if is_parked else queue.dead) for queue in queues
+        ]
         match options.action:
             case "list":
-                return await _list(connection, queues, options.limit)
+                return await _list(sources, options.limit, "parked" if is_parked else "deadLetters")
             case "show":
-                return await _show(connection, queues, options.ids[0])
-            case "replay":
-                return await _replay(connection, queues, options.ids)
+                return await _show(sources, options.ids[0])
+            case "drop":
+                return await _settle(sources, options.ids, "dropped", Reading.take)
             case _:
-                return await _settle(connection, queues, options.ids, "dropped", Reading.take)
+                return await _replay(connection, sources, options.ids, "retried" if is_parked else "replayed")
 
 
 def describe(queue: str, properties: Basic.Properties, body: bytes) -> DeadLetter:
@@ -113,25 +125,25 @@ def content(properties: Basic.Properties, body: bytes) -> dict[str, Any]:
         return {**shown, "bodyBase64": base64.b64encode(body).decode()}
 
 
-async def _list(connection: AbstractConnection, queues: Sequence[Queue], limit: int) -> Answer:
+async def _list(sources: Sequence[Opened], limit: int, key: str) -> Answer:
     found: list[DeadLetter] = []
     ready: dict[str, int] = {}
-    for queue in queues:
-        async with broker.opened(connection, queue) as reading:
-            ready[queue.name] = reading.ready
-            found += [_described(queue, message) async for message in reading.letters(limit - len(found))]
+    for opened in sources:
+        async with opened() as reading:
+            ready[reading.queue.name] = reading.ready
+            found += [_described(reading.queue, message) async for message in reading.letters(limit - len(found))]
     total = sum(ready.values())
-    text = table(_HEADINGS, map(_row, found)) if found else "no dead letters"
+    text = table(_HEADINGS, map(_row, found)) if found else _NONE[key]
     if total > len(found):
         text += f"\n{len(found)} of {total} shown"
-    return Answer({"deadLetters": [as_json(letter) for letter in found], "ready": ready}, text)
+    return Answer({key: [as_json(letter) for letter in found], "ready": ready}, text)
 
 
-async def _show(connection: AbstractConnection, queues: Sequence[Queue], wanted: str) -> Answer:
-    for queue in queues:
-        async with broker.opened(connection, queue) as reading:
+async def _show(sources: Sequence[Opened], wanted: str) -> Answer:
+    for opened in sources:
+        async with opened() as reading:
             async for message in reading.letters(MOST_SEARCHED):
-                letter = _described(queue, message)
+                letter = _described(reading.queue, message)
                 if letter.id == wanted:
                     document = {**as_json(letter), **content(message.header.properties, message.body)}
                     lines = (f"{name}: {printable(str(value))}" for name, value in document.items())
@@ -139,7 +151,7 @@ async def _show(connection: AbstractConnection, queues: Sequence[Queue], wanted:
     raise OpsError(_unknown([wanted]))
 
 
-async def _replay(connection: AbstractConnection, queues: Sequence[Queue], ids: Sequence[str]) -> Answer:
+async def _replay(connection: AbstractConnection, sources: Sequence[Opened], ids: Sequence[str], done: str) -> Answer:
     channel = await connection.channel(publisher_confirms=True)
 
     async def resend(reading: Reading, message: DeliveredMessage) -> None:
@@ -147,22 +159,20 @@ async def _replay(connection: AbstractConnection, queues: Sequence[Queue], ids: 
         # In this order a crash in between leaves it in both queues, and an event that comes twice changes nothing.
         await reading.take(message)
 
-    return await _settle(connection, queues, ids, "replayed", resend)
+    return await _settle(sources, ids, done, resend)
 
 
-async def _settle(
-    connection: AbstractConnection, queues: Sequence[Queue], ids: Sequence[str], done: str, act: Act
-) -> Answer:
+async def _settle(sources: Sequence[Opened], ids: Sequence[str], done: str, act: Act) -> Answer:
     """Calls `act` for each of `ids`, or for every letter if `ids` is empty; `done` names the result."""
     left = set(ids)
     settled: list[str] = []
     try:
-        for queue in queues:
+        for opened in sources:
             if ids and not left:
                 break
-            async with broker.opened(connection, queue) as reading:
+            async with opened() as reading:
                 async for message in reading.letters(MOST_SEARCHED if ids else reading.ready):
-                    identifier = identify(queue.name, message.header.properties, message.body)
+                    identifier = identify(reading.queue.name, message.header.properties, message.body)
                     if ids and identifier not in left:
                         continue
                     await act(reading, message)
@@ -189,7 +199,7 @@ def _row(letter: DeadLetter) -> Sequence[object]:
 
 def _unknown(ids: Sequence[str]) -> str:
     named = ", ".join(map(printable, ids))
-    return f"not among the dead letters (of each queue {MOST_SEARCHED} are searched): {named}"
+    return f"not there (of each queue {MOST_SEARCHED} are searched): {named}"
 
 
 def _last_death(headers: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ class Findings:
 
     def add(self, difference: Difference) -> None:
         kept = self.differences
-        if difference.kind is Kind.UNFINISHED:
+        if difference.kind in (Kind.UNFINISHED, Kind.NEWER):
             self.unfinished_orders += 1
             kept = self.unfinished
         if len(kept) < checks.MOST_KEPT:

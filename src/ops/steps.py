@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
 
-from ops.differences import Line, Order, Reservation, another, compare, has_stock, only_product
+from ops.differences import Kind, Line, Order, Reservation, another, compare, has_stock, only_product
 
 
 class Step(StrEnum):
@@ -48,10 +48,11 @@ def next_step(
 ) -> list[Action]:
     """The actions of one step: one for each line whose stock it changes or that is oversold, or one for the order.
 
-    None of them if the two agree, or may agree by themselves within `older_than` seconds. `products` are those that
-    have the numbers of the order's.
+    None of them if the two agree, or may agree by themselves within `older_than` seconds, or if a newer release has
+    written one. `products` are those that have the numbers of the order's.
     """
-    if compare(order, reservation, older_than) is None:
+    difference = compare(order, reservation, older_than)
+    if difference is None or difference.kind is Kind.NEWER:
         return []
     outcome = reservation.outcome if reservation is not None else None
     if reservation is not None and (order is None or another(order, reservation)):

@@ -1,8 +1,8 @@
 """`ops broker`: the users of the broker with their permissions, and all that is missing of the topology.
 
-A service writes its own types, and reads its own queues; to these it also sends what it buries or puts off. It
-declares and binds them, and their dead-letter queues, where they were deleted. The operator reads dead letters, and
-sends to each queue. Nobody writes to the default exchange, which reaches every queue.
+A service writes its own types, and reads its own queues; to these it also sends what it buries, parks or puts off. It
+declares and binds them, and the queues beside them, where they were deleted. The operator reads the queues beside
+them, and sends to each queue. Nobody writes to the default exchange, which reaches every queue.
 """
 
 import argparse
@@ -82,14 +82,14 @@ def _rights(user: str) -> tuple[list[str], list[str], list[str], dict[str, tuple
 
     To bind a queue it has to write to the queue and to read from the exchange.
     """
-    dead = [queue.dead for queue in QUEUES if user in (queue.consumer, _OPERATOR)]
+    beside = [name for queue in QUEUES if user in (queue.consumer, _OPERATOR) for name in queue.beside]
     if user == _OPERATOR:
-        return dead, [QUEUE_EXCHANGE], dead, {QUEUE_EXCHANGE: ([queue.name for queue in QUEUES], [])}
+        return beside, [QUEUE_EXCHANGE], beside, {QUEUE_EXCHANGE: ([queue.name for queue in QUEUES], [])}
     own = [queue.name for queue in QUEUES if queue.consumer == user]
     sent = [type_.value for queue in QUEUES if queue.sender == user for type_ in queue.types]
     taken = [type_.value for queue in QUEUES if queue.consumer == user for type_ in queue.types]
-    keys = {EXCHANGE: (sent, taken), QUEUE_EXCHANGE: (own + dead, own + dead)}
-    return own + dead, [*keys, *own, *dead], [*keys, *own], keys
+    keys = {EXCHANGE: (sent, taken), QUEUE_EXCHANGE: (own + beside, own + beside)}
+    return own + beside, [*keys, *own, *beside], [*keys, *own], keys
 
 
 def _only(names: Iterable[str]) -> str:

@@ -194,5 +194,5 @@ def first_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
 
 
 def is_final(status: str) -> bool:
-    """Whether nothing but a cancellation can change the order any more."""
-    return status not in (OrderStatus.PENDING, OrderStatus.HELD)
+    """Whether nothing but a cancellation can change the order any more; False for a status of a newer release."""
+    return status in (OrderStatus.DONE, OrderStatus.REJECTED, OrderStatus.EXPIRED, OrderStatus.CANCELLED)

@@ -292,12 +292,15 @@ WHERE id IN (
 )
 """
 
-# The order of the statuses, not of the times: a clock may be set back.
+# The order of the statuses, not of the times: a clock may be set back. With a newer release's status the times count.
 GET_HISTORY = """
 SELECT status, reason, trace_id, created_at,
     CASE status WHEN 'rejected' THEN (SELECT shortages FROM orders WHERE id = $1) END AS shortages
-FROM order_history WHERE order_id = $1
-ORDER BY array_position(ARRAY['pending', 'held', 'done', 'rejected', 'expired', 'cancelled'], status)
+FROM (
+    SELECT *, array_position(ARRAY['pending', 'held', 'done', 'rejected', 'expired', 'cancelled'], status) AS position
+    FROM order_history WHERE order_id = $1
+) AS entry
+ORDER BY CASE WHEN count(position) OVER () = count(*) OVER () THEN position END, created_at
 """
 
 

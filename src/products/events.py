@@ -9,6 +9,7 @@ from shared.contracts.events import EventType
 from shared.contracts.fields import lines_of
 from shared.errors import AppError, Code
 from shared.messaging.consumer import Handled
+from shared.messaging.dead_letters import NewerError
 from shared.messaging.deliveries import Received
 
 
@@ -18,9 +19,11 @@ async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Handled:
     answers = Counter[str](reservation.outcome for _, reservation in settlement.answers)
     answers["released"] = len({movement.order_id for movement in settlement.movements if movement.kind == "release"})
     answers["confirmed"] = sum(reservation.outcome == "reserved" for reservation in settlement.changed)
+    newer = NewerError(Code.CONFLICT, "Its reservation has an outcome of a newer release")
+    conflicts = [(batch[position], _conflict(batch[position].event.type)) for position in settlement.conflicts]
     return Handled(
         +answers,
-        [(batch[position], _conflict(batch[position].event.type)) for position in settlement.conflicts],
+        [*conflicts, *((batch[position], newer) for position in settlement.unknown)],
         [batch[position] for position in settlement.blocked],
     )
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from shared.contracts.events import Reason
 
@@ -109,7 +109,8 @@ class Settlement:
     `made` holds new reservations, `changed` earlier ones that are released or confirmed now. `holds` is by how much
     the held stock of each product changes. `answers` go to the orders that have claimed; a cancelled order gets no
     answer. `conflicts` holds the positions of requests that contradict what is known: they changed nothing and get no
-    answer. `blocked` holds those of requests of which a product is locked: nothing is decided for them yet.
+    answer. `unknown` holds those of requests whose reservation has an outcome of a newer release, `blocked` those of
+    requests of which a product is locked: nothing is decided for them yet.
     """
 
     made: list[Reservation]
@@ -118,6 +119,7 @@ class Settlement:
     holds: Mapping[int, int]
     answers: list[tuple[Claim, Reservation]]
     conflicts: list[int]
+    unknown: list[int]
     blocked: list[int]
 
     @property
@@ -143,10 +145,12 @@ def settle(
     """
     batch = _Batch(stock, known)
     claims: dict[int, Claim] = {}
-    conflicts, blocked = [], []
+    conflicts, unknown, blocked = [], [], []
     for position, request in enumerate(requests):
         if locked and any(line.product_id in locked for line in request.lines):
             blocked.append(position)
+        elif request.order_id in known and known[request.order_id].outcome not in get_args(Outcome):
+            unknown.append(position)
         elif batch.contradicts(request):
             conflicts.append(position)
         elif isinstance(request, Claim):
@@ -164,6 +168,7 @@ def settle(
         holds=batch.holds,
         answers=[(claim, now[id_]) for id_, claim in claims.items() if now[id_].outcome != "released"],
         conflicts=conflicts,
+        unknown=unknown,
         blocked=blocked,
     )
 

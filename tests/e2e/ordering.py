@@ -18,10 +18,11 @@ STOCK = 1_000_000
 
 
 class Ordering:
-    """Orders of one product, one piece each, every one under a trace of its own."""
+    """Orders of one product, of so many pieces each, every one under a trace of its own."""
 
-    def __init__(self, api: Api, product_id: int) -> None:
+    def __init__(self, api: Api, product_id: int, quantity: int) -> None:
         self.product_id = product_id
+        self._content = {"productId": product_id, "quantity": quantity}
         self.accepted: dict[str, int] = {}
         self.refused: Counter[str] = Counter()
         self._api = api
@@ -45,7 +46,7 @@ class Ordering:
         trace_id = secrets.token_hex(16)
         headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
         try:
-            answer = await self._api.post("/orders", {"productId": self.product_id, "quantity": 1}, headers=headers)
+            answer = await self._api.post("/orders", self._content, headers=headers)
         except aiohttp.ClientError as error:
             self.refused[type(error).__name__] += 1
             return
@@ -56,10 +57,10 @@ class Ordering:
 
 
 @asynccontextmanager
-async def ordering(api: Api) -> AsyncIterator[Ordering]:
+async def ordering(api: Api, quantity: int = 1) -> AsyncIterator[Ordering]:
     """Begins with a new product; ends when the requests under way are answered."""
     product = await api.post("/products", {"name": "Lamp", "price": "1.00", "qty": STOCK})
-    orders = Ordering(api, product.data["id"])
+    orders = Ordering(api, product.data["id"], quantity)
     async with asyncio.TaskGroup() as clients:
         for _ in range(_CLIENTS):
             clients.create_task(orders.run())

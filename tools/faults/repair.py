@@ -33,6 +33,8 @@ async def repaired(system: System, restored: str, settle: float) -> AsyncIterato
             if action["step"] in {Step.OVERSOLD, Step.RESERVE} and restored == "orders-db":
                 text = f"order {action['orderId']} of product {action['productId']}: {action['why']}"
                 yield Difference(Breach.RESERVATION, text, action["traceId"], action["orderId"])
-        await letters.run(state.operators(system), Namespace(action="replay", queue=None, ids=[]))
+        await letters.run(
+            state.operators(system), Namespace(command="dead-letters", action="replay", queue=None, ids=[])
+        )
         if not answer.document["actions"]:
             return

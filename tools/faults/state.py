@@ -86,7 +86,9 @@ async def read(system: System) -> State:
     ids = [product["id"] for product in products]
     movements = {id_: (await _all(f"{first_products}/products/{id_}/movements"))[::-1] for id_ in ids}
     found = await reconcile(DatabaseUrls.load(operators(system)), _ANY_AGE, lambda: asyncio.sleep(_SETTLE_SECONDS))
-    dead_letters = await letters.run(operators(system), Namespace(action="list", queue=None, limit=_LETTERS))
+    dead_letters = await letters.run(
+        operators(system), Namespace(command="dead-letters", action="list", queue=None, limit=_LETTERS)
+    )
     return State(
         products={product["id"]: product for product in products},
         movements=movements,

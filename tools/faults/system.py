@@ -83,7 +83,9 @@ class System:
         await together(
             *(database.renew() for database in self.databases.values()),
             *(servers.flush_redis(redis.url) for redis in self.redises.values()),
-            servers.delete_queues(self.rabbitmq.url, *(name for queue in QUEUES for name in (queue.name, queue.dead))),
+            servers.delete_queues(
+                self.rabbitmq.url, *(name for queue in QUEUES for name in (queue.name, *queue.beside))
+            ),
         )
         for log in self.logs:
             log.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ class EventType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why an order was rejected."""
+    """Why an order was rejected; that of a newer release is passed on as text."""
 
     INSUFFICIENT_STOCK = "insufficient_stock"
     PRODUCT_NOT_FOUND = "product_not_found"
@@ -99,11 +99,12 @@ class Shortage(_Product):
     available = WholeNumber(0, MAX_ID, required=True, metadata={"examples": [1]})
 
 
+_REASON = {"description": f"{', '.join(Reason)}, or a later one.", "examples": [None]}
+
+
 class _Verdict(_Identity):
     status = fields.String(required=True, validate=validate.OneOf(["done", "held", "rejected"]))
-    reason = fields.String(
-        load_default=None, allow_none=True, validate=validate.OneOf(list(Reason)), metadata={"examples": [None]}
-    )
+    reason = stored_text(load_default=None, allow_none=True, metadata=_REASON)
     shortages = fields.List(fields.Nested(Shortage))
 
 

@@ -33,11 +33,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An element that is no event, as a batch of one where that is possible, and the reason."""
+    """An element that is no event, as a batch of one where that is possible, and the reason.
+
+    `is_newer` if it is an event of a type or status that a newer release may know.
+    """
 
     content: bytes
     reason: str
     traceparent: str | None = None
+    is_newer: bool = False
 
 
 def encode(events: Sequence[Event]) -> bytes:

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiormq
@@ -79,8 +80,8 @@ class _Failure:
 class Consumer(SupervisedConnection):
     """Consumes one queue, one batch at a time; what is set aside is tried again beside it.
 
-    `publisher` moves events that cannot be read or applied to the dead letters. `is_up` tells whether the server that
-    `handle` needs answers; it may raise AppError.
+    `publisher` moves events that cannot be read or applied to the queues beside it. `is_up` tells whether the server
+    that `handle` needs answers; it may raise AppError.
     """
 
     def __init__(
@@ -99,6 +100,8 @@ class Consumer(SupervisedConnection):
         self._given_back = 0
         self._away = backoff()
         self._failures: dict[tuple[str, str], _Failure] = {}
+        for outcome in ("applied", "buried", "parked"):
+            metrics.EVENTS.labels(queue.name, outcome)
         metrics.EVENTS_ASIDE.labels(queue.name).set_function(lambda: len(self._aside))
 
     @property
@@ -121,7 +124,7 @@ class Consumer(SupervisedConnection):
             await self._until_up()
         channel = await connection.channel(publisher_confirms=False)
         await channel.basic_qos(prefetch_count=PREFETCH)
-        deliveries = Deliveries(channel)
+        deliveries = Deliveries(channel, self._queue)
         self._aside, self._failing_since = deliveries.aside, math.inf
         # The worker must end with the channel or the consumer, or it would wait for ever.
         worker: asyncio.Future[object] = asyncio.ensure_future(self._work(deliveries, connection))
@@ -196,9 +199,9 @@ class Consumer(SupervisedConnection):
     async def _process(self, elements: Sequence[Received | Unreadable]) -> list[Waiting]:
         events = [element for element in elements if isinstance(element, Received)]
         waiting = await self._apply(events) if events else []
-        for element in elements:
-            if isinstance(element, Unreadable):  # after the others, which may be given back with their message
-                await dead_letters.bury_unreadable(self._publisher, self._queue, element)
+        # After the others, which may be given back with their message.
+        bury = partial(dead_letters.bury_unreadable, self._publisher, self._queue)
+        await asyncio.gather(*(bury(element) for element in elements if isinstance(element, Unreadable)))
         if waiting:
             error = next((error for _, error in waiting if error), None)
             log.warning(

@@ -9,11 +9,12 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError
 
 from shared.contracts.events import DATA
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event, Unreadable
+from shared.messaging.topology import Queue
 from shared.tasks import backoff
 
 # In messages, each of 1 to 256 events: enough to fill a batch if each carries one.
@@ -48,11 +49,12 @@ class Aside:
 
 
 class Deliveries:
-    """What a channel has delivered; its memory is bounded by the channel's prefetch count."""
+    """What a channel has delivered of a queue; its memory is bounded by the channel's prefetch count."""
 
-    def __init__(self, channel: AbstractChannel) -> None:
+    def __init__(self, channel: AbstractChannel, queue: Queue) -> None:
         self.aside: dict[int, Aside] = {}  # by id() of what was received
         self._channel = channel
+        self._schemas: Mapping[str, Schema] = {type_: DATA[type_] for type_ in queue.types}
         self._inbox: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
         self._open: Counter[int] = Counter()  # how many events of a message are set aside, by its tag
         self._some = asyncio.Event()
@@ -67,7 +69,7 @@ class Deliveries:
         while not tags or (len(elements) < _BATCH_EVENTS and not self._inbox.empty()):
             message = await self._inbox.get()
             tags.append(message.delivery_tag or 0)  # every delivery has one, although the type of aiormq allows None
-            elements.extend(_check(element, tags[-1]) for element in cloudevents.decode(message.body))
+            elements.extend(self._check(element, tags[-1]) for element in cloudevents.decode(message.body))
         return tags, elements
 
     async def due(self) -> list[Aside]:
@@ -108,18 +110,18 @@ class Deliveries:
             for start in range(0, len(left), _MESSAGE_EVENTS):
                 yield left[start : start + _MESSAGE_EVENTS]
 
+    def _check(self, element: Event | Unreadable, tag: int) -> Received | Unreadable:
+        if isinstance(element, Unreadable):
+            return element
+        schema = self._schemas.get(element.type)
+        if schema is None:
+            return _unreadable(element, f"unknown type {element.type}", is_newer=True)
+        try:
+            return Received(element, schema.load(element.data), tag)
+        except ValidationError as error:
+            is_newer = error.messages_dict.keys() == {"status"} and isinstance(element.data.get("status"), str)
+            return _unreadable(element, f"data: {error.messages}", is_newer=is_newer)
 
-def _check(element: Event | Unreadable, tag: int) -> Received | Unreadable:
-    if isinstance(element, Unreadable):
-        return element
-    schema = DATA.get(element.type)
-    if schema is None:
-        return _unreadable(element, f"unknown type {element.type}")
-    try:
-        return Received(element, schema.load(element.data), tag)
-    except ValidationError as error:
-        return _unreadable(element, f"data: {error.messages}")
 
-
-def _unreadable(event: Event, reason: str) -> Unreadable:
-    return Unreadable(cloudevents.batch_of(event), reason, event.traceparent)
+def _unreadable(event: Event, reason: str, *, is_newer: bool) -> Unreadable:
+    return Unreadable(cloudevents.batch_of(event), reason, event.traceparent, is_newer)

@@ -26,12 +26,15 @@ _DELIVERY_LIMIT = 1_000
 
 # Each look at a dead letter is a delivery, and the broker deletes a letter past the limit. RabbitMQ accepts "no limit"
 # only since 4.0.
-_DEAD_DELIVERY_LIMIT = 1_000_000
+_BESIDE_DELIVERY_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A quorum queue for one consuming service and purpose, and its dead-letter queue; `sender` is a service too."""
+    """A quorum queue for one consuming service and purpose; `sender` is a service too.
+
+    Two queues beside it keep what the consumer puts away: its dead letters, and what a newer release may read.
+    """
 
     name: str
     sender: str
@@ -46,8 +49,16 @@ class Queue:
         return f"{self.name}.dead"
 
     @property
-    def dead_arguments(self) -> dict[str, Any]:
-        return {"x-queue-type": "quorum", "x-delivery-limit": _DEAD_DELIVERY_LIMIT}
+    def parked(self) -> str:
+        return f"{self.name}.parked"
+
+    @property
+    def beside(self) -> tuple[str, str]:
+        return self.dead, self.parked
+
+    @property
+    def beside_arguments(self) -> dict[str, Any]:
+        return {"x-queue-type": "quorum", "x-delivery-limit": _BESIDE_DELIVERY_LIMIT}
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -92,23 +103,25 @@ async def declare(connection: AbstractConnection, *, by_policy: bool = False) ->
         set_by_policy = {f"x-{name}" for name in queue.policy} if by_policy else set()
         arguments = {name: value for name, value in queue.arguments.items() if name not in set_by_policy}
         with suppress(ChannelAccessRefused):  # the queue of another service
-            await _declare(connection, queue.dead, queue.dead_arguments)
+            for name in queue.beside:
+                await _declare(connection, name, queue.beside_arguments)
             await _declare(connection, queue.name, arguments)
             await look_after(connection, queue)
 
 
 async def look_after(connection: AbstractConnection, queue: Queue) -> int | None:
-    """Declares its dead-letter queue again, and binds both; returns how many consumers the queue has."""
+    """Declares the queues beside it again, and binds all; returns how many consumers the queue has."""
     channel = await connection.channel(publisher_confirms=False)
     found = await channel.queue_declare(queue.name, passive=True)
-    try:
-        await channel.queue_declare(queue.dead, passive=True)
-    except ChannelNotFoundEntity:
-        await _declare(connection, queue.dead, queue.dead_arguments)
-        channel = await connection.channel(publisher_confirms=False)
+    for name in queue.beside:
+        try:
+            await channel.queue_declare(name, passive=True)
+        except ChannelNotFoundEntity:
+            await _declare(connection, name, queue.beside_arguments)
+            channel = await connection.channel(publisher_confirms=False)
     with suppress(ChannelNotFoundEntity):  # an exchange, which `ops broker` declares: publishers say so
-        await channel.queue_bind(queue.dead, QUEUE_EXCHANGE, queue.dead)
-        await channel.queue_bind(queue.name, QUEUE_EXCHANGE, queue.name)
+        for name in (*queue.beside, queue.name):
+            await channel.queue_bind(name, QUEUE_EXCHANGE, name)
         for event_type in queue.types:
             await channel.queue_bind(queue.name, EXCHANGE, event_type)
         await channel.close()

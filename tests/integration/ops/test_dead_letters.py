@@ -7,8 +7,10 @@ import pytest
 from pamqp.commands import Basic
 
 from ops.errors import OpsError
+from shared.errors import Code
 from shared.messaging import cloudevents, dead_letters
 from shared.messaging.cloudevents import Event, Unreadable
+from shared.messaging.dead_letters import NewerError
 from shared.messaging.publisher import Publisher
 from shared.messaging.topology import ORDERS_STOCK, PRODUCTS_ORDERS
 from tests.broker import Vhost, headers
@@ -55,6 +57,7 @@ async def test_no_dead_letters(ops: Ops, broker: Vhost) -> None:
     assert listed.document == {"deadLetters": [], "ready": {QUEUE: 0, "orders.stock": 0, "orders.products": 0}}
     assert (listed.text, listed.ok) == ("no dead letters", True)
     assert (replayed.document, replayed.ok) == ({"replayed": [], "unknown": []}, True)
+    assert (await ops("parked", "list")).text == "no parked events"
 
 
 async def test_an_unused_broker_is_one_clear_line(ops: Ops, vhost: Vhost, ops_environment: dict[str, str]) -> None:
@@ -103,7 +106,7 @@ async def test_a_letter_is_shown_whole_however_often(ops: Ops, publisher: Publis
     assert (shown["eventId"], shown["contentType"]) == ("2", cloudevents.CONTENT_TYPE)
     assert {"x-reason": "failed", "traceparent": TRACEPARENT}.items() <= shown["headers"].items()
     assert shown["body"].encode() == cloudevents.encode([order_created(2)])
-    with pytest.raises(OpsError, match=r"not among the dead letters.*: no such"):
+    with pytest.raises(OpsError, match=r"not there \(of each.*: no such"):
         await ops("dead-letters", "show", "no such\n")
 
 
@@ -164,6 +167,29 @@ async def test_the_letters_that_are_named_are_replayed_or_dropped_and_no_others(
         assert headers(message) == {}
     assert sorted(await ids(ops, broker, len(left))) == left
     await reaches(lambda: broker.depth(ORDERS_STOCK.dead), others_left)
+
+
+async def test_what_is_parked_for_a_newer_release_is_listed_apart_and_sent_again_by_one_command(
+    ops: Ops, publisher: Publisher, broker: Vhost
+) -> None:
+    await bury(publisher, 1)
+    events = [order_created(2), order_created(3)]
+    await dead_letters.bury(publisher, PRODUCTS_ORDERS, events[0], NewerError(Code.CONFLICT, "Its outcome is new"))
+    newer = Unreadable(cloudevents.encode(events[1:]), "unknown type order.shipped", TRACEPARENT, is_newer=True)
+    await dead_letters.bury_unreadable(publisher, PRODUCTS_ORDERS, newer)
+
+    listed = await ops("parked", "list")
+    shown = await ops("parked", "show", listed.document["parked"][1]["id"])
+    retried = await ops("parked", "retry", "--all")
+
+    found = [(each["eventId"], each["reason"], each["error"]) for each in listed.document["parked"]]
+    errors = ["NewerError: Its outcome is new", "unknown type order.shipped"]
+    assert found == [("2", "newer", errors[0]), ("3", "newer", errors[1])]
+    assert shown.document["traceId"] == TRACE_ID
+    assert (len(retried.document["retried"]), retried.text) == (2, "2 retried")
+    await reaches(lambda: broker.depth(QUEUE), 2)
+    assert [each.body for each in await broker.take(QUEUE)] == [cloudevents.encode([event]) for event in events]
+    assert (await broker.depth(PRODUCTS_ORDERS.parked), list(await ids(ops, broker, 1))) == (0, ["1"])
 
 
 @pytest.mark.parametrize("bodies", [[b"[1]", b"[1]"], [b"[1]", b"[2]"]], ids=["equal", "different"])

@@ -233,6 +233,32 @@ async def test_a_young_order_may_be_on_its_way_and_an_old_one_is_reported(ops: O
     assert unfinished["expected"] == "decided or cancelled within 20 s"
 
 
+async def test_of_what_a_newer_release_has_written_nothing_is_said_but_that(
+    ops: Ops, shop: Shop, servers: Servers
+) -> None:
+    """Neither `reconcile` nor `repair` knows what it means, and what this release knows of the others stays true."""
+    server = servers.postgres.admin_url.rsplit("/", 1)[0]
+    for database, table, constraint in (
+        (shop.orders, "orders", "orders_known_status"),
+        (shop.products, "reservations", "reservations_outcome_check"),
+    ):
+        url = f"{server}/{await database.fetchval('SELECT current_database()')}"
+        await fetch(url, f"ALTER TABLE {table} DROP CONSTRAINT {constraint}")
+    for order_id, status, outcome in ((10, "shipped", "reserved"), (11, "done", "packed"), (12, "done", "reserved")):
+        await shop.order(order_id, status, outcome)
+    await shop.orders.execute(REMEMBER.format(id=12) % "shipped")
+
+    answer, repaired = await look(ops), await ops("repair", "--settle", "0", "--apply")
+
+    assert (answer.ok, kinds(answer)) == (True, [])
+    newer = [(each["kind"], each["orderId"], each["found"]) for each in answer.document["unfinished"]]
+    assert newer == [
+        (Kind.NEWER, 10, "order shipped for 3600 s, reservation reserved"),
+        (Kind.NEWER, 11, "order done for 3600 s, reservation packed"),
+    ]
+    assert (repaired.ok, {each["step"] for each in repaired.document["actions"]}) == (True, {"numbers"})
+
+
 async def test_only_what_differs_twice_is_a_difference(shop: Shop, products_url: str, orders_url: str) -> None:
     for order_id in (11, 12):
         await shop.order(order_id, "done", None)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import aiormq
+import orjson
 import pytest
 from aiormq.abc import AbstractChannel
 from redis.asyncio import Redis
@@ -17,26 +18,26 @@ from products.settings import Settings as ProductsSettings
 from shared.contracts.events import EventType
 from shared.messaging.topology import EXCHANGE, QUEUE_EXCHANGE, QUEUES, Queue
 from tests.api import Api, connect, serve
-from tests.broker import USERS, Vhost, Vhosts
+from tests.broker import USERS, Vhost, Vhosts, event
 from tests.databases import fetch
 from tests.integration.conftest import running
 from tests.waiting import reaches
 
 QUEUE_NAMES = {queue.name for queue in QUEUES}
-DEAD = {queue.dead for queue in QUEUES}
+BESIDE = {name for queue in QUEUES for name in queue.beside}
 OF_PRODUCTS = {"order.updated", "product.created", "product.updated"}
 OF_ORDERS = {"order.created", "order.cancelled", "order.confirmed", "order.expired"}
 SENDS = {"products": OF_PRODUCTS, "orders": OF_ORDERS, "operator": set[str]()}
-READS = {"products": {"products.orders"}, "orders": {"orders.stock", "orders.products"}, "operator": DEAD}
-# By queue name: what is buried, put off or replayed.
+READS = {"products": {"products.orders"}, "orders": {"orders.stock", "orders.products"}, "operator": BESIDE}
+# By queue name: what is buried, parked, put off or replayed.
 SENDS_TO = {
-    "products": {"products.orders", "products.orders.dead"},
-    "orders": {"orders.stock", "orders.stock.dead", "orders.products", "orders.products.dead"},
+    "products": {f"products.orders{beside}" for beside in ("", ".dead", ".parked")},
+    "orders": {f"orders.{queue}{beside}" for queue in ("stock", "products") for beside in ("", ".dead", ".parked")},
     "operator": QUEUE_NAMES,
 }
-# Where it may bind its queues and their dead letters again.
+# Where it may bind its queues and those beside them again.
 BINDS = {"products": OF_ORDERS, "orders": OF_PRODUCTS, "operator": set[str]()}
-DECLARES = {**SENDS_TO, "operator": DEAD}
+DECLARES = {**SENDS_TO, "operator": BESIDE}
 REFUSED: dict[str, Callable[[AbstractChannel], Awaitable[object]]] = {
     "to bind a queue to all types": lambda channel: channel.queue_bind("products.orders", EXCHANGE, "order.#"),
     "to bind an exchange to all types": lambda channel: channel.exchange_bind(QUEUE_EXCHANGE, EXCHANGE, "order.#"),
@@ -52,13 +53,14 @@ async def unbind(channel: AbstractChannel, queue: Queue) -> None:
 
 
 async def unbind_names(channel: AbstractChannel, queue: Queue) -> None:
-    for name in (queue.name, queue.dead):
+    for name in (queue.name, *queue.beside):
         await channel.queue_unbind(name, QUEUE_EXCHANGE, name)
 
 
 DELETED: dict[str, Callable[[AbstractChannel, Queue], Awaitable[object]]] = {
     "queues": lambda channel, queue: channel.queue_delete(queue.name),
     "dead-letter queues": lambda channel, queue: channel.queue_delete(queue.dead),
+    "queues of parked events": lambda channel, queue: channel.queue_delete(queue.parked),
     "bindings to types": unbind,
     "bindings to names": unbind_names,
 }
@@ -97,9 +99,9 @@ async def test_a_user_sends_its_own_types_and_reads_its_own_queues_and_no_others
     url = (await vhost.give_users())[user]
 
     sends = {type_.value for type_ in EventType if await may_send(url, EXCHANGE, type_)}
-    sends_to = {name for name in QUEUE_NAMES | DEAD if await may_send(url, QUEUE_EXCHANGE, name)}
-    reads = {name for name in QUEUE_NAMES | DEAD if await may_read(url, name)}
-    by_default_exchange = {name for name in QUEUE_NAMES | DEAD if await may_send(url, "", name)}
+    sends_to = {name for name in QUEUE_NAMES | BESIDE if await may_send(url, QUEUE_EXCHANGE, name)}
+    reads = {name for name in QUEUE_NAMES | BESIDE if await may_read(url, name)}
+    by_default_exchange = {name for name in QUEUE_NAMES | BESIDE if await may_send(url, "", name)}
 
     assert (sends, sends_to, reads) == (SENDS[user], SENDS_TO[user], READS[user])
     assert by_default_exchange == set()
@@ -110,12 +112,12 @@ async def test_a_service_binds_its_own_queues_to_their_types_and_names_and_nobod
     vhost: Vhost, user: str
 ) -> None:
     url = (await vhost.give_users())[user]
-    keys = {EXCHANGE: {type_.value for type_ in EventType}, QUEUE_EXCHANGE: QUEUE_NAMES | DEAD}
+    keys = {EXCHANGE: {type_.value for type_ in EventType}, QUEUE_EXCHANGE: QUEUE_NAMES | BESIDE}
     own = SENDS_TO[user] if BINDS[user] else set()
 
     binds = {
         (queue, exchange, key)
-        for queue in QUEUE_NAMES | DEAD
+        for queue in QUEUE_NAMES | BESIDE
         for exchange in keys
         for key in keys[exchange]
         if await may_bind(url, queue, exchange, key)
@@ -130,7 +132,7 @@ async def test_a_service_binds_its_own_queues_to_their_types_and_names_and_nobod
 @pytest.mark.parametrize("user", USERS)
 async def test_a_user_changes_no_exchange_and_no_queue_of_others(vhost: Vhost, user: str) -> None:
     url = (await vhost.give_users())[user]
-    others = (QUEUE_NAMES | DEAD) - DECLARES[user]
+    others = (QUEUE_NAMES | BESIDE) - DECLARES[user]
 
     assert [what for what, act in REFUSED.items() if await may(url, act)] == []
     assert [name for name in others if await may_delete(url, name)] == []
@@ -158,7 +160,7 @@ async def shop(
 async def test_what_an_administrator_deletes_the_services_declare_again(
     shop: Api, vhost: Vhost, vhosts: Vhosts, *, products_database_url: str, orders_database_url: str, deleted: str
 ) -> None:
-    """Orders that are placed meanwhile become done, and what nobody can read becomes a dead letter."""
+    """Orders that are placed meanwhile become done, and what nobody can read becomes a dead letter, or is parked."""
     before = await vhosts.topology(vhost)
     async with vhost.channel() as channel:
         for queue in QUEUES:
@@ -168,7 +170,9 @@ async def test_what_an_administrator_deletes_the_services_declare_again(
         await reaches(lambda: vhosts.topology(vhost), before)
         for queue in QUEUES:
             await channel.basic_publish(b"no event", routing_key=queue.name)
-            await reaches(partial(vhost.depth, queue.dead), 1)
+            await channel.basic_publish(orjson.dumps([event("new", {})]), routing_key=queue.name)
+            for name in queue.beside:
+                await reaches(partial(vhost.depth, name), 1)
 
     assert [order["status"] for order in orders] == ["done"] * 3
     for url in (products_database_url, orders_database_url):

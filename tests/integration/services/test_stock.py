@@ -21,6 +21,7 @@ from tests.integration.services.stock import cancelled, created, left, movements
 from tests.integration.services.test_database_faults import locked
 from tests.integration.services.test_unknown_outcomes import WAITING
 from tests.waiting import reaches
+from tools.stack.servers import Servers
 
 REFUSED = (409, "conflict", ["delta"])
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -334,3 +335,30 @@ async def test_an_order_of_a_product_that_is_lost_is_rejected(
 
     await reaches(lambda: outcomes(products_database_url), {1: "rejected"})
     assert await left(products_database_url, product_id) == 10
+
+
+async def test_what_a_newer_release_has_written_stops_no_cancellation(
+    products_api: Api, products_database_url: str, vhost: Vhost, servers: Servers
+) -> None:
+    """A reason of its own is passed on; what it alone can decide is parked, and the others of the batch go on."""
+    url, name = products_database_url, products_database_url.rsplit("/", 1)[1]
+    product_id = await product(url, qty=10)
+    await vhost.publish_batch(*(created(product_id, order_id, 1) for order_id in (1, 2, 3)))
+    await becomes(url, product_id, 7)
+    await vhost.take("orders.stock")
+    owner = f"{servers.postgres.admin_url.rsplit('/', 1)[0]}/{name}"
+    await fetch(owner, "ALTER TABLE reservations DROP CONSTRAINT reservations_outcome_check")
+    await fetch(owner, "UPDATE reservations SET outcome = 'rejected', reason = 'out_of_season' WHERE order_id = 1")
+    await fetch(owner, "UPDATE reservations SET outcome = 'shipped' WHERE order_id = 2")
+
+    await vhost.publish_batch(*(created(product_id, order_id, 1) for order_id in (1, 2)))
+    await vhost.publish_batch(*(cancelled(product_id, order_id, 1) for order_id in (1, 2, 3)))
+
+    await becomes(url, product_id, 8)
+    assert await outcomes(url) == {1: "rejected", 2: "shipped", 3: "released"}
+    await reaches(lambda: vhost.depth("products.orders.parked"), 2)
+    parked = [(each["type"], each["data"]["orderId"]) for each in await vhost.take_events("products.orders.parked")]
+    assert sorted(parked) == [("order.cancelled", 2), ("order.created", 2)]
+    assert await vhost.depth("products.orders.dead") == 0
+    [answer] = [each["data"] for each in await vhost.take_events("orders.stock")]
+    assert (answer["orderId"], answer["status"], answer["reason"]) == (1, "rejected", "out_of_season")

@@ -20,6 +20,7 @@ from tests.integration.services.verdicts import (
     verdict,
 )
 from tests.waiting import eventually, reaches
+from tools.stack.servers import Servers
 
 NO_STOCK = "insufficient_stock"
 CANCEL_AS_BEFORE = """
@@ -164,3 +165,43 @@ async def test_an_order_is_cancelled_once_however_often_and_announced(
         {**ORDER, "orderId": order_id, "orderUid": uids[order_id], "productUid": PRODUCT_UID} for order_id in (1, 2)
     ]
     assert [each["traceparent"].split("-")[1] for each in cancellations] == [TRACE_ID] * 2
+
+
+async def test_of_a_newer_release_a_reason_is_passed_on_and_a_status_is_parked(orders_api: Api, vhost: Vhost) -> None:
+    await place(orders_api, 3)
+
+    await vhost.publish_batch(
+        verdict(1, "shipped"), verdict(2, "rejected", "out_of_season"), verdict(3, "done", later={"any": "thing"})
+    )
+    no_text: Any = ["shipped"]
+    await vhost.publish_batch(verdict(0, "shipped"), verdict(1, no_text))
+
+    await becomes(orders_api, 3, "done")
+    assert (await orders_api.data("/orders/2"))["reason"] == "out_of_season"
+    await reaches(lambda: vhost.depth("orders.stock.dead"), 2)  # an event that is wrong besides is not a newer one
+    [parked] = await vhost.take_events("orders.stock.parked")
+    assert (parked["data"]["orderId"], parked["data"]["status"]) == (1, "shipped")
+
+
+async def test_an_order_that_a_newer_release_has_changed_is_shown_by_every_route(
+    orders_api: Api, orders_database_url: str, vhost: Vhost, servers: Servers
+) -> None:
+    await orders_api.post("/orders", {**ORDER, "customerId": "Zoe", "reference": "A-1"})
+    owner = f"{servers.postgres.admin_url.rsplit('/', 1)[0]}/{orders_database_url.rsplit('/', 1)[1]}"
+    await fetch(owner, "ALTER TABLE orders DROP CONSTRAINT orders_known_status")
+    await fetch(owner, "UPDATE orders SET status = 'shipped', reason = 'early'")
+    await fetch(owner, "INSERT INTO order_history (order_id, status, reason) VALUES (1, 'shipped', 'early')")
+    await fetch(owner, "INSERT INTO order_history (order_id, status, created_at) VALUES (1, 'done', now() + '1 s')")
+    await vhost.publish_batch(verdict(1, "done"))
+
+    selections = ("productId=7", "customerId=Zoe", "reference=A-1", "limit=1")
+    lists = [f"/orders?{each}" for each in selections] + ["/orders/product/7", "/orders/product/7?limit=1"]
+    shown = [await orders_api.data("/orders/1?wait=30"), *[(await orders_api.data(path))[0] for path in lists]]
+    changed = await orders_api.request("PATCH", "/orders/1", json={"metadata": {"channel": "app"}})
+    actions = [await orders_api.post(f"/orders/1/{each}", None) for each in ("cancel", "confirm")]
+    actions.append(await orders_api.post("/orders/1/hold", {"holdSeconds": 10}))
+
+    assert {(order["status"], order["reason"]) for order in (*shown, changed.data)} == {("shipped", "early")}
+    assert [status for status, *_ in await history(orders_api)] == ["pending", "shipped", "done"]
+    assert [answer.refusal for answer in actions] == [(409, "conflict", [])] * 3
+    assert (await orders_api.get("/orders?status=shipped")).refusal == (400, "validation_error", ["status"])

@@ -72,4 +72,4 @@ def test_a_letter_is_described_from_its_headers(
 
 @pytest.mark.parametrize("queue", QUEUES, ids=lambda queue: queue.name)
 def test_a_dead_letter_may_be_read_far_more_often_than_the_brokers_default_allows(queue: Queue) -> None:
-    assert queue.dead_arguments["x-delivery-limit"] >= 100_000
+    assert queue.beside_arguments["x-delivery-limit"] >= 100_000

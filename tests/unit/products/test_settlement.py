@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -306,3 +307,11 @@ def test_a_locked_product_holds_up_the_whole_order_that_has_it_in_any_line(
     asked = type(about)(1, (Line(7, 1), Line(8, 1)))
     settlement = settle(on_hand({7: 9}), {}, [OTHER, asked], locked={8})
     assert (settlement.blocked, [made.order_id for made in settlement.made]) == ([1], [2])
+
+
+@pytest.mark.parametrize("about", [CLAIM, RELEASE, CONFIRM], ids=["claim", "release", "confirmation"])
+def test_what_a_newer_release_has_decided_is_left_to_it(about: Request) -> None:
+    outcome: Any = "shipped"
+    settlement = settle(on_hand({7: 9}), {1: Reservation(1, FIVE, outcome)}, [about, OTHER])
+    assert (settlement.unknown, settlement.changed, settlement.conflicts) == ([0], [], [])
+    assert [claim for claim, _ in settlement.answers] == [OTHER]

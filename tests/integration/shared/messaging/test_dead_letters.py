@@ -13,17 +13,20 @@ from tests.integration.line import Line
 from tests.integration.shared.messaging.conftest import Handler, consuming
 from tests.waiting import eventually, reaches
 
-DEAD = PRODUCTS_ORDERS.dead
+DEAD, PARKED = PRODUCTS_ORDERS.dead, PRODUCTS_ORDERS.parked
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 
 UNREADABLE = {
     "not an object": 17,
-    "unknown type order.forgotten": event("order.forgotten", {}, tenant="north"),
     "data: {'orderId': ['Missing data for required field.']}": event("order.created", {"productId": 7, "quantity": 1}),
     "data: {'quantity': ['Must be an integer from 1 to 1000000.']}": event(
         "order.created", {"orderId": 9, "productId": 7, "quantity": 1.5}, subject="lamps"
     ),
+}
+NEWER = {
+    "unknown type order.forgotten": event("order.forgotten", {}, tenant="north"),
+    "unknown type order.updated": event("order.updated", {"orderId": 7, "productId": 7, "status": "done"}),
 }
 
 
@@ -44,6 +47,22 @@ async def test_an_unreadable_event_becomes_a_dead_letter_with_all_its_attributes
     dead = await vhost.take(DEAD)
     assert {headers(message)["x-reason"] for message in dead} == {"unreadable"}
     assert {headers(message)["x-error"]: element_of(message) for message in dead} == UNREADABLE
+
+
+async def test_an_event_of_a_type_that_this_queue_does_not_know_is_parked(
+    consumer: Consumer, handler: Handler, vhost: Vhost
+) -> None:
+    """Also one that another queue knows: a newer release has bound it."""
+    with capture_logs() as lines:
+        await vhost.publish("order.created", orjson.dumps([*orders_created(7, [1]), *NEWER.values()]))
+        await eventually(lambda: handler.applied == [1])
+        await consumer.stop()  # after the batch
+
+    parked = await vhost.take(PARKED)
+    assert {headers(message)["x-reason"] for message in parked} == {"newer"}
+    assert {headers(message)["x-error"]: element_of(message) for message in parked} == NEWER
+    assert await vhost.depth(DEAD) == 0
+    assert [line["log_level"] for line in lines if line["event"] == "event parked"] == ["warning"] * 2
 
 
 async def test_an_unreadable_message_is_buried_as_it_came(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
@@ -70,8 +89,8 @@ async def test_a_text_that_is_too_long_for_a_header_is_cut(
 
     await eventually(lambda: handler.applied == [2])
     await consumer.stop()  # after the batch
-    failed, unreadable = sorted(await vhost.take(DEAD), key=lambda letter: headers(letter)["x-reason"])
-    assert headers(unreadable)["x-error"] == f"unknown type {endless}"[:1000]
+    [failed], [unknown] = await vhost.take(DEAD), await vhost.take(PARKED)
+    assert headers(unknown)["x-error"] == f"unknown type {endless}"[:1000]
     assert headers(failed)["traceparent"] == endless[:1000]
     assert publisher.connected
 

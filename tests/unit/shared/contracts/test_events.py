@@ -57,7 +57,7 @@ def test_every_field_is_needed_and_one_that_a_newer_writer_added_is_passed_over(
             [[], [{"productId": 1, "requested": 2, "available": 0}]],
             [None, {}, [{"productId": 1, "requested": 2}], [{"productId": 1, "requested": 0, "available": 0}]],
         ),
-        (EventType.ORDER_UPDATED, "reason", [None, *Reason], ["no_mood"]),
+        (EventType.ORDER_UPDATED, "reason", [None, *Reason, "of_a_newer_release"], ["", 7]),
         (EventType.PRODUCT_CREATED, "price", ["19.90"], [19.90]),
         (EventType.PRODUCT_CREATED, "name", ["a"], [""]),
         (EventType.PRODUCT_CREATED, "productId", [1, MAX_ID], [0, MAX_ID + 1]),

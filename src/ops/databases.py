@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import asyncpg
 
 from ops.errors import OpsError, first_line
+from shared.db import connect
 
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _CONNECT = 10.0
@@ -43,7 +44,7 @@ class Session:
 async def session(url: str, name: str) -> AsyncIterator[Session]:
     """Each statement that is in no transaction is one of its own."""
     with _named(name):
-        connection = await asyncpg.connect(
+        connection = await connect(
             url, timeout=_CONNECT, command_timeout=_STATEMENT, server_settings={"application_name": "ops"}
         )
     try:

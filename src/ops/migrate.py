@@ -1,7 +1,8 @@
 """Brings the schema of one database up to date, forward only, while the services go on working on it.
 
 The owner's URL names the role that owns the schema. The service's own role is created if it is missing, and so is the
-operator's. Each run gives the service's role what `ops.grants` says, and the operator's the rows of every table.
+operator's. Each run gives the service's role what `ops.grants` says, and the operator's the rows of every table, and
+both those of their settings that nobody has set.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import stringprep
 import sys
 import time
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,8 @@ from ops.errors import OpsError, first_line
 from ops.grants import OF_SERVICES
 from ops.output import Answer
 from ops.sql_files import Migration, MigrationError, Mode, Statement, pending, read
-from shared.settings import PostgresUrl, Settings, SettingsError
+from shared.db import connect
+from shared.settings import PostgresUrl, Settings, SettingsError, each_host
 from shared.tasks import backoff
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -44,8 +46,11 @@ _STATEMENT_LIMIT = 3600.0
 _PATIENCE = 600.0
 # A statement that waits for a lock holds up all that come after it. A request of the services may wait 1.5 s.
 _LOCK_MILLISECONDS = 500
-# For the operator's role: people forget the transactions that they have begun.
-_OPERATOR_SETTINGS = ("idle_in_transaction_session_timeout = '60s'", "lock_timeout = '5s'")
+# Of the roles, because a pooler passes no settings of a session on. A row that somebody keeps locked is known from a
+# database that does not answer, because the services give that 1.5 s.
+_SERVICE_SETTINGS = {"jit": "off", "idle_in_transaction_session_timeout": "30s", "lock_timeout": "1s"}
+# People forget the transactions that they have begun.
+_OPERATOR_SETTINGS = {"idle_in_transaction_session_timeout": "60s", "lock_timeout": "5s"}
 # RFC 7677 §4 asks for at least as many, and PostgreSQL takes as many itself.
 _SCRAM_ITERATIONS = 4096
 
@@ -59,6 +64,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 _TABLES = "SELECT quote_ident(table_name) FROM information_schema.tables WHERE table_schema = 'public'"  # and views
 _ROWS = "SELECT, INSERT, UPDATE, DELETE"
+_SET_ALREADY = "SELECT split_part(unnest(rolconfig), '=', 1) FROM pg_roles WHERE rolname = $1"
 _LOCK_TAKEN = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 _FAILURES = (MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
@@ -110,6 +116,8 @@ async def migrate(
     files = read(folder)
     connection = await _connect(owner_url)
     try:
+        if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+            raise MigrationError("DATABASE_OWNER_URL leads to a pooler, which may lose locks: name the server itself")
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
         await connection.execute(_LEDGER)
         rows = await connection.fetch("SELECT version, name, checksum FROM schema_migrations ORDER BY version")
@@ -119,7 +127,7 @@ async def migrate(
         tables = [name for (name,) in await connection.fetch(_TABLES)]
         # A table without a grant is of a newer release, which may be running: what that has granted stays.
         allowed = {table: grants[table] for table in tables if table in grants}
-        await _prepare_role(connection, "DATABASE_URL", service_url, allowed)
+        await _prepare_role(connection, "DATABASE_URL", service_url, allowed, _SERVICE_SETTINGS)
         if operator_url:
             allowed = {**dict.fromkeys(tables, _ROWS), "schema_migrations": "SELECT"}
             await _prepare_role(connection, "OPERATOR_DATABASE_URL", operator_url, allowed, _OPERATOR_SETTINGS)
@@ -133,8 +141,11 @@ async def _connect(owner_url: str) -> Connection:
     async with asyncio.timeout(_WAIT_FOR_SERVER):
         while True:
             try:
-                return await asyncpg.connect(owner_url, timeout=_SIGN_IN, command_timeout=_STATEMENT_LIMIT)
-            except (OSError, TimeoutError, asyncpg.CannotConnectNowError):
+                # Without prepared statements, so that a pooler gets as far as being refused.
+                return await connect(
+                    owner_url, timeout=_SIGN_IN, command_timeout=_STATEMENT_LIMIT, statement_cache_size=0
+                )
+            except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched):
                 await asyncio.sleep(next(pauses))
 
 
@@ -201,10 +212,11 @@ async def _record(connection: Connection, migration: Migration) -> None:
 
 
 async def _prepare_role(
-    connection: Connection, variable: str, url: str, allowed: Mapping[str, str], settings: Sequence[str] = ()
+    connection: Connection, variable: str, url: str, allowed: Mapping[str, str], settings: Mapping[str, str]
 ) -> None:
     """Takes away what is not allowed, and lets nobody into the database who was not let in by such a call."""
-    name, password = (unquote(part or "") for part in (urlsplit(url).username, urlsplit(url).password))
+    login = urlsplit(each_host(url)[0])
+    name, password = (unquote(part or "") for part in (login.username, login.password))
     if name == await connection.fetchval("SELECT current_user"):
         raise MigrationError(f"{variable} names the owner of the schema instead of a role of its own")
     [(role, database)] = await connection.fetch("SELECT quote_ident($1::text), quote_ident(current_database())", name)
@@ -212,8 +224,6 @@ async def _prepare_role(
         exists = await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name)
         verifier = scram_verifier(password, os.urandom(16))
         await connection.execute(f"{'ALTER' if exists else 'CREATE'} ROLE {role} LOGIN PASSWORD '{verifier}'")
-        for setting in settings:
-            await connection.execute(f"ALTER ROLE {role} SET {setting}")
     rows = (
         f"REVOKE ALL ON {table} FROM {role}; GRANT {what} ON {table} TO {role};" for table, what in allowed.items()
     )
@@ -226,12 +236,18 @@ async def _prepare_role(
         {"".join(rows)}
         """
     )
+    own = {setting for (setting,) in await connection.fetch(_SET_ALREADY, name)}
+    if missing := " ".join(f"ALTER ROLE {role} SET {key} = '{settings[key]}';" for key in settings if key not in own):
+        try:
+            await connection.execute(missing)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise MigrationError(f"{variable}: a superuser has to do this for its role: {missing}") from error
 
 
 async def _can_sign_in(url: str) -> bool:
     """Whether the role is there and has the password; a role that an operator has made is then left as it is."""
     try:
-        connection = await asyncpg.connect(url, timeout=_SIGN_IN)
+        connection = await connect(url, timeout=_SIGN_IN)
     except asyncpg.InsufficientPrivilegeError:  # it has, and lacks CONNECT, which it is about to get
         return True
     except (asyncpg.InvalidAuthorizationSpecificationError, OSError, TimeoutError):

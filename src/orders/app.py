@@ -43,7 +43,7 @@ def create_app(settings: Settings) -> web.Application:
     async def resources(app: web.Application) -> AsyncIterator[None]:
         """Opens resources in this order and closes them in reverse."""
         async with (
-            open_database(settings.database_url, "orders") as database,
+            open_database(settings.database_url, "orders", settings.statement_cache_size) as database,
             open_cache(settings.redis_url, tasks) as cache,
             service_clients(_PRODUCT_TIMEOUTS, settings.service_secret) as client,
             tasks,

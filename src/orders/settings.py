@@ -10,6 +10,7 @@ from shared.settings import AmqpUrl, Port, PostgresUrl, ServiceSettings, flag, i
 class Settings(ServiceSettings):
     port: Port = 3002
     database_url: PostgresUrl
+    statement_cache_size: Annotated[int, integer(0, 10_000)] = 100
     redis_url: Annotated[str, url("redis", "rediss")]
     amqp_url: AmqpUrl
     products_url: Annotated[str, url("http", "https")]

@@ -32,7 +32,7 @@ def create_app(settings: Settings) -> web.Application:
     async def resources(app: web.Application) -> AsyncIterator[None]:
         """Opens resources in this order and closes them in reverse."""
         async with (
-            open_database(settings.database_url, "products") as database,
+            open_database(settings.database_url, "products", settings.statement_cache_size) as database,
             open_cache(settings.redis_url, tasks) as cache,
             tasks,
             Bus(settings.amqp_url, "products", database, tasks) as bus,

@@ -10,6 +10,7 @@ from shared.settings import AmqpUrl, Port, PostgresUrl, ServiceSettings, integer
 class Settings(ServiceSettings):
     port: Port = 3001
     database_url: PostgresUrl
+    statement_cache_size: Annotated[int, integer(0, 10_000)] = 100
     redis_url: Annotated[str, url("redis", "rediss")]
     amqp_url: AmqpUrl
     max_in_flight: Annotated[int, integer(1, 100_000)] = 1_000

@@ -4,6 +4,8 @@ A write whose outcome an outage leaves open is settled, or reported as OUTCOME_U
 """
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from operator import attrgetter
@@ -14,6 +16,7 @@ import asyncpg.pool
 import structlog
 
 from shared.errors import AppError, Code
+from shared.settings import each_host
 
 log = structlog.get_logger()
 
@@ -24,11 +27,11 @@ PURGE_SECONDS = 600.0
 
 # Seconds. A request learns within 2 s that the database does not answer: 1.5 s to work, the rest for the release.
 _WORK = 1.5
-# Shorter, so that a row that somebody keeps locked is known from a database that does not answer.
-_LOCK = "1s"
 _ACQUIRE = 1.0
 _RELEASE = 0.4
 _CLOSE = 1.0
+# Between two renewals of all connections: a server that goes on refusing is not kept busy with signing in.
+_RENEWAL = 1.0
 _MAX_CONNECTIONS = 8
 # Rows that one statement deletes, so that their locks are short.
 _PURGED_AT_ONCE = 500
@@ -54,6 +57,7 @@ class Database:
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
+        self._renewable = -math.inf  # on the monotonic clock
 
     @asynccontextmanager
     async def connection(self, limit: float = _WORK) -> AsyncIterator[Connection]:
@@ -70,6 +74,10 @@ class Database:
         except asyncpg.LockNotAvailableError as error:
             raise LockedError(Code.UNAVAILABLE, "Others are changing this at the moment") from error
         except _FAILURES as error:
+            # A primary that was demoted keeps its sessions while the clients' address leads to another one.
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and time.monotonic() > self._renewable:
+                self._renewable = time.monotonic() + _RENEWAL
+                await self._pool.expire_connections()
             is_answer = isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOSSES)
             kind = AppError if is_answer else _LostError
             raise kind(Code.UNAVAILABLE, "The database did not answer") from error
@@ -120,8 +128,10 @@ class Database:
             raise AppError(Code.OUTCOME_UNKNOWN) from error.__cause__
 
     async def is_up(self) -> bool:
+        """Raises AppError UNAVAILABLE, also for a server that answers and cannot be written."""
         async with self.connection() as connection:
-            await connection.fetchval("SELECT 1")
+            if await connection.fetchval("SELECT current_setting('transaction_read_only')::boolean"):
+                raise asyncpg.ReadOnlySQLTransactionError("the server takes no writes")
         return True
 
     async def has_schema(self, version: int) -> bool:
@@ -138,21 +148,27 @@ def columns(rows: Collection[object], *names: str) -> list[list[Any]]:
     return [list(map(attrgetter(name), rows)) for name in names]
 
 
+async def connect(url: str, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+    """Tries the hosts of the URL in their order, each for its share of `timeout`: a silent one hides no other."""
+    *others, last = each_host(url)
+    options["timeout"] /= len(others) + 1
+    for host in others:
+        with suppress(*_FAILURES):
+            return await asyncpg.connect(host, **options)
+    return await asyncpg.connect(last, **options)
+
+
 @asynccontextmanager
-async def open_database(url: str, name: str) -> AsyncIterator[Database]:
+async def open_database(url: str, name: str, statement_cache_size: int = 100) -> AsyncIterator[Database]:
     """The pool connects when the first connection is needed, so a process starts without its database."""
     pool = await asyncpg.create_pool(
-        url,
+        connect=lambda *_, **options: connect(url, **options),
         min_size=0,
         max_size=_MAX_CONNECTIONS,
         timeout=_ACQUIRE,
+        statement_cache_size=statement_cache_size,
         reset=_keep_session,
-        server_settings={
-            "application_name": name,
-            "jit": "off",
-            "idle_in_transaction_session_timeout": "30s",
-            "lock_timeout": _LOCK,
-        },
+        server_settings={"application_name": name},  # the role has the others: a pooler would refuse them
     )
     try:
         yield Database(pool)

@@ -11,6 +11,8 @@ Number = TypeVar("Number", int, float)
 
 # What a header carries as it is; a shorter one could be guessed.
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
+# What comes before the hosts of a URL, they, and the rest.
+_HOSTS = re.compile(r"\A(.*?//(?:[^/?#]*@)?)([^/?#]*)(.*)", re.DOTALL)
 
 
 class SettingsError(Exception):
@@ -21,11 +23,11 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def url(*schemes: str) -> Callable[[str], str]:
-    """One URL with a host."""
+def url(*schemes: str, several_hosts: bool = False) -> Callable[[str], str]:
+    """One URL with a host, or also with several, with commas between them."""
 
     def parse(text: str) -> str:
-        if not _is_url(text, schemes):
+        if not _is_url(text, schemes, several_hosts=several_hosts):
             raise ValueError(f"must be a URL that starts with {_alternatives(schemes)}")
         return text
 
@@ -88,15 +90,22 @@ def _alternatives(schemes: tuple[str, ...]) -> str:
     return " or ".join(f"{scheme}://" for scheme in schemes)
 
 
-def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
+def _is_url(text: str, schemes: tuple[str, ...], *, several_hosts: bool = False) -> bool:
     try:
-        parts = urlsplit(text)
-        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and text == "".join(text.split())
+        parts = list(map(urlsplit, each_host(text) if several_hosts else [text]))
+        is_complete = all(each.scheme in schemes and each.hostname and each.port != 0 for each in parts)
+        return is_complete and text == "".join(text.split())
     except ValueError:
         return False
 
 
-PostgresUrl = Annotated[str, url("postgresql", "postgres")]
+def each_host(url: str) -> list[str]:
+    """A URL for each of the hosts that one names. Raises ValueError if it is none."""
+    [(start, hosts, rest)] = _HOSTS.findall(url)
+    return [start + host + rest for host in hosts.split(",")]
+
+
+PostgresUrl = Annotated[str, url("postgresql", "postgres", several_hosts=True)]
 AmqpUrl = Annotated[str, url("amqp", "amqps")]
 Port = Annotated[int, integer(0, 65535)]
 

@@ -19,6 +19,10 @@ class Line:
         self._writers: set[asyncio.StreamWriter] = set()
         self.lost: bytearray | None = None
 
+    def leads_to(self, port: int) -> None:
+        """New connections lead there; those that there are stay where they are."""
+        self._server_port = port
+
     def cut(self) -> None:
         """Every connection breaks, and so does each new one."""
         self._carries = False

@@ -132,28 +132,40 @@ async def test_a_database_lets_in_the_roles_that_it_knows(owner_url: str, servic
     assert await fetch(stranger_url, "SELECT watt FROM bulbs") == [(60,)]
 
 
-async def test_the_operators_role_writes_rows_too_and_forgets_no_transaction(
-    owner_url: str, service_url: str, folder: Path
-) -> None:
+async def test_the_operators_role_writes_rows_too(owner_url: str, service_url: str, folder: Path) -> None:
     operator_url = service_url.replace("a-service", "an-operator")
     with pytest.raises(MigrationError, match="OPERATOR_DATABASE_URL names the owner"):
         await migrate(owner_url, service_url, folder, GRANTS, operator_url=owner_url)
     await migrate(owner_url, service_url, folder, GRANTS, operator_url=operator_url)
 
-    shown = [
-        await fetch(url, f"SHOW {setting}")
-        for setting in ("idle_in_transaction_session_timeout", "lock_timeout")
-        for url in (operator_url, service_url)
-    ]
-    assert shown == [[("1min",)], [("0",)], [("5s",)], [("0",)]]
     assert await fetch(operator_url, "INSERT INTO lamps (name) VALUES ('desk') RETURNING id") == [(1,)]
     assert await fetch(operator_url, "UPDATE lamps SET name = 'floor' RETURNING name") == [("floor",)]
     assert await fetch(operator_url, "DELETE FROM lamps RETURNING name") == [("floor",)]
     await refuses(operator_url, "DELETE FROM schema_migrations", "TRUNCATE lamps", "CREATE TABLE mine ()")
-    # What somebody has made of the role stays.
-    await fetch(owner_url, "ALTER ROLE \"an-operator\" SET lock_timeout = '9s'")
+
+
+_SETTINGS = """
+SELECT current_setting('jit'), current_setting('idle_in_transaction_session_timeout'), current_setting('lock_timeout')
+"""
+
+
+async def test_the_roles_have_their_settings_and_keep_what_somebody_has_set(
+    owner_url: str, service_url: str, folder: Path, servers: Servers
+) -> None:
+    operator_url = service_url.replace("a-service", "an-operator")
     await migrate(owner_url, service_url, folder, GRANTS, operator_url=operator_url)
-    assert await fetch(operator_url, "SHOW lock_timeout") == [("9s",)]
+    assert await fetch(service_url, _SETTINGS) == [("off", "30s", "1s")]
+    assert (await fetch(operator_url, _SETTINGS))[0][1:] == ("1min", "5s")
+
+    # As in a database that a release before has migrated, but for what somebody has made of it.
+    await fetch(owner_url, 'ALTER ROLE "a-service" RESET ALL')
+    await fetch(owner_url, "ALTER ROLE \"a-service\" SET lock_timeout = '9s'")
+    await fetch(servers.postgres.admin_url, "ALTER ROLE owner NOCREATEROLE")
+    with pytest.raises(MigrationError, match=r"^DATABASE_URL: .* SET jit = 'off'; ALTER ROLE \S+ SET idle_in_"):
+        await migrate(owner_url, service_url, folder, GRANTS)
+    await fetch(servers.postgres.admin_url, "ALTER ROLE owner CREATEROLE")
+    await migrate(owner_url, service_url, folder, GRANTS)
+    assert await fetch(service_url, _SETTINGS) == [("off", "30s", "9s")]
 
 
 async def test_it_waits_until_a_server_is_up(servers: Servers, owner_url: str, service_url: str, folder: Path) -> None:

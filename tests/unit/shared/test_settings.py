@@ -15,7 +15,7 @@ import ops.settings
 import orders.settings
 import products.settings
 from gateway.access.rate import Policy
-from shared.settings import Settings, SettingsError, choice, flag, integer, seconds, secrets, url, urls
+from shared.settings import Settings, SettingsError, choice, each_host, flag, integer, seconds, secrets, url, urls
 
 SECRET = "hunter2-is-secret"
 PROGRAMS: dict[str, Any] = {
@@ -37,7 +37,8 @@ REQUIRED = {
 }
 KEY = f"shop {'a' * 64} orders:read"
 _COMMON: dict[str, Any] = {"host": "127.0.0.1", "log_level": "info", "service_secret": (), "admin_port": None}
-_SERVICE = {name.lower(): value for name, value in _SERVERS.items()} | _COMMON | {"max_in_flight": 1_000}
+_SERVICE = {name.lower(): value for name, value in _SERVERS.items()} | _COMMON
+_SERVICE |= {"max_in_flight": 1_000, "statement_cache_size": 100}
 DEFAULTS = {
     "gateway": gateway.settings.Settings(
         **_COMMON,
@@ -75,6 +76,7 @@ KINDS: dict[str, Callable[[str], object]] = {
     "integer": integer(1, 9),
     "seconds": seconds(0.5, 9.0),
     "url": url("http", "https"),
+    "hosts": url("http", "https", several_hosts=True),
     "urls": urls("http", "https"),
     "flag": flag,
     "choice": choice("a", "b"),
@@ -85,6 +87,7 @@ TAKEN: dict[str, dict[str, object]] = {
     "integer": {"1": 1, " 9 ": 9},
     "seconds": {"0.5": 0.5, "9": 9.0, "5e0": 5.0},
     "url": {each: each for each in ("http://host", "https://user:p%40ss@host:1/path?x=1", "http://[::1]:8080")},
+    "hosts": {each: each for each in ("http://host", "http://user:a,b@a:1,b,[::1]:2/path?x=1,2")},
     "urls": {
         "http://a": ("http://a",),
         " http://a:1 ,, https://b:2/path, ": ("http://a:1", "https://b:2/path"),
@@ -111,8 +114,10 @@ REFUSED: dict[str, dict[str, list[str]]] = {
         "": ["SETTING is not set"],
         **dict.fromkeys(("localhost:5432", "//localhost", "http://", "http:///path", "ftp://host"), _IS_NO_URL),
         **dict.fromkeys(("http://host:0", "http://host:99999", "http://host:x", "http://[::1"), _IS_NO_URL),
+        "http://a:1,b:2": _IS_NO_URL,
         "http://a b": _IS_NO_URL,
     },
+    "hosts": dict.fromkeys(("http://a,", "http://a,:1", "http://a:0,b", "http://a,b:x", "http://a, b"), _IS_NO_URL),
     "urls": {
         " ": ["SETTING is not set"],
         **dict.fromkeys(("host", "http://a, host", "http://a:1;http://b:2", "http://a http://b:0", ","), _ARE_NO_URLS),
@@ -169,6 +174,14 @@ def test_a_wrong_value_is_named_and_not_shown(kind: str) -> None:
 def test_no_value_breaks_a_variable(kind: str, value: str) -> None:
     with suppress(SettingsError):
         read(kind, value)
+
+
+def test_each_host_gets_the_rest_of_the_url() -> None:
+    assert each_host("postgresql://user:a,b@one,[::1]:2/db?x=1,2") == [
+        "postgresql://user:a,b@one/db?x=1,2",
+        "postgresql://user:a,b@[::1]:2/db?x=1,2",
+    ]
+    assert each_host("postgresql://one/db") == ["postgresql://one/db"]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -232,6 +245,7 @@ WRONG = {
     },
     "products": {
         "DATABASE_URL": ("", "is not set"),
+        "STATEMENT_CACHE_SIZE": ("-1", "must be an integer from 0 to 10000"),
         "MAX_IN_FLIGHT": ("0", "must be an integer from 1 to 100000"),
     },
 }

@@ -4,7 +4,6 @@ A write whose outcome an outage leaves open is settled, or reported as OUTCOME_U
 """
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
@@ -57,7 +56,7 @@ class Database:
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
-        self._renewable = -math.inf  # on the monotonic clock
+        self._renewable = 0.0  # on the monotonic clock
 
     @asynccontextmanager
     async def connection(self, limit: float = _WORK) -> AsyncIterator[Connection]:

@@ -12,7 +12,7 @@ Number = TypeVar("Number", int, float)
 # What a header carries as it is; a shorter one could be guessed.
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
 # What comes before the hosts of a URL, they, and the rest.
-_HOSTS = re.compile(r"\A(.*?//(?:[^/?#]*@)?)([^/?#]*)(.*)", re.DOTALL)
+_HOSTS = re.compile(r"\A((?:.*?//)?(?:[^/?#]*@)?)([^/?#]*)(.*)", re.DOTALL)
 
 
 class SettingsError(Exception):
@@ -27,7 +27,7 @@ def url(*schemes: str, several_hosts: bool = False) -> Callable[[str], str]:
     """One URL with a host, or also with several, with commas between them."""
 
     def parse(text: str) -> str:
-        if not _is_url(text, schemes, several_hosts=several_hosts):
+        if not all(_is_url(each, schemes) for each in (each_host(text) if several_hosts else [text])):
             raise ValueError(f"must be a URL that starts with {_alternatives(schemes)}")
         return text
 
@@ -90,17 +90,16 @@ def _alternatives(schemes: tuple[str, ...]) -> str:
     return " or ".join(f"{scheme}://" for scheme in schemes)
 
 
-def _is_url(text: str, schemes: tuple[str, ...], *, several_hosts: bool = False) -> bool:
+def _is_url(text: str, schemes: tuple[str, ...]) -> bool:
     try:
-        parts = list(map(urlsplit, each_host(text) if several_hosts else [text]))
-        is_complete = all(each.scheme in schemes and each.hostname and each.port != 0 for each in parts)
-        return is_complete and text == "".join(text.split())
+        parts = urlsplit(text)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and text == "".join(text.split())
     except ValueError:
         return False
 
 
 def each_host(url: str) -> list[str]:
-    """A URL for each of the hosts that one names. Raises ValueError if it is none."""
+    """A URL for each of the hosts that one names."""
     [(start, hosts, rest)] = _HOSTS.findall(url)
     return [start + host + rest for host in hosts.split(",")]
 

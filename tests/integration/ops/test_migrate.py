@@ -1,4 +1,5 @@
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,8 +8,8 @@ import asyncpg
 import pytest
 
 from ops.migrate import MIGRATIONS, migrate
-from ops.sql_files import MigrationError
-from tests.databases import Databases, fetch
+from ops.sql_files import MigrationError, Mode, read
+from tests.databases import Databases, Service, fetch, owner
 from tests.integration.outages import stopped
 from tests.waiting import eventually
 from tools.stack.servers import Servers
@@ -20,6 +21,34 @@ GRANTS = {
     "shades": "SELECT",
     "schema_migrations": "SELECT",
 }
+
+# Columns of indexes that are ordered by the collation of the database.
+OF_THE_LOCALE = """
+SELECT DISTINCT attname FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid AND relkind = 'i'
+WHERE relnamespace = 'public'::regnamespace AND attcollation = '"default"'::regcollation
+"""
+# Fails where no unique index is there to decide about the key.
+CLAIM = {
+    "products": "EXPLAIN INSERT INTO idempotency_keys (key) VALUES ('a') ON CONFLICT (key) DO NOTHING",
+    "orders": """
+        EXPLAIN INSERT INTO orders (idempotency_key) VALUES ('a')
+        ON CONFLICT (idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
+    """,
+}
+# What an interrupted CREATE INDEX CONCURRENTLY leaves.
+BUILT = re.compile(r"CREATE .*CONCURRENTLY (?:IF NOT EXISTS )?(\w+)")
+UNFINISHED = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = '{}'::regclass"
+SCHEMA = """
+SELECT pg_get_indexdef(indexrelid), indisvalid::text FROM pg_index WHERE indrelid IN (
+    SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname <> 'schema_migrations'
+)
+UNION ALL
+SELECT conrelid::regclass || ' ' || conname, pg_get_constraintdef(oid) FROM pg_constraint
+WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> 'schema_migrations'
+UNION ALL
+SELECT table_name || ' ' || column_name, data_type || ' ' || coalesce(collation_name, '') || ' ' || is_nullable
+FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'schema_migrations'
+"""
 
 
 @pytest.fixture
@@ -64,6 +93,39 @@ async def test_the_migrations_of_each_service_apply_once(owner_url: str, service
 
     assert first == sorted(path.name for path in (MIGRATIONS / service).iterdir())
     assert second == []
+
+
+@pytest.mark.parametrize(("service", "expected"), [("products", []), ("orders", [("status",)])])
+async def test_a_new_collation_of_the_operating_system_cannot_put_an_index_out_of_order(
+    owner_url: str, service_url: str, service: str, expected: list[tuple[str]]
+) -> None:
+    """Statuses are in the order of their first letters, which every locale agrees on: docs/upgrade.md."""
+    await migrate(owner_url, service_url, MIGRATIONS / service, GRANTS)
+
+    assert await fetch(owner_url, OF_THE_LOCALE) == expected
+
+
+@pytest.mark.parametrize("service", ["products", "orders"])
+async def test_a_migration_that_is_interrupted_anywhere_goes_on_from_there_and_a_key_stays_unique(
+    databases: Databases, servers: Servers, owner_url: str, service_url: str, service: Service
+) -> None:
+    as_admin = urlsplit(servers.postgres.admin_url)._replace(path=urlsplit(owner_url).path).geturl()
+    for migration in read(MIGRATIONS / service):
+        statements = [statement.sql for statement in migration.statements()]
+        claim = [CLAIM[service]] if migration.name.endswith("_keys.sql") else []
+        lengths = range(1, len(statements) + 1) if migration.mode is Mode.STATEMENTS else ()
+        attempts = [statements[:length] for length in lengths]
+        for attempt in (*attempts, statements):
+            connection = await asyncpg.connect(owner_url)
+            for statement in attempt:
+                for sql in (statement, *claim):
+                    await connection.execute(sql)
+            await connection.close()
+            if attempt is not statements and (built := BUILT.match(attempt[-1])):
+                await fetch(as_admin, UNFINISHED.format(built[1]))
+
+    async with databases.fresh(service) as migrated_at_once:
+        assert set(await fetch(owner_url, SCHEMA)) == set(await fetch(owner(migrated_at_once), SCHEMA))
 
 
 async def test_concurrent_runs_apply_each_file_once(owner_url: str, service_url: str, folder: Path) -> None:

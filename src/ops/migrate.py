@@ -118,7 +118,7 @@ async def migrate(
     try:
         if await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
             raise MigrationError("DATABASE_OWNER_URL leads to a pooler, which may lose locks: name the server itself")
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+        await _lock(connection)
         await connection.execute(_LEDGER)
         rows = await connection.fetch("SELECT version, name, checksum FROM schema_migrations ORDER BY version")
         todo = pending(files, {row["version"]: (row["name"], row["checksum"]) for row in rows})
@@ -147,6 +147,15 @@ async def _connect(owner_url: str) -> Connection:
                 )
             except (OSError, TimeoutError, asyncpg.CannotConnectNowError, asyncpg.TargetServerAttributeNotMatched):
                 await asyncio.sleep(next(pauses))
+
+
+async def _lock(connection: Connection) -> None:
+    """A session that waits in PostgreSQL holds a snapshot, which a CONCURRENTLY of the other run would wait for."""
+    async with asyncio.timeout(_STATEMENT_LIMIT):
+        for pause in backoff(first=0.1, most=1.0):
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK):
+                return
+            await asyncio.sleep(pause)
 
 
 async def _apply(connection: Connection, migration: Migration, note: Note) -> None:

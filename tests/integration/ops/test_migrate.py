@@ -131,10 +131,14 @@ async def test_a_migration_that_is_interrupted_anywhere_goes_on_from_there_and_a
 async def test_concurrent_runs_apply_each_file_once(owner_url: str, service_url: str, folder: Path) -> None:
     runs = await asyncio.gather(*(applied(owner_url, service_url, folder) for _ in range(4)))
     (folder / "0003_shades.sql").write_text("CREATE TABLE shades ();")
-    later = await applied(owner_url, service_url, folder)
+    (folder / "0004_index.sql").write_text(
+        "-- migrate: statement by statement\nCREATE INDEX CONCURRENTLY bulbs_watt ON bulbs (watt);"
+    )
+    # It waits for older snapshots, those of runs that wait for it among them.
+    later = await asyncio.gather(*(applied(owner_url, service_url, folder) for _ in range(4)))
 
     assert sorted(runs) == [[], [], [], FILES]
-    assert later == ["0003_shades.sql"]
+    assert sorted(later) == [[], [], [], ["0003_shades.sql", "0004_index.sql"]]
     assert len(await fetch(owner_url, "SELECT * FROM bulbs")) == 1
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from orders.domain import Draft, HistoryEntry, Order, Verdict
 from shared.contracts.fields import MAX_HOLD
+from shared.contracts.requests import OrderStatus
 from shared.db import Connection, columns
 from shared.idempotency import Key
 from shared.tracing import Trace
@@ -315,31 +316,34 @@ async def history(connection: Connection, order_id: int) -> list[HistoryEntry]:
 LIST = f"{_SELECT} WHERE id < $1 ORDER BY id DESC LIMIT $2"
 # walks orders_status
 LIST_BY_STATUS = f"{_SELECT} WHERE status >= $3 AND (status, id) < ($3, $1) ORDER BY status DESC, id DESC LIMIT $2"
-# walks orders_product and order_products_product
+_OF_PRODUCT_AND_STATUS = """(
+        SELECT id FROM orders
+        WHERE (product_id, status) >= ($3, {0}) AND (product_id, status, id) < ($3, {0}, $1)
+        ORDER BY product_id DESC, status DESC, id DESC LIMIT $2
+    )"""
+# walks orders_product_status once for each status, and order_products_product
 LIST_BY_PRODUCT = f"""
 {_SELECT} WHERE id IN (
-    (
-        SELECT id FROM orders
-        WHERE product_id >= $3 AND (product_id, id) < ($3, $1) ORDER BY product_id DESC, id DESC LIMIT $2
-    ) UNION ALL (
-        SELECT order_id FROM order_products
-        WHERE product_id >= $3 AND (product_id, order_id) < ($3, $1)
-        ORDER BY product_id DESC, order_id DESC LIMIT $2
-    )
-) ORDER BY id DESC LIMIT $2
+    SELECT id FROM (
+        {" UNION ALL ".join(_OF_PRODUCT_AND_STATUS.format(f"'{status}'") for status in OrderStatus)} UNION ALL (
+            SELECT order_id FROM order_products
+            WHERE product_id >= $3 AND (product_id, order_id) < ($3, $1)
+            ORDER BY product_id DESC, order_id DESC LIMIT $2
+        )
+    ) AS found ORDER BY id DESC LIMIT $2
+) ORDER BY id DESC
 """
 # walks orders_product_status and order_products_product_status
 LIST_BY_PRODUCT_AND_STATUS = f"""
 {_SELECT} WHERE id IN (
-    (
-        SELECT id FROM orders
-        WHERE product_id = $3 AND status >= $4 AND (status, id) < ($4, $1) ORDER BY status DESC, id DESC LIMIT $2
-    ) UNION ALL (
-        SELECT order_id FROM order_products
-        WHERE product_id = $3 AND status >= $4 AND (status, order_id) < ($4, $1)
-        ORDER BY status DESC, order_id DESC LIMIT $2
-    )
-) ORDER BY id DESC LIMIT $2
+    SELECT id FROM (
+        {_OF_PRODUCT_AND_STATUS.format("$4")} UNION ALL (
+            SELECT order_id FROM order_products
+            WHERE product_id = $3 AND status >= $4 AND (status, order_id) < ($4, $1)
+            ORDER BY status DESC, order_id DESC LIMIT $2
+        )
+    ) AS found ORDER BY id DESC LIMIT $2
+) ORDER BY id DESC
 """
 
 

@@ -27,14 +27,25 @@ LIMIT = aiohttp.ClientTimeout(total=10)
 # Few enough that the orders of one product among a thousand fill its pages.
 PRODUCTS = 5
 
-# The same mix at each size: a hundredth is pending, a twentieth rejected, and each product has its share.
+# The same mix at each size: a hundredth is pending, a twentieth rejected, and each product has its share. Every tenth
+# order has two lines.
 FILL = """
-INSERT INTO orders (product_id, quantity, unit_price, total_price, status, reason, trace_id)
-SELECT 1 + n % $2, 1, 19.90, 19.90,
-       CASE WHEN n % 100 = 0 THEN 'pending' WHEN n % 20 = 1 THEN 'rejected' ELSE 'done' END,
-       CASE WHEN n % 20 = 1 AND n % 100 <> 0 THEN 'insufficient_stock' END,
-       md5(n::text)
-FROM generate_series(1, $1::integer) AS n
+WITH placed AS (
+    INSERT INTO orders (product_id, quantity, unit_price, total_price, lines, status, reason, trace_id)
+    SELECT CASE WHEN n % 10 <> 7 THEN 1 + n % $2 END, CASE WHEN n % 10 <> 7 THEN 1 END,
+           CASE WHEN n % 10 <> 7 THEN 19.90 END, 19.90,
+           CASE WHEN n % 10 = 7 THEN json_build_array(
+               json_build_object('productId', 1 + n % $2, 'quantity', 1, 'unitPrice', '19.90'),
+               json_build_object('productId', 1 + (n + 1) % $2, 'quantity', 1, 'unitPrice', '19.90')
+           ) END,
+           CASE WHEN n % 100 = 0 THEN 'pending' WHEN n % 20 = 1 THEN 'rejected' ELSE 'done' END,
+           CASE WHEN n % 20 = 1 AND n % 100 <> 0 THEN 'insufficient_stock' END,
+           md5(n::text)
+    FROM generate_series(1, $1::integer) AS n
+    RETURNING id, lines, status
+)
+INSERT INTO order_products (order_id, product_id, status)
+SELECT id, (line ->> 'productId')::bigint, status FROM placed, json_array_elements(lines) AS line
 """
 
 
@@ -104,6 +115,6 @@ async def _fill(url: str, orders: int) -> None:
     connection = await asyncpg.connect(url, command_timeout=STATEMENT_SECONDS)
     try:
         await connection.execute(FILL, orders, PRODUCTS)
-        await connection.execute("VACUUM ANALYZE orders")
+        await connection.execute("VACUUM ANALYZE orders, order_products")
     finally:
         await connection.close()

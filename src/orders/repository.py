@@ -321,11 +321,15 @@ _OF_PRODUCT_AND_STATUS = """(
         WHERE (product_id, status) >= ($3, {0}) AND (product_id, status, id) < ($3, {0}, $1)
         ORDER BY product_id DESC, status DESC, id DESC LIMIT $2
     )"""
-# walks orders_product_status once for each status, and order_products_product
+# walks orders_product_status once for each status, orders_later_status and order_products_product
 LIST_BY_PRODUCT = f"""
 {_SELECT} WHERE id IN (
     SELECT id FROM (
         {" UNION ALL ".join(_OF_PRODUCT_AND_STATUS.format(f"'{status}'") for status in OrderStatus)} UNION ALL (
+            SELECT id FROM orders
+            WHERE status NOT IN ({", ".join(f"'{status}'" for status in OrderStatus)})
+                AND product_id >= $3 AND (product_id, id) < ($3, $1) ORDER BY product_id DESC, id DESC LIMIT $2
+        ) UNION ALL (
             SELECT order_id FROM order_products
             WHERE product_id >= $3 AND (product_id, order_id) < ($3, $1)
             ORDER BY product_id DESC, order_id DESC LIMIT $2

@@ -124,15 +124,3 @@ async def test_a_page_that_a_release_without_lines_has_cached_is_not_shown(
     await orders_redis.set("orders:product:7", orjson.dumps({"next": None, "orders": [cached]}))
 
     assert await orders_api.data("/orders/product/7") == [order]
-
-
-async def test_no_collation_of_the_operating_system_decides_whose_an_order_is(orders_database_url: str) -> None:
-    found = await fetch(
-        orders_database_url,
-        """
-        SELECT attname::text FROM pg_attribute
-        WHERE attrelid = 'orders'::regclass AND attcollation = '"C"'::regcollation
-        """,
-    )
-
-    assert sorted(found) == [("customer_id",), ("reference",)]

@@ -93,7 +93,11 @@ FEW_ORDERS: list[tuple[str, tuple[object, ...], tuple[str, ...]]] = [
     (orders.LOCK_OVERDUE, (500,), ("Limit", "LockRows", "Index Scan Forward by orders_held")),
 ]
 MERGED: list[tuple[str, tuple[object, ...], list[str]]] = [
-    (orders.LIST_BY_PRODUCT, (7,), ["orders_product_status"] * len(OrderStatus) + ["order_products_product"]),
+    (
+        orders.LIST_BY_PRODUCT,
+        (7,),
+        ["orders_product_status"] * len(OrderStatus) + ["orders_later_status", "order_products_product"],
+    ),
     (orders.LIST_BY_PRODUCT_AND_STATUS, (7, "done"), ["orders_product_status", "order_products_product_status"]),
     (orders.LIST_BY_PRODUCT_AND_STATUS, (5, "held"), ["orders_product_status", "order_products_product_status"]),
 ]

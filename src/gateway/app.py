@@ -20,11 +20,10 @@ from gateway.routes import ROUTES
 from gateway.settings import Settings
 from gateway.upstream.pool import SERVICES, open_service
 from shared.shares import Shares
-from shared.tasks import BackgroundTasks
 from shared.web import health, middleware
 from shared.web.client import service_clients
 from shared.web.connections import HOLDER
-from shared.web.health import HEALTH, Health
+from shared.web.health import HEALTH
 from shared.web.server import application
 
 log = structlog.get_logger()
@@ -43,7 +42,6 @@ def create_app(settings: Settings) -> web.Application:
         middleware.errors,
         guard(keyring, RateLimiter(*settings.rate_limit), refusals),
     )
-    app[HEALTH] = Health(BackgroundTasks())
     app[WAITING] = Waiting()
     app[BODIES] = Shares(_MOST_BYTES)
     app[HOLDER] = lambda peer: holder(peer, settings.trusted_proxies)

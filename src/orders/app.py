@@ -17,12 +17,12 @@ from shared.cache import open_cache
 from shared.db import PURGE_SECONDS, open_database, purge
 from shared.messaging.bus import Bus
 from shared.messaging.topology import ORDERS_PRODUCTS, ORDERS_STOCK
-from shared.tasks import BackgroundTasks, repeat
+from shared.tasks import repeat
 from shared.web import health, middleware
 from shared.web.client import service_clients
-from shared.web.health import HEALTH, Health
+from shared.web.health import HEALTH
 from shared.web.middleware import request_limits
-from shared.web.server import application
+from shared.web.server import TASKS, application
 
 # Shorter than the wait of a client of `POST /orders`, so that time is left for the write.
 _PRODUCT_TIMEOUTS = ClientTimeout(total=2.0, connect=0.5, sock_read=2.0)
@@ -33,11 +33,10 @@ WATCH = web.AppKey("watch", Watch)
 
 
 def create_app(settings: Settings) -> web.Application:
-    tasks = BackgroundTasks()
     app = application(
         middleware.trace, middleware.errors, request_limits(settings.max_in_flight, settings.service_secret)
     )
-    app[HEALTH] = Health(tasks)
+    tasks = app[TASKS]
     app.add_routes([*ROUTES, *health.ROUTES])
 
     async def resources(app: web.Application) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""Background tasks that are named, logged when they fail and visible to the readiness check; and their backoff."""
+"""Background tasks that are named, and end their process when they end unasked; and their backoff."""
 
 import asyncio
 import random
@@ -15,11 +15,12 @@ _STOP = 3.0
 
 
 class BackgroundTasks:
-    """Owns tasks that run until the context ends; the name of one that ends earlier stays in `failed`."""
+    """Owns tasks that run until the context ends; one that ends earlier is in `failed`, and sets `stop`."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self.stop = asyncio.Event()
         self.failed: set[str] = set()
 
     def start(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -44,6 +45,7 @@ class BackgroundTasks:
         if self._stopping:
             return
         self.failed.add(task.get_name())
+        self.stop.set()
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         log.error("background task ended", task=task.get_name(), exc_info=error)
 

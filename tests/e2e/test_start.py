@@ -57,6 +57,17 @@ async def test_a_port_in_use_is_one_clear_line(name: str, taken_port: int) -> No
 
 
 @pytest.mark.parametrize("name", NEEDED)
+async def test_a_process_whose_background_task_ends_ends_in_order_with_status_1(name: str) -> None:
+    """So that Compose or Kubernetes starts it again."""
+    ended = await run("tests.e2e.ending", name, environment={**DEAD, "PORT": "0"})
+
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    events = [line["event"] for line in lines if line["event"] in ("background task ended", "stopping", "stopped")]
+    assert (ended.status, ended.stderr) == (1, "")
+    assert events == ["background task ended", "stopping", "stopped"]
+
+
+@pytest.mark.parametrize("name", NEEDED)
 async def test_a_service_starts_without_its_servers_and_says_what_is_down(name: str) -> None:
     port = ports.choose()
     admin_port = ports.choose(taken=(port,))

@@ -174,7 +174,6 @@ class Readiness(Schema):
         required=True,
         metadata={"examples": [{"products": "ok", "orders": "ok"}]},
     )
-    failed_tasks = fields.List(fields.String(), data_key="failedTasks")
 
 
 class FieldError(Schema):

@@ -8,7 +8,6 @@ import structlog
 from aiohttp import web
 
 from shared import metrics
-from shared.tasks import BackgroundTasks
 from shared.web.responses import answer
 
 log = structlog.get_logger()
@@ -20,15 +19,14 @@ _LIMIT = 1.0
 
 
 class Health:
-    """Ready = not draining, every background task alive, every required check passed.
+    """Ready = not draining, every required check passed.
 
     The other checks are only shown: without its cache a process answers more slowly, without the broker or while a
     consumer holds a batch orders stay pending, but requests are answered.
     """
 
-    def __init__(self, tasks: BackgroundTasks) -> None:
+    def __init__(self) -> None:
         self.draining = False
-        self._tasks = tasks
         self._checks: dict[str, tuple[Check, bool]] = {}
         self._problems: dict[str, str] = {}
         self._under_way: asyncio.Task[Report] | None = None
@@ -47,14 +45,11 @@ class Health:
         found = await asyncio.gather(*(_problem(check) for check, _ in self._checks.values()))
         problems = {name: problem for name, problem in zip(self._checks, found, strict=True) if problem}
         self._log_changes(problems)
-        required = not any(needed and name in problems for name, (_, needed) in self._checks.items())
-        ready = required and not self.draining and not self._tasks.failed
+        ready = not (self.draining or any(self._checks[name][1] for name in problems))
         report: dict[str, object] = {
             "status": "ready" if ready else "draining" if self.draining else "not_ready",
             "checks": {name: "down" if name in problems else "ok" for name in self._checks},
         }
-        if self._tasks.failed:
-            report["failedTasks"] = sorted(self._tasks.failed)
         return ready, report
 
     def _log_changes(self, problems: dict[str, str]) -> None:

@@ -18,6 +18,7 @@ from aiohttp.typedefs import Middleware
 
 from shared import logs
 from shared.settings import ServiceSettings, SettingsError
+from shared.tasks import BackgroundTasks
 from shared.web import health, middleware, responses
 from shared.web.connection import ServerLimits
 from shared.web.connections import HOLDER, Connections
@@ -33,12 +34,13 @@ _OPERATIONAL_CONNECTIONS = 64
 
 
 Settings = TypeVar("Settings", bound=ServiceSettings)
+TASKS = web.AppKey("tasks", BackgroundTasks)
 
 
 def run(
     name: str, load: Callable[[Mapping[str, str]], Settings], create_app: Callable[[Settings], web.Application]
 ) -> int:
-    """Returns the exit status: 0 after SIGTERM or SIGINT, 2 for wrong settings, 1 if it could not serve."""
+    """Returns the exit status: 0 after SIGTERM or SIGINT, 2 for wrong settings, 1 if it could not serve, or go on."""
     try:
         settings = load(os.environ)
     except SettingsError as error:
@@ -58,10 +60,10 @@ def require_c_parsers() -> None:
 
 async def serve(app: web.Application, settings: ServiceSettings) -> int:
     """On SIGTERM: not ready → stop accepting → finish requests → close what the application opened, last first."""
-    stop = asyncio.Event()
+    tasks = app[TASKS]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, tasks.stop.set)
     limits = ServerLimits()
     limits = replace(limits, connections=raise_open_files(limits.connections))
     own_limits = replace(limits, connections=_OPERATIONAL_CONNECTIONS)
@@ -79,17 +81,18 @@ async def serve(app: web.Application, settings: ServiceSettings) -> int:
                 return 1
         _spare_the_collector()
         log.info("listening", host=settings.host, **bound)
-        await stop.wait()
+        await tasks.stop.wait()
         log.info("stopping")
         app[health.HEALTH].draining = True
     log.info("stopped")
-    return 0
+    return 1 if tasks.failed else 0
 
 
 def application(*middlewares: Middleware) -> web.Application:
     """An application with the body limit of the API and the headers of every answer; `trace` comes first in it."""
     app = web.Application(middlewares=middlewares, client_max_size=MAX_BODY)
     app.on_response_prepare.append(responses.on_prepare)
+    app[TASKS], app[health.HEALTH] = BackgroundTasks(), health.Health()
     return app
 
 

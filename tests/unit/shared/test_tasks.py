@@ -17,12 +17,13 @@ async def end() -> None:
     pass
 
 
-async def test_a_task_that_ends_before_its_time_has_failed() -> None:
+async def test_a_task_that_ends_before_its_time_has_failed_and_ends_the_process() -> None:
     async with BackgroundTasks() as tasks:
+        assert not tasks.stop.is_set()
         cancelled = tasks.start("watch", asyncio.Event().wait())
         cancelled.cancel()
         await asyncio.wait({tasks.start("relay", fail()), tasks.start("publisher", end()), cancelled})
-        assert tasks.failed == {"relay", "publisher", "watch"}
+        assert (tasks.failed, tasks.stop.is_set()) == ({"relay", "publisher", "watch"}, True)
     assert tasks.failed == {"relay", "publisher", "watch"}
 
 

@@ -2,7 +2,6 @@ import asyncio
 
 import pytest
 
-from shared.tasks import BackgroundTasks
 from shared.web.health import Check, Health
 from tests.waiting import eventually
 
@@ -24,7 +23,7 @@ async def crashes() -> bool:
 
 
 async def test_a_draining_process_is_not_ready() -> None:
-    health = Health(BackgroundTasks())
+    health = Health()
     health.draining = True
 
     assert await health.report() == (False, {"status": "draining", "checks": {}})
@@ -36,7 +35,7 @@ async def test_a_check_that_does_not_pass_is_shown_and_a_required_one_counts(
     check: Check, required: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.web.health._LIMIT", 0.05)
-    health = Health(BackgroundTasks())
+    health = Health()
     health.add("this", check, required=required)
     health.add("that", passes, required=True)
 
@@ -45,7 +44,7 @@ async def test_a_check_that_does_not_pass_is_shown_and_a_required_one_counts(
 
 
 async def test_callers_that_ask_at_once_share_one_report_even_if_one_of_them_leaves() -> None:
-    health, go, asked = Health(BackgroundTasks()), asyncio.Event(), list[str]()
+    health, go, asked = Health(), asyncio.Event(), list[str]()
 
     async def check() -> bool:
         asked.append("database")
@@ -64,11 +63,3 @@ async def test_callers_that_ask_at_once_share_one_report_even_if_one_of_them_lea
     assert asking[0].cancelled()
     assert reports == [(True, {"status": "ready", "checks": {"database": "ok"}})] * 19
     assert (once, len(asked), later) == (1, 2, reports[0])
-
-
-async def test_a_process_whose_background_task_ended_is_not_ready() -> None:
-    async with BackgroundTasks() as tasks:
-        await asyncio.wait({tasks.start("relay", crashes())})
-        report = await Health(tasks).report()
-
-    assert report == (False, {"status": "not_ready", "checks": {}, "failedTasks": ["relay"]})

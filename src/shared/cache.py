@@ -130,8 +130,9 @@ class Cache:
             await self.drop(keys)
 
     async def is_up(self) -> bool:
+        """Whether it is in use and Redis takes a write, which it does not as a replica or where memory is full."""
         async with asyncio.timeout(_LIMIT):
-            return bool(await self._redis.ping())
+            return bool(await self._redis.set(_lease_of("health"), b"", px=1000)) and not self._bypassed
 
     async def flush_after_failed_drops(self) -> NoReturn:
         """Repeats a FLUSHDB until it succeeds, each time that a drop has failed; runs as long as the process."""
@@ -180,7 +181,7 @@ class Cache:
                     keys=[*wanted, *map(_lease_of, wanted)], args=[os.urandom(8).hex(), int(_LEASE * 1000)]
                 )
         except _FAILURES as error:
-            log.warning("cache read failed", keys=len(wanted), error=repr(error))
+            log.warning("cache read failed", keys=len(wanted), error=f"{type(error).__name__}: {error}")
             return [(None, None)] * len(keys)
         found = dict(zip(wanted, zip(answer[::2], answer[1::2], strict=True), strict=True))
         return [found[key] for key in keys]
@@ -197,7 +198,7 @@ class Cache:
 
     def _bypass(self, error: BaseException) -> None:
         if not self._bypassed:
-            log.warning("cache bypassed", error=repr(error))
+            log.warning("cache bypassed", error=f"{type(error).__name__}: {error}")
         self._bypassed = True
         self._flush_needed.set()
 

@@ -64,7 +64,9 @@ class Database:
         try:
             connection = await self._pool.acquire(timeout=min(_ACQUIRE, limit))
         except _FAILURES as error:
-            raise AppError(Code.UNAVAILABLE, "The database cannot be reached, or all connections are taken") from error
+            is_full = self._pool.get_size() - self._pool.get_idle_size() == _MAX_CONNECTIONS
+            message = "All connections to the database are taken" if is_full else "The database cannot be reached"
+            raise AppError(Code.UNAVAILABLE, message) from error
         try:
             async with asyncio.timeout(limit):
                 yield connection

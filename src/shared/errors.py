@@ -85,6 +85,10 @@ class AppError(Exception):
         self.retry_after = 1 if retry_after is None and code is Code.UNAVAILABLE else retry_after
         self.headers = headers
 
+    def __repr__(self) -> str:  # for the log, with what it came of
+        cause = f", because of {self.__cause__!r}" if self.__cause__ else ""
+        return f"{type(self).__name__}({self.message!r}{cause})"
+
     @property
     def status(self) -> int:
         return self.code.status

@@ -56,7 +56,7 @@ async def repeat(name: str, seconds: float, work: Callable[[], Awaitable[object]
         try:
             await work()
         except AppError as error:
-            log.warning("repeated work failed", work=name, error=str(error))
+            log.warning("repeated work failed", work=name, error=repr(error))
         except Exception:
             log.exception("repeated work failed", work=name)
         await asyncio.sleep(seconds)

@@ -40,7 +40,7 @@ class Bus:
 
     async def is_up(self) -> bool:
         consuming = all(consumer.connected or consumer.stalled for consumer in self._consumers)
-        return self._publisher.connected and consuming
+        return consuming and await self._publisher.is_up()
 
     async def consumes(self) -> bool:
         """False while events wait in a consumer: for a server, for a lock, or because they have failed."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import aiormq
@@ -38,9 +38,19 @@ class Publisher(SupervisedConnection):
     ) -> None:
         """Raises PublishError unless the broker confirmed within 5 s; it may have taken the message all the same."""
         properties = Basic.Properties(content_type=cloudevents.CONTENT_TYPE, headers=dict(headers or {}))
+        if self._channel and not await self.is_up():
+            raise PublishError("the broker blocks publishers, for lack of memory or disk")
         with _failures_as_publish_error():
             async with asyncio.timeout(_CONFIRM), self._in_flight:
                 await send(self._connected(), exchange, routing_key, body, properties)
+
+    async def is_up(self) -> bool:
+        """False too while the broker lacks memory or disk, as it tells whoever then publishes (connection.blocked)."""
+        with suppress(TimeoutError, PublishError):
+            async with asyncio.timeout(0):
+                await self._connected().connection.ready()
+                return True
+        return False
 
     def _connected(self) -> AbstractChannel:
         if self._channel is None:

@@ -66,7 +66,7 @@ async def _problem(check: Check) -> str:
         async with asyncio.timeout(_LIMIT):
             return "" if await check() else "it is down"
     except Exception as error:  # noqa: BLE001  # for whatever reason, the part does not answer
-        return repr(error.__cause__ or error)
+        return repr(error)
 
 
 HEALTH = web.AppKey("health", Health)

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -8,6 +8,7 @@ import uvloop
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from shared import deadline
 from shared.cache import Cache, open_cache
@@ -153,6 +154,7 @@ async def test_after_a_drop_that_redis_did_not_take_every_key_is_read_from_its_s
         values = await cache.get(KEY, dropped.load, bytes), await cache.get(OTHER, other.load, bytes)
         assert await redis.get(KEY) == OLD
         assert values == (NEW, b'"other"')
+        assert not await cache.is_up()
         assert (dropped.loads, other.loads) == (2, 2)
 
         async def is_hit() -> bool:
@@ -163,6 +165,28 @@ async def test_after_a_drop_that_redis_did_not_take_every_key_is_read_from_its_s
         tasks.start("cache flush", cache.flush_after_failed_drops())
         await eventually(is_hit)
         assert (await redis.get(KEY), await redis.get(OTHER)) == (NEW, None)
+
+
+@pytest.mark.parametrize(
+    ("refuse", "relent"),
+    [
+        ("CONFIG SET maxmemory 1", "CONFIG SET maxmemory 0"),
+        ("REPLICAOF 127.0.0.1 9", "REPLICAOF NO ONE"),
+        ("CONFIG SET min-replicas-to-write 1", "CONFIG SET min-replicas-to-write 0"),
+    ],
+)
+async def test_a_redis_that_can_only_be_read_is_down(cache: Cache, redis: Redis, refuse: str, relent: str) -> None:
+    """A full memory, a replica, a primary without replicas."""
+    command: Callable[..., Awaitable[object]] = redis.execute_command
+    assert await cache.is_up()
+    try:
+        await command(*refuse.split())
+        assert await redis.ping()
+        with pytest.raises(RedisError):
+            await cache.is_up()
+    finally:
+        await command(*relent.split())
+    await reaches(cache.is_up, True)
 
 
 async def test_a_drop_that_fails_during_a_flush_leads_to_another(

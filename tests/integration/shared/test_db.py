@@ -1,11 +1,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
-from shared.db import Connection, Database
+from shared.db import Connection, Database, open_database
 from shared.errors import AppError, Code
 from tests.databases import fetch
 from tests.integration.outages import hung, stopped
@@ -193,7 +194,27 @@ async def test_the_wait_for_a_free_connection_has_a_limit(products_database: Dat
         for _ in range(8):
             await taken.acquire()
 
-        refused = await refusal(products_database.is_up)
+        with pytest.raises(AppError, match="All connections to the database are taken") as refused:
+            await products_database.is_up()
         release.set()
 
-    assert refused == OUTAGE
+    assert (refused.value.code, refused.value.retry_after) == OUTAGE
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"netloc": "products:wrong@{host}"}, "InvalidPasswordError('password authentication failed for user"),
+        ({"netloc": "products:test@127.0.0.1:9"}, "ConnectionRefusedError(111"),
+        ({"path": "/nothing"}, 'InvalidCatalogNameError(\'database "nothing" does not exist'),
+    ],
+)
+async def test_why_there_is_no_connection_can_be_told(
+    products_database_url: str, change: dict[str, str], cause: str
+) -> None:
+    parts = urlsplit(products_database_url)
+    changed = {name: value.format(host=parts.netloc.rpartition("@")[2]) for name, value in change.items()}
+    async with open_database(parts._replace(**changed).geturl(), "test") as database:
+        with pytest.raises(AppError, match="The database cannot be reached") as refused:
+            await database.is_up()
+    assert cause in repr(refused.value)

@@ -6,7 +6,10 @@ from shared.messaging.publisher import Publisher, PublishError
 from shared.messaging.topology import EXCHANGE
 from tests.broker import Vhost, headers
 from tests.integration.line import Line
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
+from tools.faults.servers import allow_memory
+from tools.stack.rabbitmq import WATERMARK
+from tools.stack.servers import Servers
 
 QUEUE = "products.orders"
 
@@ -70,3 +73,22 @@ async def test_a_silent_broker_is_an_error_within_its_limit(
     with pytest.raises(PublishError, match="Timeout"):
         async with asyncio.timeout(10):  # less than what the heartbeats take
             await publisher.publish(EXCHANGE, "order.created", b"[]")
+
+
+async def test_a_broker_that_blocks_publishers_is_down_for_them(
+    publisher: Publisher, servers: Servers, vhost: Vhost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.messaging.publisher._CONFIRM", 1.0)
+    assert await publisher.is_up()
+    await allow_memory(servers.rabbitmq, "0")
+    try:
+        with pytest.raises(PublishError):
+            await publisher.publish(EXCHANGE, "order.created", b"[]")
+        await reaches(publisher.is_up, False)
+        assert publisher.connected
+        with pytest.raises(PublishError, match="lack of memory or disk"):
+            await publisher.publish(EXCHANGE, "order.created", b"[]")
+    finally:
+        await allow_memory(servers.rabbitmq, WATERMARK)
+    await reaches(publisher.is_up, True)
+    await publisher.publish(EXCHANGE, "order.created", b"[]")

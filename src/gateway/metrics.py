@@ -8,6 +8,8 @@ from gateway.upstream.breaker import Breaker, State
 
 RETRIES = Counter("gateway_retries_total", "Requests sent a second time", ("upstream",))
 REFUSED = Counter("gateway_refused_total", "Requests refused here", ("reason",))
+for _reason in ("waiting", "breaker", "overload", "rate_limit", "bodies"):
+    REFUSED.labels(_reason)  # 0 from the start
 IN_FLIGHT = Gauge("gateway_in_flight", "Requests at the service", ("upstream",))
 QUEUED = Gauge("gateway_queued", "Requests that wait for a slot", ("upstream",))
 LIMIT = Gauge("gateway_concurrency_limit", "Requests that may be there", ("upstream",))

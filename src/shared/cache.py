@@ -83,6 +83,8 @@ class Cache:
         self._drops: Batcher[Collection[str], None] = Batcher(self._drop)
         self._loads: dict[tuple[str, bytes], asyncio.Task[bytes | None]] = {}
         self._bypassed = False
+        for outcome in ("hit", "miss", "down", "bypass", "unreadable"):
+            metrics.CACHE.labels(outcome)
         # Set while a drop has failed since the last FLUSHDB began.
         self._flush_needed = asyncio.Event()
 

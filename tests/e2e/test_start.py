@@ -26,6 +26,13 @@ DEAD = {
     "PRODUCTS_URL": "http://127.0.0.1:9",
     "ORDERS_URL": "http://127.0.0.1:9",
 }
+# Counters that are there before there is anything to count, so that the first one is seen as a change.
+OF_EVENTS = 'events_total{{outcome="{}",queue="{}"}} 0.0'
+COUNTED = {
+    "products": {OF_EVENTS.format(outcome, "products.orders") for outcome in ("applied", "buried", "parked")},
+    "orders": {OF_EVENTS.format("parked", "orders.stock"), 'cache_reads_total{outcome="unreadable"} 0.0'},
+    "gateway": {'gateway_refused_total{reason="overload"} 0.0', 'gateway_retries_total{upstream="orders"} 0.0'},
+}
 
 
 @pytest.fixture
@@ -85,6 +92,7 @@ async def test_a_service_starts_without_its_servers_and_says_what_is_down(name: 
     assert (live.status, ready.status) == (200, 200 if name == "gateway" else 503)
     assert [answer.status for answer in own] == [200, ready.status, 200, 404]
     assert own[1].data == ready.data
+    assert COUNTED[name] <= set(own[2].raw.decode().splitlines())
     assert down == ({"products", "orders"} if name == "gateway" else {"database", "schema", "broker", "cache"})
     assert (ended.status, ended.stderr) == (0, "")
     assert "secret" not in ended.stdout

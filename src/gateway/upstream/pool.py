@@ -219,6 +219,7 @@ def open_service(name: str, urls: Sequence[str], client: Callable[[str, str], Se
     addresses = [Address(client(name, url)) for url in urls]
     limit = ConcurrencyLimit()
     admission = Admission(name, limit, QueuePolicy())
+    metrics.RETRIES.labels(name)
     metrics.IN_FLIGHT.labels(name).set_function(lambda: admission.in_flight)
     metrics.QUEUED.labels(name).set_function(lambda: admission.waiting)
     metrics.LIMIT.labels(name).set_function(lambda: limit.limit)

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, suppress
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -26,6 +26,9 @@ _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLIN
 _MOST_BYTES = 4 * 1024 * 1024
 _PAUSE = 0.01  # after each write and each try, so that lines go out together
 _LAST_LINES = 2.0
+# The statuses of refusals, of each of which so many lines of a kind are written in a second.
+_REFUSALS = frozenset({*range(400, 500), 503, 505})
+_MOST_ALIKE = 10
 
 
 def to_stdout(service: str, level: str) -> AbstractContextManager[object]:
@@ -34,7 +37,7 @@ def to_stdout(service: str, level: str) -> AbstractContextManager[object]:
     lines = _Lines(sys.stdout.fileno())
     lines.start()
     structlog.configure(
-        processors=[partial(_stamp, service), _render],
+        processors=[Sampling(), partial(_stamp, service), _render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
@@ -80,6 +83,25 @@ class _Lines(Thread):
         self._closed = True
         self._waiting.put(b"")
         self.join(_LAST_LINES)
+
+
+class Sampling:
+    """Leaves out most of a flood of refusals; the next line of that event and status says how many: `left_out`."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: dict[tuple[str, int], tuple[int, int]] = {}  # a second, and how many lines came in it
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        kind, now = (event["event"], event.get("status", 0)), int(self._clock())
+        if kind[1] not in _REFUSALS:
+            return event
+        second, lines = self._seen.get(kind, (now, 0))
+        self._seen[kind] = now, lines + 1 if second == now else 1
+        if second == now and lines >= _MOST_ALIKE:
+            raise structlog.DropEvent
+        left_out = 0 if second == now else lines - _MOST_ALIKE
+        return {**event, "left_out": left_out} if left_out > 0 else event
 
 
 def _stamp(service: str, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

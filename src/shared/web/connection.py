@@ -18,7 +18,7 @@ from aiohttp.streams import StreamReader
 from shared import logs, metrics, tracing
 from shared.errors import AppError, Code
 from shared.web.requests import holds_back, unsupported_coding
-from shared.web.responses import error_of, on_prepare, refusal
+from shared.web.responses import MOST_PATH, error_of, on_prepare, refusal
 
 log = structlog.get_logger()
 
@@ -213,7 +213,7 @@ class Connection(web.RequestHandler):
             self._refused = True
         if self._refusal is not None:
             return _refuse(request, self._refusal, *excerpt(self._start))
-        log.error("request crashed", method=request.method, path=request.path, exc_info=exc)
+        log.error("request crashed", method=request.method, path=request.path[:MOST_PATH], exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("The answer has begun")
         return _refuse(request, AppError(Code.INTERNAL_ERROR), request.method, request.path)
@@ -284,7 +284,7 @@ def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -
     tracing.current.set(here)
     logs.about.set({"client": request.remote or ""})  # the peer: what it says of others was not read
     metrics.observe_request("(any)", "(none)", error.status, 0.0)
-    log.info("request refused", method=method, path=path, status=error.status, code=error.code)
+    log.info("request refused", method=method, path=path[:MOST_PATH], status=error.status, code=error.code)
     response = refusal(request, error, path)
     response.headers["X-Request-ID"] = here.request_id
     response.force_close()

@@ -18,7 +18,7 @@ from shared.web.head import problem
 from shared.web.headers import SERVICE_SECRET
 from shared.web.health import ROUTES
 from shared.web.requests import MAX_BODY
-from shared.web.responses import error_of, refusal
+from shared.web.responses import MOST_PATH, error_of, refusal
 
 log = structlog.get_logger()
 
@@ -69,7 +69,8 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         # An overloaded process refuses thousands of requests a second, without a cause: the access line is enough.
         is_failure = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         if is_failure and (error.__cause__ or error.code is not Code.UNAVAILABLE):
-            log.warning("request failed", code=error.code, error=error.message, cause=repr(error.__cause__))
+            about = {"status": error.status, "code": error.code, "error": error.message}
+            log.warning("request failed", **about, cause=repr(error.__cause__))
         return refusal(request, error)
     except web.HTTPException as error:
         if error.status < HTTPStatus.BAD_REQUEST:  # aiohttp raises redirects too; they are answers
@@ -78,7 +79,7 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception as error:
         if isinstance(error, OSError) and request.transport is None:  # the client left while it sent the body
             return web.Response(status=_CLIENT_GONE)
-        log.exception("request crashed", method=request.method, path=request.path)
+        log.exception("request crashed", method=request.method, path=request.path[:MOST_PATH])
         return refusal(request, AppError(Code.INTERNAL_ERROR))
 
 
@@ -138,4 +139,5 @@ def _record(request: web.Request, status: int, seconds: float) -> None:
     method, route = (request.method, resource.canonical) if resource else ("(any)", "(none)")
     metrics.observe_request(method, route, status, seconds)
     write = log.debug if route in _OPERATIONAL else log.info
-    write("request", method=request.method, path=request.path, status=status, duration_ms=round(seconds * 1e3, 2))
+    path, duration = request.path[:MOST_PATH], round(seconds * 1e3, 2)
+    write("request", method=request.method, path=path, status=status, duration_ms=duration)

@@ -14,6 +14,7 @@ from shared import tracing
 from shared.errors import AppError, Code
 from shared.pagination import Page
 
+MOST_PATH = 256  # characters that an answer or a log line shows
 _JSON = "application/json"
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NAIVE_UTC
 _HIDDEN = "The request could not be completed; the logs tell why under this trace id"
@@ -114,5 +115,5 @@ async def on_prepare(_request: web.BaseRequest, response: web.StreamResponse) ->
 
 
 def _envelope(content: dict[str, Any], path: str) -> bytes:
-    origin = {"traceId": tracing.here().trace_id, "timestamp": datetime.now(UTC), "path": path}
+    origin = {"traceId": tracing.here().trace_id, "timestamp": datetime.now(UTC), "path": path[:MOST_PATH]}
     return orjson.dumps(content | origin, option=_OPTIONS)

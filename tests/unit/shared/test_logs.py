@@ -3,7 +3,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -127,3 +127,26 @@ def test_lines_that_a_pipe_takes_in_parts_stay_whole_and_in_order(process: ExitS
         structlog.get_logger().info("event", number=number, fill="x" * 1000)
     with os.fdopen(reader) as pipe:
         assert [json.loads(pipe.readline())["number"] for _ in range(300)] == list(range(300))
+
+
+def test_of_a_flood_of_refusals_the_first_of_each_second_are_written_and_the_others_counted() -> None:
+    """Of each event and status apart; whatever was done, or may have been, has its line."""
+    now = 7.0
+    sample = logs.Sampling(lambda: now)
+
+    def written(event: str, status: int, times: int) -> list[int]:
+        """How many lines each of those that are written says were left out."""
+        found = []
+        for number in range(times):
+            with suppress(structlog.DropEvent):
+                line = sample(None, "info", {"event": event, "status": status, "path": f"/{number}"})
+                found.append(line.get("left_out", 0))
+        return found
+
+    assert written("request", 404, 1_000) == [0] * 10
+    assert written("request", 503, 11) == written("request failed", 503, 11) == [0] * 10
+    assert [len(written("request", status, 99)) for status in (200, 304, 500, 502, 504)] == [99] * 5
+    now = 8.0
+    assert written("request", 404, 12) == [990, *[0] * 9]
+    now = 60.0
+    assert written("request", 404, 1) == [2]

@@ -143,6 +143,14 @@ async def test_a_refusal_is_logged_without_secrets(patient: Site, request_: byte
     assert reply.headers["x-request-id"]
 
 
+async def test_a_long_path_is_cut_in_answer_and_log(patient: Site) -> None:
+    with capture_logs() as lines:
+        reply, _ = await ask(patient, get(HOST + b"Connection: close\r\n", b"/" + b"x" * 7_000))
+
+    assert (reply.status, reply.body["path"]) == (404, "/" + "x" * 255)
+    assert [line["path"] for line in lines] == ["/" + "x" * 255]
+
+
 @pytest.mark.parametrize("lingering", [0, 1])
 async def test_only_so_many_refused_peers_are_read_on(lingering: int) -> None:
     async with site(replace(PATIENT, lingering=lingering)) as here, connected(here.port) as peer:

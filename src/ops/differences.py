@@ -85,14 +85,12 @@ _MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
 
 
 def compare(order: Order | None, reservation: Reservation | None, older_than: float) -> Difference | None:
-    """The difference of one order, or None; UNFINISHED if it is pending for longer than `older_than` seconds.
-
-    NEWER if a newer release has written a status or outcome: whether the two agree is not known here.
-    """
+    """The difference of one order, or None; UNFINISHED if it is pending for longer than `older_than` seconds."""
     if order is None:
         # One that holds no stock does no harm.
         return _orderless(reservation) if reservation is not None and has_stock(reservation) else None
     outcome = reservation.outcome if reservation is not None else None
+    # Whether those of a newer release agree is not known here.
     if order.status not in ("pending", *_OUTCOMES) or outcome not in (None, "held", *_MOVEMENTS):
         return _difference(Kind.NEWER, order, reservation, "a status and an outcome that this release knows")
     if reservation is not None and (kind := another(order, reservation)):

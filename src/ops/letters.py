@@ -1,7 +1,4 @@
-"""Dead letters: describes them from bytes that any sender may have written; lists, shows, replays and drops them.
-
-The same with the events that are parked for a newer release.
-"""
+"""Dead letters and parked events, described from bytes that any sender may have written: list, show, replay, drop."""
 
 import argparse
 import base64

@@ -33,10 +33,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An element that is no event, as a batch of one where that is possible, and the reason.
-
-    `is_newer` if it is an event of a type or status that a newer release may know.
-    """
+    """An element that is no event, or one for a newer release, as a batch of one where that is possible, and why."""
 
     content: bytes
     reason: str

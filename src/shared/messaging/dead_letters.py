@@ -1,7 +1,4 @@
-"""Moves an event that cannot be read or applied to `<queue>.dead`, with the reason, for an operator.
-
-What only a newer release can read or decide goes to `<queue>.parked`.
-"""
+"""Moves an event that cannot be read or applied to `<queue>.dead`, or if a newer release can to `<queue>.parked`."""
 
 import asyncio
 

@@ -31,10 +31,7 @@ _BESIDE_DELIVERY_LIMIT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A quorum queue for one consuming service and purpose; `sender` is a service too.
-
-    Two queues beside it keep what the consumer puts away: its dead letters, and what a newer release may read.
-    """
+    """A quorum queue for one consuming service and purpose, and two beside it; `sender` is a service too."""
 
     name: str
     sender: str
@@ -54,6 +51,7 @@ class Queue:
 
     @property
     def beside(self) -> tuple[str, str]:
+        """Where the consumer puts what it cannot apply, and what a newer release can."""
         return self.dead, self.parked
 
     @property

@@ -184,28 +184,36 @@ async def count_products(products: Session) -> int:
     return int(row["count"])
 
 
-# This and RESERVATIONS walk a primary key.
-ORDERS = """
-SELECT id,
+# An Order and a Reservation in SQL.
+ORDER = """id,
        CASE WHEN lines IS NULL THEN ARRAY[(product_id, quantity, product_uid)] ELSE ARRAY(
            SELECT ((line ->> 'productId')::bigint, (line ->> 'quantity')::integer, (line ->> 'productUid')::uuid)
            FROM json_array_elements(lines) AS line
        ) END AS lines,
-       status, trace_id, extract(epoch FROM now() - updated_at)::float8 AS seconds, uid
-FROM orders
-WHERE $1::bigint[] IS NULL OR id = ANY ($1)
+       status, trace_id, extract(epoch FROM now() - updated_at)::float8 AS seconds, uid"""
+RESERVATION = """order_id, array_agg((product_id, quantity)) AS lines,
+       CASE WHEN bool_or(held) THEN 'held' ELSE min(outcome) END AS outcome, (array_agg(order_uid))[1] AS uid"""
+
+ORDERS = f"SELECT {ORDER} FROM orders WHERE $1::bigint[] IS NULL OR id = ANY ($1)"
+# This and RESERVATIONS walk primary keys.
+ORDERS_AND_ARCHIVED = f"""
+({ORDERS} ORDER BY id)
+UNION ALL
+(
+    SELECT id, ARRAY[]::record[], 'archived'::text, ''::text, 0::float8, uid
+    FROM archived_orders WHERE $1::bigint[] IS NULL OR id = ANY ($1) ORDER BY id
+)
 ORDER BY id
 """
 
 
 async def orders(database: Session, order_ids: Ids) -> AsyncIterator[Order]:
-    async for row in database.stream(ORDERS, order_ids):
+    async for row in database.stream(ORDERS_AND_ARCHIVED, order_ids):
         yield with_lines(Order, row)
 
 
-RESERVATIONS = """
-SELECT order_id, array_agg((product_id, quantity)) AS lines,
-       CASE WHEN bool_or(held) THEN 'held' ELSE min(outcome) END AS outcome, (array_agg(order_uid))[1] AS uid
+RESERVATIONS = f"""
+SELECT {RESERVATION}
 FROM (SELECT * FROM reservations WHERE $1::bigint[] IS NULL OR order_id = ANY ($1) ORDER BY order_id, line) line
 GROUP BY order_id
 ORDER BY order_id

@@ -32,7 +32,7 @@ class Line(NamedTuple):
 
 
 class Order(NamedTuple):
-    """`seconds` is the time since its status last changed."""
+    """`seconds` is the time since its status last changed, `content` JSON of its rows. No lines: it is archived."""
 
     id: int
     lines: tuple[Line, ...]
@@ -40,6 +40,7 @@ class Order(NamedTuple):
     trace_id: str
     seconds: float
     uid: UUID | None = None
+    content: str = ""
 
 
 class Reservation(NamedTuple):
@@ -49,6 +50,7 @@ class Reservation(NamedTuple):
     lines: tuple[Line, ...]
     outcome: str
     uid: UUID | None = None
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Difference:
         return (self.kind, *subject)
 
 
+ARCHIVED = "archived"
 # A pending order may have any outcome, because the answer is still on its way.
 _OUTCOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -77,10 +80,11 @@ _OUTCOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "rejected": ("rejected", "released"),
         "cancelled": ("released", "rejected"),
         "expired": ("released", "rejected"),
+        ARCHIVED: (ARCHIVED, "reserved", "released", "rejected"),  # orders-db comes first
     }
 )
 _MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
-    {"reserved": "one reserve of {}", "released": "one reserve and one release of {}, or none", "rejected": "none"}
+    {"reserved": "one reserve of {}", "released": "one reserve and one release of {}, or none"}
 )
 
 
@@ -113,6 +117,8 @@ def another(order: Order, reservation: Reservation) -> Kind | None:
     """
     if order.uid and reservation.uid and order.uid != reservation.uid:
         return Kind.IDENTITY
+    if ARCHIVED in (order.status, reservation.outcome):
+        return None
     same = [line[:2] for line in order.lines] == [line[:2] for line in reservation.lines]
     return None if same else Kind.PRODUCT_OR_QUANTITY
 
@@ -128,7 +134,7 @@ def only_product(lines: Sequence[Line]) -> int | None:
 
 def expected_movements(outcome: str | None, lines: Iterable[Line]) -> str:
     """Describes the movements that a reservation asks for; without an outcome there is no reservation."""
-    return _MOVEMENTS.get(outcome, "a reservation").format(_described(lines))
+    return _MOVEMENTS.get(outcome, "none" if outcome else "a reservation").format(_described(lines))
 
 
 async def pairs(
@@ -165,7 +171,7 @@ def _difference(kind: Kind, order: Order, reservation: Reservation | None, expec
         found = f"order of {_described(order.lines)}, reservation of {_described(reservation.lines)}"
     elif reservation is not None and kind is Kind.IDENTITY:
         found = f"order {order.status}, reservation {reservation.outcome} of another order, {reservation.uid}"
-    return Difference(kind, found, expected, only_product(order.lines), order.id, order.trace_id)
+    return Difference(kind, found, expected, only_product(order.lines), order.id, order.trace_id or None)
 
 
 def _described(lines: Iterable[Line]) -> str:

@@ -14,6 +14,7 @@ OF_SERVICES: Mapping[str, Mapping[str, str]] = {
         "order_products": "SELECT, INSERT, UPDATE",
         "order_entries": "SELECT, INSERT",
         "order_history": "SELECT, INSERT",
+        "archived_orders": "SELECT",
         "schema_migrations": "SELECT",
         **_EVENTS,
     },

@@ -10,7 +10,7 @@ from typing import Any
 from ops import checks
 from ops.checks import Ids
 from ops.databases import Session, snapshot
-from ops.differences import Difference, Kind, compare, pairs
+from ops.differences import ARCHIVED, Difference, Kind, compare, pairs
 from ops.output import Answer, as_json, table
 from ops.settings import DatabaseUrls
 
@@ -75,8 +75,8 @@ async def _look(urls: DatabaseUrls, older_than: float, product_ids: Ids, order_i
         async for order, reservation in pairs(
             checks.orders(orders, order_ids), checks.reservations(products, order_ids)
         ):
-            found.orders += order is not None
-            found.reservations += reservation is not None
+            found.orders += order is not None and order.status != ARCHIVED
+            found.reservations += reservation is not None and reservation.outcome != ARCHIVED
             difference = compare(order, reservation, older_than)
             if difference is not None:
                 found.add(difference)

@@ -47,7 +47,7 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
 
 
 # Each takes the number that is out of reach.
-_IN_ORDERS = "SELECT max(id) FROM orders WHERE id < $1"
+_IN_ORDERS = "SELECT max(id) FROM (SELECT id FROM orders UNION ALL SELECT id FROM archived_orders) o WHERE id < $1"
 _IN_STOCK = """
 SELECT max(order_id) FROM (SELECT order_id FROM reservations UNION ALL SELECT order_id FROM stock_movements) r
 WHERE order_id < $1
@@ -214,7 +214,7 @@ class Repair:
             step = actions[0].step
             if step in (Step.RESERVE, Step.OVERSOLD) and not may_take:
                 return False
-            if self._apply and step is not Step.OVERSOLD:
+            if self._apply and step not in (Step.OVERSOLD, Step.LEFT):
                 actions = await self._write(actions, order, reservation)
         for action in actions:
             self._note(action)
@@ -237,6 +237,7 @@ class Repair:
 
     async def _order(self, order_id: int) -> Order | None:
         rows = await self._orders.fetch(checks.ORDERS + self._lock, [order_id])
+        rows = rows or await self._orders.fetch(checks.ORDERS_AND_ARCHIVED, [order_id])
         return checks.with_lines(Order, rows[0]) if rows else None
 
     async def _write(

@@ -78,6 +78,8 @@ def next_step(
 
 def _agreeing(status: str, outcome: str | None) -> Step:
     match status, outcome:
+        case ("archived", _) | (_, "archived"):
+            return Step.LEFT
         case "pending" | "held" | "done", "released":
             return Step.CANCEL
         case "pending", _:

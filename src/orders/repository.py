@@ -14,7 +14,7 @@ from shared.idempotency import Key
 from shared.tracing import Trace
 
 # The number of the newest file in migrations/orders.
-SCHEMA = 11
+SCHEMA = 12
 
 _COLUMNS = """id, product_id, quantity, unit_price, total_price, status, reason, trace_id, created_at, updated_at,
     customer_id, reference, metadata, lines, expires_at, shortages"""

@@ -20,7 +20,7 @@ from shared.db import Connection, columns
 from shared.idempotency import Key
 
 # The number of the newest file in migrations/products.
-SCHEMA = 8
+SCHEMA = 9
 
 _COLUMNS = "id, uid, name, price, qty, held, version, created_at, updated_at"
 

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from shared.contracts.events import Reason
 
-Outcome = Literal["reserved", "rejected", "released"]
+Outcome = Literal["reserved", "rejected", "released", "archived"]
 
 
 class Line(NamedTuple):
@@ -79,8 +79,9 @@ class Reservation:
 
         Where a release before identities placed the order, products and quantities must do.
         """
-        if None not in (self.order_uid, request.order_uid) and self.order_uid != request.order_uid:
-            return False
+        is_known = None not in (self.order_uid, request.order_uid)
+        if is_known and (self.order_uid != request.order_uid or self.outcome == "archived"):
+            return self.order_uid == request.order_uid  # of an archived order only the first line is left
         return [line[:2] for line in self.lines] == [line[:2] for line in request.lines]
 
 
@@ -166,7 +167,7 @@ def settle(
         changed=[now[order_id] for order_id, before in known.items() if now[order_id] != before],
         movements=batch.movements,
         holds=batch.holds,
-        answers=[(claim, now[id_]) for id_, claim in claims.items() if now[id_].outcome != "released"],
+        answers=[(claim, now[id_]) for id_, claim in claims.items() if now[id_].outcome in ("reserved", "rejected")],
         conflicts=conflicts,
         unknown=unknown,
         blocked=blocked,

@@ -84,10 +84,13 @@ class Product(Schema):
 
 
 class Movement(Schema):
-    """A change of a product's stock, which is the sum of them: entered with the product, corrected, or by an order."""
+    """A change of a product's stock, which is the sum of them: entered with the product, corrected, or by an order.
 
-    id = _id()
-    kind = _one_of(["initial", "adjustment", "reserve", "release"], metadata={"examples": ["reserve"]})
+    One of the kind `archived` is the sum of those of all orders that were archived, and has the id 0.
+    """
+
+    id = WholeNumber(0, MAX_ID, required=True, metadata={"examples": [42]})
+    kind = _one_of(["initial", "adjustment", "reserve", "release", "archived"], metadata={"examples": ["reserve"]})
     delta = WholeNumber(-MAX_STOCK, MAX_STOCK, required=True, metadata={"examples": [-2]})
     order_id = _id("orderId", allow_none=True)
     reason = stored_text(required=True, allow_none=True, metadata={"examples": [None]})

@@ -17,6 +17,9 @@ FORBIDDEN = {
         "SELECT FROM order_entries FOR UPDATE",
         "DELETE FROM parked_events",
         "UPDATE parked_events SET payload = 'null'",
+        "INSERT INTO archived_orders VALUES (1)",
+        "DELETE FROM archived_orders",
+        "SELECT archive_orders('{}')",
     ),
     "products": (
         "DELETE FROM products",
@@ -25,6 +28,7 @@ FORBIDDEN = {
         "DELETE FROM reservations",
         "UPDATE reservations SET quantity = 1",
         "UPDATE reservations SET order_uid = NULL",
+        "SELECT archive_reservations('{}')",
         "DELETE FROM parked_events",
     ),
 }

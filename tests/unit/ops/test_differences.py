@@ -100,6 +100,26 @@ def test_a_reservation_without_order(outcome: str) -> None:
     assert (difference.expected, difference.order_id, difference.product_id) == ("an order of 2 of product 7", 1, 7)
 
 
+@pytest.mark.parametrize(
+    ("status", "outcome", "other", "kind"),
+    [
+        *(("archived", outcome, X, None) for outcome in ("archived", "reserved", "released", "rejected")),
+        ("archived", "held", X, Kind.STATUS),
+        ("archived", "archived", None, None),
+        ("archived", "archived", Y, Kind.IDENTITY),
+        ("done", "archived", X, Kind.STATUS),
+        ("done", "archived", Y, Kind.IDENTITY),
+    ],
+)
+def test_of_an_archived_order_the_identity_is_left_to_compare(
+    status: str, outcome: str, other: UUID | None, kind: Kind | None
+) -> None:
+    """Either of the two may be archived when the other is not yet, or is not any more because it was restored."""
+    lines = () if status == "archived" else SEVERAL
+    difference = compare(Order(1, lines, status, "", 0, X), Reservation(1, ONE, outcome, other), LIMIT)
+    assert (difference and (difference.kind, difference.trace_id)) == (kind and (kind, None))
+
+
 @pytest.mark.parametrize("other", [(Line(8, 2),), (Line(7, 3),), (), SEVERAL, SEVERAL[::-1]])
 @pytest.mark.parametrize(("status", "seconds"), [("pending", 0), ("done", OLD)])
 def test_a_reservation_of_something_else(other: tuple[Line, ...], status: str, seconds: float) -> None:
@@ -151,6 +171,7 @@ def test_the_same_difference_has_the_same_key_although_its_words_change() -> Non
         ("reserved", "one reserve of 2 of product 7, 3 of product 9"),
         ("released", "one reserve and one release of 2 of product 7, 3 of product 9, or none"),
         ("rejected", "none"),
+        ("archived", "none"),
         (None, "a reservation"),
     ],
 )

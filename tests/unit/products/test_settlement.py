@@ -292,6 +292,17 @@ def test_a_number_that_another_order_has_is_a_conflict_and_changes_nothing(
         assert settle(on_hand({7: 9}), {}, [first, asked]).conflicts == ([1] if is_conflict else [])
 
 
+@pytest.mark.parametrize("known", [X, None])
+def test_no_event_of_an_archived_order_does_anything(known: str | None) -> None:
+    """Of several lines only the first is left; an order that was placed without an identity has one line."""
+    lines = (*FIVE, Line(8, 1)) if known else FIVE
+    requests: list[Request] = [kind(1, lines, known) for kind in (Claim, Release, Confirmation)]
+    requests += [Release(1, lines, known, expired=True), Claim(1, FIVE, Y)]
+    settlement = settle(on_hand({7: 9, 8: 9}), {1: Reservation(1, FIVE, "archived", order_uid=known)}, requests)
+    assert settlement.conflicts == ([4] if known else [])
+    assert [*settlement.made, *settlement.changed, *settlement.movements, *settlement.answers] == []
+
+
 def test_a_confirmed_order_does_not_expire() -> None:
     """Its database was restored to before the confirmation, of which a client was told."""
     expired = replace(RELEASE, expired=True)

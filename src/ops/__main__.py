@@ -7,12 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
 import structlog
 
-from ops import letters, migrate, outbox, reconcile, repair, users
+from ops import archive, letters, migrate, outbox, reconcile, repair, users
 from ops.bounds import number, whole
 from ops.errors import OpsError
 from ops.output import Answer
@@ -26,6 +28,7 @@ _LONGEST_SECONDS = 86_400.0
 
 _COMMANDS: Mapping[str, Callable[[Mapping[str, str], argparse.Namespace], Awaitable[Answer]]] = MappingProxyType(
     {
+        "archive": archive.run,
         "broker": users.run,
         "dead-letters": letters.run,
         "migrate": migrate.run,
@@ -73,6 +76,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     repairs = _add_comparison(commands, "repair", "make them agree again after a database was restored")
     repairs.add_argument("--apply", action="store_true", help="do it; without this, say what would be done")
     _add_outbox(commands)
+    archives = _add(commands, "archive", "write closed orders into files, and remove them from both databases")
+    archives.add_argument(
+        "--before", type=date.fromisoformat, required=True, metavar="DATE", help="that were last changed before it"
+    )
+    archives.add_argument("--directory", type=Path, default=Path("archive"), help="has to be there (%(default)s)")
+    archives.add_argument("--dry-run", action="store_true", help="write the files, and remove nothing")
     _add(commands, "broker", "bring the broker's users, permissions, queues and policies up to date")
     migration = _add(commands, "migrate", "bring the schema of a database up to date")
     migration.add_argument("database", choices=migrate.DATABASES, help="whose files are applied")

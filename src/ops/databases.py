@@ -14,6 +14,7 @@ _CONNECT = 10.0
 _STATEMENT = 900.0
 _CLOSE = 2.0
 _PREFETCH = 1_000
+_SETTINGS = {"application_name": "ops", "TimeZone": "UTC"}
 
 
 class Session:
@@ -44,9 +45,7 @@ class Session:
 async def session(url: str, name: str) -> AsyncIterator[Session]:
     """Each statement that is in no transaction is one of its own."""
     with _named(name):
-        connection = await connect(
-            url, timeout=_CONNECT, command_timeout=_STATEMENT, server_settings={"application_name": "ops"}
-        )
+        connection = await connect(url, timeout=_CONNECT, command_timeout=_STATEMENT, server_settings=_SETTINGS)
     try:
         yield Session(name, connection)
     finally:

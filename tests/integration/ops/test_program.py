@@ -42,6 +42,7 @@ async def test_wrong_settings_end_the_program_with_status_2() -> None:
         ("reconcile", "orders-db"),
         ("repair", "orders-db"),
         ("outbox", "products-db"),
+        ("archive --before 2026-03-01", "orders-db"),
     ],
 )
 async def test_a_server_that_is_down_is_one_clear_line(command: str, server: str) -> None:

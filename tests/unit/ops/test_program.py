@@ -1,5 +1,8 @@
 """The command line of `python -m ops`: what is accepted, and which settings each command needs."""
 
+from datetime import date
+from pathlib import Path
+
 import pytest
 
 from ops.__main__ import main, parse, run
@@ -12,6 +15,7 @@ NEEDED = {
     "reconcile": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "repair --apply": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "outbox": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
+    "archive --before 2026-03-01": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "outbox drop --all": ["PRODUCTS_DATABASE_URL", "ORDERS_DATABASE_URL"],
     "migrate orders": ["DATABASE_OWNER_URL", "DATABASE_URL"],
 }
@@ -33,6 +37,8 @@ NEEDED = {
         ("reconcile --older-than 0 --settle 86400", {"older_than": 0.0, "settle": 86_400.0}),
         ("repair", {"apply": False, "older_than": 60.0, "settle": 5.0, "limit": 100}),
         ("repair --apply --json", {"apply": True, "json": True}),
+        ("archive --before 2026-03-01", {"before": date(2026, 3, 1), "directory": Path("archive"), "dry_run": False}),
+        ("archive --before 2026-03-01 --directory here --dry-run", {"directory": Path("here"), "dry_run": True}),
         ("migrate products", {"database": "products"}),
     ],
 )
@@ -62,6 +68,8 @@ def test_a_command_line_is_read(command: str, expected: dict[str, object]) -> No
         "reconcile --settle 86401",
         "reconcile --older-than nan",
         "reconcile --older-than soon",
+        "archive",
+        "archive --before yesterday",
     ],
 )
 def test_wrong_usage_is_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,8 @@ async def _write(urls: DatabaseUrls, path: Path, *bounds: object) -> int:
                     file.write(line.replace("\n", " ") + "\n")
                     written.add(str(order.uid or order.id))
         for line in chain.from_iterable(_batches(path)):
-            if _identity(line) not in written:
+            earlier = orjson.loads(line)["order"]
+            if str(earlier["uid"] or earlier["id"]) not in written:
                 file.write(line)
                 kept += 1
     _publish(part, path, len(written), kept)
@@ -134,11 +135,6 @@ def _batches(path: Path) -> Iterator[list[str]]:
         with gzip.open(path, "rt", newline="\n") as lines:
             while batch := list(islice(lines, _BATCH)):
                 yield batch
-
-
-def _identity(line: str) -> str:
-    order = orjson.loads(line)["order"]
-    return str(order["uid"] or order["id"])
 
 
 def _publish(part: Path, path: Path, written: int, kept: int) -> None:

@@ -20,6 +20,7 @@ GIVEN = 2_000
 X, Y = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
 NEW_ORDER = f"UPDATE orders SET uid = '{X}', updated_at = now() WHERE id = {ORDER}"
 OF_LOST = f"UPDATE reservations SET order_uid = '{Y}' WHERE order_id = {ORDER}"
+ARCHIVED = f"INSERT INTO archived_orders VALUES ({ORDER})"
 SOLD_OUT = """
 INSERT INTO stock_movements (product_id, kind, delta) SELECT id, 'adjustment', 1 - qty FROM products WHERE id = {0};
 UPDATE products SET qty = 1 WHERE id = {0}
@@ -58,6 +59,10 @@ FAULTS = {
         "cancelled", "reserved", [("release", 2)], "cancelled", {ORDER: "released"}, 98
     ),
     "lost": Fault(None, "reserved", [("release", 2)], None, {ORDER: "released"}, 98),
+    "archived, and then its reservation was lost": Fault(None, None, [("left", 0)], None, {}, 98, orders=ARCHIVED),
+    "archived, and its reservation is held": Fault(
+        None, "held", [("left", 0)], None, {ORDER: "held"}, 96, orders=ARCHIVED
+    ),
     "its number was given out again": Fault(
         *("pending", "reserved", [("move", 2), ("announce", 0)], "pending", {GIVEN + 1: "released"}, 98),
         *(OF_LOST, NEW_ORDER),

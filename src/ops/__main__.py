@@ -81,7 +81,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--before", type=date.fromisoformat, required=True, metavar="DATE", help="that were last changed before it"
     )
     archives.add_argument("--directory", type=Path, default=Path("archive"), help="has to be there (%(default)s)")
-    archives.add_argument("--dry-run", action="store_true", help="write the files, and remove nothing")
+    archives.add_argument("--dry-run", action="store_true", help="count them, keep no file and remove nothing")
     _add(commands, "broker", "bring the broker's users, permissions, queues and policies up to date")
     migration = _add(commands, "migrate", "bring the schema of a database up to date")
     migration.add_argument("database", choices=migrate.DATABASES, help="whose files are applied")

@@ -77,7 +77,8 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for month, first, last, count in await orders.fetch(_MONTHS, options.before):
                     path = folder / _NAME.format(month)
-                    written[path] = await _write(urls, path, first, last, month, options.before)
+                    bounds = (first, last, month, options.before)
+                    written[path] = await _write(urls, path, *bounds, keep=not options.dry_run)
                     stay += count - written[path]
                 for path in [] if options.dry_run else sorted(folder.glob(_NAME.format("*"))):
                     if path.stat().st_mode & _UNFINISHED:
@@ -86,7 +87,12 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise OpsError(f"{folder}: {first_line(error)}") from error
     files = [
-        {"file": path.name, "written": written[path], "removed": removed[path], "bytes": path.stat().st_size}
+        {
+            "file": path.name,
+            "written": written[path],
+            "removed": removed[path],
+            "bytes": path.stat().st_size if path.exists() else None,
+        }
         for path in sorted(written | removed)
     ]
     sums = {"written": written.total(), "removed": removed.total(), "stay": stay}
@@ -94,8 +100,8 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
     return Answer({"files": files, **sums}, "\n".join(lines))
 
 
-async def _write(urls: DatabaseUrls, path: Path, *bounds: object) -> int:
-    """The number of orders that were written; if there is none the file stays as it is."""
+async def _write(urls: DatabaseUrls, path: Path, *bounds: object, keep: bool) -> int:
+    """Returns the number of orders that were written; if there is none, the file stays as it is."""
     part, written, kept = path.with_suffix(".part"), set[str](), 0
     with gzip.open(part, "wt", 6, newline="\n") as file:
         async with (
@@ -115,7 +121,7 @@ async def _write(urls: DatabaseUrls, path: Path, *bounds: object) -> int:
             if str(earlier["uid"] or earlier["id"]) not in written:
                 file.write(line)
                 kept += 1
-    _publish(part, path, len(written), kept)
+    _publish(part, path, len(written) + kept, keep=keep and bool(written))
     return len(written)
 
 
@@ -137,12 +143,12 @@ def _batches(path: Path) -> Iterator[list[str]]:
                 yield batch
 
 
-def _publish(part: Path, path: Path, written: int, kept: int) -> None:
+def _publish(part: Path, path: Path, lines: int, *, keep: bool) -> None:
     """Raises OpsError, and leaves the file of an earlier run, if the disk does not give back what was written."""
     _sync(part)
-    if sum(map(len, _batches(part))) != written + kept:
+    if sum(map(len, _batches(part))) != lines:
         raise OpsError(f"{part} does not read as it was written: nothing was removed")
-    if written:
+    if keep:
         part.replace(path)
         _sync(path.parent)
     else:

@@ -76,8 +76,8 @@ async def rows(shop: Shop) -> list[list[str]]:
     ]
 
 
-def files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.gz"))
+def files(folder: Path, pattern: str = "*.gz") -> list[Path]:
+    return sorted(folder.glob(pattern))
 
 
 def lines(folder: Path) -> dict[int, dict[str, Any]]:
@@ -112,7 +112,8 @@ async def test_what_is_closed_is_in_the_files_and_no_longer_in_the_databases(
     ]
 
     tried = await archive("--dry-run")
-    assert (tried.document["removed"], await rows(shop)) == (0, before)
+    assert (tried.document["written"], tried.document["removed"], await rows(shop)) == (6, 0, before)
+    assert files(tmp_path, "*") == [tmp_path / "lock"]
     done = await archive()
 
     counts = [(file["written"], file["removed"]) for file in done.document["files"]]
@@ -267,8 +268,12 @@ async def test_lines_of_an_earlier_run_stay_in_the_file_of_their_month(
     await shop.order(16, "done", "reserved", age=OLDER)
     await shop.order(17, "done", "reserved", age=OLD)
     await shop.order(9_010, "done", "reserved", age=OLDER)
-    await archive("--dry-run")
-    await shop.orders.execute("UPDATE orders SET metadata = '{}' WHERE id = 16")
+    async with shop.orders.transaction():
+        await shop.orders.execute("UPDATE orders SET metadata = '{}' WHERE id = 16")
+        archiving = asyncio.ensure_future(archive())
+        await eventually(lambda: shop.orders.fetch("SELECT FROM pg_locks WHERE NOT granted"))
+    await archiving
+    assert lines(tmp_path)[16]["order"]["metadata"] is None
 
     await archive()
 

@@ -52,7 +52,8 @@ async def test_a_stopped_process_answers_who_waits_for_a_pending_order(api: Api,
             async with following(system.url, order_id) as stream:
                 waiting = asyncio.create_task(api.get(f"/orders/{order_id}?wait=30"))
                 first = await stream.event()
-                assert (await api.get(f"/orders/{order_id}")).data["status"] == "pending"
+                for _ in range(5):  # sent in turn, so that the request that waits has arrived before the last
+                    assert (await api.get(f"/orders/{order_id}")).data["status"] == "pending"
                 started = time.monotonic()
                 process.send_signal(signal.SIGTERM)
                 answer = await waiting

@@ -89,7 +89,7 @@ FULL JOIN (
 ) m ON m.order_id = r.order_id
 WHERE NOT coalesce(
     CASE
-        WHEN r.outcome NOT IN ('reserved', 'rejected', 'released') THEN true
+        WHEN r.outcome NOT IN ('reserved', 'rejected', 'released', 'archived') THEN true
         WHEN r.outcome <> 'reserved' AND m.rows IS NULL THEN true
         WHEN r.outcome = 'reserved' THEN m.rows = cardinality(r.lines) AND m.reserved = r.lines
         WHEN r.outcome = 'released' THEN

@@ -84,7 +84,12 @@ _OUTCOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
-    {"reserved": "one reserve of {}", "released": "one reserve and one release of {}, or none"}
+    {
+        "reserved": "one reserve of {}",
+        "released": "one reserve and one release of {}, or none",
+        "rejected": "none",
+        ARCHIVED: "none",
+    }
 )
 
 
@@ -134,7 +139,7 @@ def only_product(lines: Sequence[Line]) -> int | None:
 
 def expected_movements(outcome: str | None, lines: Iterable[Line]) -> str:
     """Describes the movements that a reservation asks for; without an outcome there is no reservation."""
-    return _MOVEMENTS.get(outcome, "none" if outcome else "a reservation").format(_described(lines))
+    return _MOVEMENTS.get(outcome, "a reservation").format(_described(lines))
 
 
 async def pairs(

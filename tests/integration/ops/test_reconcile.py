@@ -240,7 +240,7 @@ async def test_of_what_a_newer_release_has_written_nothing_is_said_but_that(
     server = servers.postgres.admin_url.rsplit("/", 1)[0]
     for database, table, constraint in (
         (shop.orders, "orders", "orders_known_status"),
-        (shop.products, "reservations", "reservations_outcome_check"),
+        (shop.products, "reservations", "reservations_known_outcome"),
     ):
         url = f"{server}/{await database.fetchval('SELECT current_database()')}"
         await fetch(url, f"ALTER TABLE {table} DROP CONSTRAINT {constraint}")

@@ -347,7 +347,7 @@ async def test_what_a_newer_release_has_written_stops_no_cancellation(
     await becomes(url, product_id, 7)
     await vhost.take("orders.stock")
     owner = f"{servers.postgres.admin_url.rsplit('/', 1)[0]}/{name}"
-    await fetch(owner, "ALTER TABLE reservations DROP CONSTRAINT reservations_outcome_check")
+    await fetch(owner, "ALTER TABLE reservations DROP CONSTRAINT reservations_known_outcome")
     await fetch(owner, "UPDATE reservations SET outcome = 'rejected', reason = 'out_of_season' WHERE order_id = 1")
     await fetch(owner, "UPDATE reservations SET outcome = 'shipped' WHERE order_id = 2")
 

@@ -316,16 +316,17 @@ async def history(connection: Connection, order_id: int) -> list[HistoryEntry]:
 LIST = f"{_SELECT} WHERE id < $1 ORDER BY id DESC LIMIT $2"
 # walks orders_status
 LIST_BY_STATUS = f"{_SELECT} WHERE status >= $3 AND (status, id) < ($3, $1) ORDER BY status DESC, id DESC LIMIT $2"
+# The status is a subquery, so that the planner does not take orders_status because it knows that this one is rare.
 _OF_PRODUCT_AND_STATUS = """(
         SELECT id FROM orders
-        WHERE (product_id, status) >= ($3, {0}) AND (product_id, status, id) < ($3, {0}, $1)
-        ORDER BY product_id DESC, status DESC, id DESC LIMIT $2
+        WHERE product_id = $3 AND status >= {0} AND (status, id) < ({0}, $1) ORDER BY status DESC, id DESC LIMIT $2
     )"""
+_OF_PRODUCT = " UNION ALL ".join(_OF_PRODUCT_AND_STATUS.format(f"(SELECT '{status}')") for status in OrderStatus)
 # walks orders_product_status once for each status, orders_later_status and order_products_product
 LIST_BY_PRODUCT = f"""
 {_SELECT} WHERE id IN (
     SELECT id FROM (
-        {" UNION ALL ".join(_OF_PRODUCT_AND_STATUS.format(f"'{status}'") for status in OrderStatus)} UNION ALL (
+        {_OF_PRODUCT} UNION ALL (
             SELECT id FROM orders
             WHERE status NOT IN ({", ".join(f"'{status}'" for status in OrderStatus)})
                 AND product_id >= $3 AND (product_id, id) < ($3, $1) ORDER BY product_id DESC, id DESC LIMIT $2
@@ -341,7 +342,7 @@ LIST_BY_PRODUCT = f"""
 LIST_BY_PRODUCT_AND_STATUS = f"""
 {_SELECT} WHERE id IN (
     SELECT id FROM (
-        {_OF_PRODUCT_AND_STATUS.format("$4")} UNION ALL (
+        {_OF_PRODUCT_AND_STATUS.format("(SELECT $4)")} UNION ALL (
             SELECT order_id FROM order_products
             WHERE product_id = $3 AND status >= $4 AND (status, order_id) < ($4, $1)
             ORDER BY status DESC, order_id DESC LIMIT $2

@@ -1,10 +1,11 @@
 """Orders and the decisions about them, without I/O."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
+from typing import NamedTuple
 
 import orjson
 from uuid_utils import uuid7
@@ -18,8 +19,7 @@ from shared.tracing import Trace
 MAX_TOTAL = Decimal("9999999999999999.99")
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """An order of several products has no `product_id`, `quantity` and `unit_price` but `lines`, a JSON array.
 
     `expires_at` is the end of its hold. `shortages` is the JSON array of what it could not get.
@@ -50,8 +50,8 @@ class Order:
         """The order as it was in the answer to the request with these terms, which placed it."""
         pending, at = OrderStatus.PENDING.value, self.created_at
         end = at + timedelta(seconds=terms.hold_seconds) if terms.hold_seconds else None
-        first = replace(self, status=pending, reason=None, shortages=None, updated_at=at)
-        return replace(first, metadata=terms.metadata, expires_at=end)
+        first = self._replace(status=pending, reason=None, shortages=None, updated_at=at)
+        return first._replace(metadata=terms.metadata, expires_at=end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,7 @@ class Product:
     price: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """What is ordered of a product, with the price that the customer has seen, if the request says it.
 
     `field` is where it stands in the request: "" or "lines.3.".
@@ -75,8 +74,7 @@ class Line:
     field: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What else a request says of an order. A reference is of one order; `metadata` is JSON, None for an empty object.
 
     With `hold_seconds` the order expires unless it is confirmed.
@@ -88,8 +86,7 @@ class Terms:
     hold_seconds: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An order before it is stored, with the prices that its products have at this moment.
 
     `uid` tells it from another order that gets the same number from a restored database. Like an Order it has either
@@ -173,8 +170,7 @@ class HistoryEntry:
     shortages: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """The product service's decision on an order, which has a `product_id` if it has one product."""
 
     order_id: int

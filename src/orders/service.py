@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import structlog
@@ -49,8 +49,7 @@ _EXPIRED_AT_ONCE = 500
 _PAGE_TYPES = {"next": (str, NoneType), "orders": (list,)}
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """`replayed` if an earlier request with the same key placed the order."""
 
     order: Order

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from shared.contracts.events import Reason
@@ -18,8 +18,7 @@ class Line(NamedTuple):
     product_uid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """An order asks for stock, of all its lines or of none. The answer goes back under `traceparent`.
 
     `held` if the order is to be confirmed once it has its stock.
@@ -62,8 +61,7 @@ class Shortage(NamedTuple):
     available: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """What an order got: all of its lines, nothing for a reason, or nothing since it was cancelled or has expired."""
 
     order_id: int
@@ -93,8 +91,7 @@ class OnHand:
     uid: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StockMovement:
+class StockMovement(NamedTuple):
     """A change of a product's stock by an order."""
 
     product_id: int
@@ -213,13 +210,13 @@ class _Batch:
             self._record(release, "released")
         elif reservation.outcome == "reserved":
             self._move(reservation, "release", +1)
-            self.reservations[release.order_id] = replace(reservation, outcome="released", held=False)
+            self.reservations[release.order_id] = reservation._replace(outcome="released", held=False)
 
     def confirm(self, confirmation: Confirmation) -> None:
         reservation = self.reservations.get(confirmation.order_id)
         if reservation is not None and reservation.held:
             self._hold(reservation, -1)
-            self.reservations[confirmation.order_id] = replace(reservation, held=False)
+            self.reservations[confirmation.order_id] = reservation._replace(held=False)
 
     def _has(self, line: Line) -> bool:
         """False if there is no such product, or the one that was ordered is lost and another has its number."""

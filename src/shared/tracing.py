@@ -3,7 +3,7 @@
 import random
 import re
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # https://www.w3.org/TR/trace-context/#traceparent-header: lower-case hex; a version above 00 may carry more fields.
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
@@ -17,8 +17,7 @@ _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """The position of the current work in its trace; `span_id` identifies the part of this process.
 
     `tracestate` is what other vendors' tracers have noted, for the next process; nothing here reads or adds to it.

@@ -204,7 +204,7 @@ def answer_by_number_alone() -> None:
         connection: Connection, answers: Sequence[tuple[Claim, Reservation]]
     ) -> list[asyncpg.Record]:
         """The order service knows another identity, so the answer has that of the claim."""
-        asked = [(claim, replace(of, lines=claim.lines, order_uid=claim.order_uid)) for claim, of in answers]
+        asked = [(claim, of._replace(lines=claim.lines, order_uid=claim.order_uid)) for claim, of in answers]
         return await announce(connection, asked)
 
     Reservation.is_of = is_of  # type: ignore[method-assign]  # that is the mutation

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from marshmallow import Schema, ValidationError
@@ -25,8 +25,7 @@ _MESSAGE_EVENTS = 256
 _TICK = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """An event and its data, as loaded by its schema in `shared.contracts.events`; `tag` is that of its message."""
 
     event: Event

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -123,9 +122,9 @@ def test_an_order_that_is_neither_pending_nor_held_is_final(status: OrderStatus)
 @pytest.mark.parametrize("status", OrderStatus)
 def test_an_order_as_it_was_placed_does_not_show_what_came_after(status: OrderStatus) -> None:
     hour = AT + timedelta(hours=1)
-    later = replace(PLACED, status=status.value, reason="insufficient_stock", shortages="[]", updated_at=hour)
-    later = replace(later, metadata='{"b":"2"}', expires_at=hour)
-    first = replace(PLACED, metadata='{"a":"1"}')
+    later = PLACED._replace(status=status.value, reason="insufficient_stock", shortages="[]", updated_at=hour)
+    later = later._replace(metadata='{"b":"2"}', expires_at=hour)
+    first = PLACED._replace(metadata='{"a":"1"}')
     assert later.as_placed(Terms(metadata='{"a":"1"}')) == first
-    held = replace(first, expires_at=AT + timedelta(seconds=9))
+    held = first._replace(expires_at=AT + timedelta(seconds=9))
     assert later.as_placed(Terms(metadata='{"a":"1"}', hold_seconds=9)) == held

@@ -14,11 +14,11 @@ import orjson
 import structlog
 from aiohttp import HttpVersion11, web
 from marshmallow import Schema
-from multidict import CIMultiDict, MultiMapping
+from multidict import CIMultiDict, MultiMapping, istr
 
 from gateway import metrics
 from gateway.access.guard import CLIENT, COUNTED_FOR, KEY_NAME
-from gateway.headers import PASSED, RETURNED
+from gateway.headers import FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, PASSED, RETURNED
 from gateway.routes import Route
 from gateway.upstream.pool import SERVICES, Call, ServicePool
 from shared import deadline
@@ -37,6 +37,7 @@ log = structlog.get_logger()
 _FAIR_DEADLINE = 1.0
 # Pages share no work with others, so a service needs only a few at once to be busy, and others wait behind them.
 _ITEMS_OF_A_SLOT = 4
+_CONNECTION = istr("Connection")
 _NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)  # RFC 9110 §15.3.5, §15.4.5
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CODE_OF = {code.status: code for code in reversed(Code)}
@@ -186,9 +187,9 @@ def _headers(request: web.Request) -> CIMultiDict[str]:
     headers = _only(PASSED, request.headers)
     if IDEMPOTENCY_KEY in headers and KEY_NAME in request:
         headers[IDEMPOTENCY_KEY] = _key_of_client(request[KEY_NAME], headers[IDEMPOTENCY_KEY])
-    headers["X-Forwarded-For"] = request[CLIENT]
-    headers["X-Forwarded-Host"] = request.host
-    headers["X-Forwarded-Proto"] = request.scheme
+    headers[FORWARDED_FOR] = request[CLIENT]
+    headers[FORWARDED_HOST] = request.host
+    headers[FORWARDED_PROTO] = request.scheme
     return headers
 
 
@@ -222,8 +223,8 @@ def _parse(body: bytes) -> object:
 
 def _only(names: tuple[str, ...], headers: MultiMapping[str]) -> CIMultiDict[str]:
     """Drops also those of `names` that the `Connection` header lists (RFC 9110 §7.6.1)."""
-    passed = CIMultiDict((name, value) for name in names for value in headers.getall(name, ()))
-    for value in headers.getall("Connection", ()):
+    passed = CIMultiDict([(name, value) for name in names if name in headers for value in headers.getall(name)])
+    for value in headers.getall(_CONNECTION, ()):
         for option in value.split(","):
             passed.popall(option.strip(), None)
     return passed

@@ -6,6 +6,9 @@ from shared import deadline
 from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LAST_EVENT_ID
 
 API_KEY = "X-API-Key"
+FORWARDED_FOR = istr("X-Forwarded-For")
+FORWARDED_HOST = istr("X-Forwarded-Host")
+FORWARDED_PROTO = istr("X-Forwarded-Proto")
 # These pass to a service and back. All others, hop-by-hop headers (RFC 9110 §7.6.1) included, end at the gateway; the
 # client of the service sets the trace headers anew.
 PASSED = tuple(map(istr, ("Content-Type", IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, LAST_EVENT_ID)))

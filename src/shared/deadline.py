@@ -7,9 +7,11 @@ import time
 from contextvars import ContextVar
 from typing import Any
 
+from multidict import istr
+
 from shared.errors import AppError, Code
 
-HEADER = "X-Request-Timeout-Ms"
+HEADER = istr("X-Request-Timeout-Ms")
 
 _MILLISECONDS = re.compile(r"[0-9]{1,6}")
 _current: ContextVar[float] = ContextVar("deadline", default=math.inf)

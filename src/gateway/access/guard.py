@@ -12,7 +12,7 @@ from gateway.access.clients import Network, bucket, client_address
 from gateway.access.keyring import ApiKey, Keyring, require
 from gateway.access.rate import Decision, RateLimiter, Refusals
 from gateway.answers import add_headers
-from gateway.headers import API_KEY
+from gateway.headers import API_KEY, FORWARDED_FOR
 from gateway.routes import route_of
 from gateway.scopes import Scope
 from shared import logs
@@ -27,7 +27,6 @@ KEY_NAME = web.RequestKey("key_name", str)
 # Whom its requests, bytes and places are counted for: the key, or without one the address or its network.
 COUNTED_FOR = web.RequestKey("counted_for", str)
 
-_FORWARDED_FOR = "X-Forwarded-For"
 # Where a key may stand, and what makes an Authorization of it.
 _KEY_HEADERS = (("Authorization", ""), (API_KEY, "Bearer "))
 # What the gateway answers itself is public but for these paths.
@@ -39,7 +38,7 @@ def trace(trusted: Sequence[Network]) -> Middleware:
 
     @web.middleware
     async def of_client(request: web.Request, handler: Handler) -> web.StreamResponse:
-        client = client_address(request.remote or "", request.headers.getall(_FORWARDED_FOR, ()), trusted)
+        client = client_address(request.remote or "", request.headers.getall(FORWARDED_FOR, ()), trusted)
         request[CLIENT] = client
         logs.about.set({"client": client})
         return await middleware.trace(request, handler)

@@ -136,11 +136,9 @@ class ServiceClient:
         fields = [*self._fixed, *(headers or {}).items(), *_context()]
         if body is not None or method not in SAFE:
             fields.append(("Content-Length", str(len(body or b""))))  # RFC 9110 §8.6
-        lines = [f"{method} {self._path}{target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields)]
-        head = "\n".join(lines)
-        if head.count("\n") != len(fields) or "\r" in head or "\0" in head:
+        head = "\r\n".join([f"{method} {self._path}{target} HTTP/1.1", *map(": ".join, fields), "\r\n"])
+        if not head.count("\r") == head.count("\n") == len(fields) + 2 or "\0" in head:
             raise ValueError("A header holds a line break or NUL")
-        head = head.replace("\n", "\r\n") + "\r\n\r\n"
         return head.encode(errors="surrogateescape") + (body or b"")
 
     def _failure(self, error: Exception) -> AppError:

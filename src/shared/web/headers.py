@@ -11,10 +11,11 @@ from multidict import istr
 from shared.errors import invalid_field
 from shared.idempotency import Key, key_of
 
-IDEMPOTENCY_KEY = "Idempotency-Key"
-IF_MATCH = "If-Match"
-IF_NONE_MATCH = "If-None-Match"
-LAST_EVENT_ID = "Last-Event-ID"
+IDEMPOTENCY_KEY = istr("Idempotency-Key")
+IF_MATCH = istr("If-Match")
+IF_NONE_MATCH = istr("If-None-Match")
+LAST_EVENT_ID = istr("Last-Event-ID")
+REQUEST_ID = istr("X-Request-ID")
 # By its value services know each other, so that nobody passes the gateway by.
 SERVICE_SECRET = istr("X-Service-Secret")
 # Marks an answer that repeats the one of an earlier request with the same key.

@@ -15,7 +15,7 @@ from shared import deadline, metrics, tracing
 from shared.errors import AppError, Code
 from shared.web.connection import SAFE, Connection
 from shared.web.head import problem
-from shared.web.headers import SERVICE_SECRET
+from shared.web.headers import REQUEST_ID, SERVICE_SECRET
 from shared.web.health import ROUTES
 from shared.web.requests import MAX_BODY
 from shared.web.responses import MOST_PATH, error_of, refusal
@@ -50,7 +50,7 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     if _UPGRADE in headers:
         response.force_close()  # the parser may have lost what follows an upgrade that is declined
-    response.headers["X-Request-ID"] = here.request_id
+    response.headers[REQUEST_ID] = here.request_id
     _record(request, response.status, time.perf_counter() - started)
     return response
 
@@ -124,7 +124,7 @@ def _trace_of(headers: CIMultiDictProxy[str]) -> tracing.Trace:
     parents, states = headers.getall(_TRACEPARENT, ()), headers.getall(_TRACESTATE, ())
     if states and any(_TRACESTATE in listed.lower() for listed in headers.getall("Connection", ())):
         states = ()
-    return tracing.begin(parents[0] if len(parents) == 1 else None, headers.get("X-Request-ID"), ",".join(states))
+    return tracing.begin(parents[0] if len(parents) == 1 else None, headers.get(REQUEST_ID), ",".join(states))
 
 
 def _has_secret(request: web.Request, known: Sequence[bytes]) -> bool:

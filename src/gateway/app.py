@@ -9,10 +9,9 @@ from aiohttp import web
 from gateway import docs
 from gateway.access.clients import holder
 from gateway.access.cors import Cors
-from gateway.access.guard import guard, trace, wait_for_turn
+from gateway.access.guard import finish, guard, trace
 from gateway.access.keyring import Keyring
 from gateway.access.rate import RateLimiter, Refusals
-from gateway.answers import send_headers
 from gateway.docs import DOCS, Docs
 from gateway.forward import BODIES, SECONDS, WAITING, Waiting, expectation, forward
 from gateway.prefix import send_prefix
@@ -72,8 +71,7 @@ def create_app(settings: Settings) -> web.Application:
             yield
 
     app.cleanup_ctx.append(services)
-    app.on_response_prepare.append(partial(wait_for_turn, refusals, app[HOLDER]))
-    app.on_response_prepare.append(send_headers)
+    app.on_response_prepare.append(partial(finish, refusals, app[HOLDER]))
     if settings.trusted_proxies:
         app.on_response_prepare.append(partial(send_prefix, settings.trusted_proxies))
     if settings.cors_origins:

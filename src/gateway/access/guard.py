@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -11,7 +11,6 @@ from gateway import metrics
 from gateway.access.clients import Network, bucket, client_address
 from gateway.access.keyring import ApiKey, Keyring, require
 from gateway.access.rate import Decision, RateLimiter, Refusals
-from gateway.answers import add_headers
 from gateway.headers import API_KEY, FORWARDED_FOR
 from gateway.routes import route_of
 from gateway.scopes import Scope
@@ -26,6 +25,8 @@ CLIENT = web.RequestKey("client", str)
 KEY_NAME = web.RequestKey("key_name", str)
 # Whom its requests, bytes and places are counted for: the key, or without one the address or its network.
 COUNTED_FOR = web.RequestKey("counted_for", str)
+# What its answer shows of the rate limit.
+_LIMIT = web.RequestKey("limit", Mapping[str, str])
 
 # Where a key may stand, and what makes an Authorization of it.
 _KEY_HEADERS = (("Authorization", ""), (API_KEY, "Bearer "))
@@ -85,11 +86,16 @@ def guard(keyring: Keyring | None, limiter: RateLimiter, refusals: Refusals) -> 
     return let_in
 
 
-async def wait_for_turn(
-    refusals: Refusals, holder_of: Callable[[str], str | None], request: web.BaseRequest, _: web.StreamResponse
+async def finish(
+    refusals: Refusals, holder_of: Callable[[str], str | None], request: web.BaseRequest, response: web.StreamResponse
 ) -> None:
-    """Holds back the answer to what was no request, so that it reached no middleware."""
-    if CLIENT not in request and (holder := holder_of(request.remote or "")):
+    """Runs on `on_response_prepare`, because a stream sends its headers before its handler returns.
+
+    Holds back the answer to what was no request, so that it reached no middleware.
+    """
+    if CLIENT in request:
+        response.headers.update(request.get(_LIMIT, {}))
+    elif holder := holder_of(request.remote or ""):
         now = time.monotonic()
         refusals.saw(holder, now)
         await asyncio.sleep(refusals.delay(holder, now))
@@ -104,7 +110,7 @@ def _authorization(request: web.Request) -> str | None:
 
 
 def _take(request: web.Request, decision: Decision, limiter: RateLimiter) -> None:
-    add_headers(request, limiter.headers(decision))
+    request[_LIMIT] = limiter.headers(decision)
     if not decision.allowed:
         metrics.REFUSED.labels("rate_limit").inc()
         raise AppError(Code.RATE_LIMITED, "Too many requests", retry_after=decision.retry_after)

@@ -109,9 +109,10 @@ async def on_prepare(_request: web.BaseRequest, response: web.StreamResponse) ->
 
     Receives `on_response_prepare`, so it sees streams too.
     """
+    headers = response.headers
     for name, value in _SECURITY.items():
-        response.headers.setdefault(name, value)
-    response.headers.pop(_SERVER, None)
+        headers.setdefault(name, value)
+    headers.pop(_SERVER, None)
 
 
 def _envelope(content: dict[str, Any], path: str) -> bytes:

@@ -239,7 +239,9 @@ async def test_a_run_that_is_killed_goes_on_when_it_is_started_again(
     assert await agrees(ops)
 
 
-@pytest.mark.parametrize("spoiled", [b"", gzip.compress(b""), b"\x1f\x8b spoiled"])
+@pytest.mark.parametrize(
+    "spoiled", [b"", gzip.compress(b""), b"\x1f\x8b spoiled"], ids=["empty", "without lines", "not gzip"]
+)
 async def test_a_file_that_does_not_read_as_it_was_written_removes_nothing(
     archive: Archive, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoiled: bytes
 ) -> None:

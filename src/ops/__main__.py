@@ -6,10 +6,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeAlias
 
 import structlog
@@ -17,7 +16,6 @@ import structlog
 from ops import archive, letters, migrate, outbox, reconcile, repair, users
 from ops.bounds import number, whole
 from ops.errors import OpsError
-from ops.output import Answer
 from shared.messaging.topology import QUEUES
 from shared.settings import SettingsError
 
@@ -26,25 +24,12 @@ _Parsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _MOST_LISTED = 10_000
 _LONGEST_SECONDS = 86_400.0
 
-_COMMANDS: Mapping[str, Callable[[Mapping[str, str], argparse.Namespace], Awaitable[Answer]]] = MappingProxyType(
-    {
-        "archive": archive.run,
-        "broker": users.run,
-        "dead-letters": letters.run,
-        "migrate": migrate.run,
-        "outbox": outbox.run,
-        "parked": letters.run,
-        "reconcile": reconcile.run,
-        "repair": repair.run,
-    }
-)
-
 
 def main(arguments: Sequence[str]) -> int:
     options = parse(arguments)
     _silence_logs()
     try:
-        answer = asyncio.run(run(options, os.environ))
+        answer = asyncio.run(options.run(os.environ, options))
         sys.stdout.buffer.write(answer.render(as_json=options.json))
         sys.stdout.flush()
     except SettingsError as error:
@@ -61,29 +46,27 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if answer.ok else 1
 
 
-async def run(options: argparse.Namespace, environ: Mapping[str, str]) -> Answer:
-    """Raises SettingsError or OpsError."""
-    return await _COMMANDS[options.command](environ, options)
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """`command`, `json` and the command's own options, among them `action`. Wrong usage exits with status 2."""
+    """`command`, `run`, which does it, and its options, among them `json` and `action`. Wrong usage exits with 2."""
     parser = argparse.ArgumentParser(prog="python -m ops", description="Look at what went wrong, and repair it.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_letters(commands, "dead-letters", "events that could not be read or applied", "replay")
     _add_letters(commands, "parked", "events that a newer release may read or apply", "retry")
-    _add_comparison(commands, "reconcile", "compare stock, movements, reservations, orders and their history")
-    repairs = _add_comparison(commands, "repair", "make them agree again after a database was restored")
+    compared = "compare stock, movements, reservations, orders and their history"
+    _add_comparison(_add(commands, "reconcile", compared, run=reconcile.run))
+    repairs = _add(commands, "repair", "make them agree again after a database was restored", run=repair.run)
+    _add_comparison(repairs)
     repairs.add_argument("--apply", action="store_true", help="do it; without this, say what would be done")
     _add_outbox(commands)
-    archives = _add(commands, "archive", "write closed orders into files, and remove them from both databases")
+    archived = "write closed orders into files, and remove them from both databases"
+    archives = _add(commands, "archive", archived, run=archive.run)
     archives.add_argument(
         "--before", type=date.fromisoformat, required=True, metavar="DATE", help="that were last changed before it"
     )
     archives.add_argument("--directory", type=Path, default=Path("archive"), help="has to be there (%(default)s)")
     archives.add_argument("--dry-run", action="store_true", help="count them, keep no file and remove nothing")
-    _add(commands, "broker", "bring the broker's users, permissions, queues and policies up to date")
-    migration = _add(commands, "migrate", "bring the schema of a database up to date")
+    _add(commands, "broker", "bring the broker's users, permissions, queues and policies up to date", run=users.run)
+    migration = _add(commands, "migrate", "bring the schema of a database up to date", run=migrate.run)
     migration.add_argument("database", choices=migrate.DATABASES, help="whose files are applied")
     options = parser.parse_args(arguments)
     if "ids" in options and "all" in options and bool(options.ids) is options.all:
@@ -93,13 +76,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _add_letters(commands: _Parsers, name: str, about: str, again: str) -> None:
     command = commands.add_parser(name, help=about)
+    command.set_defaults(run=letters.run)
     actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
     for action in _add_actions(actions, again, "send them to the queue that they came from"):
         action.add_argument("--queue", choices=[queue.name for queue in QUEUES], help="only those of this queue")
 
 
 def _add_outbox(commands: _Parsers) -> None:
-    command = _add(commands, "outbox", "events that the broker has not confirmed yet, of both services")
+    command = _add(
+        commands, "outbox", "events that the broker has not confirmed yet, of both services", run=outbox.run
+    )
     actions = command.add_subparsers(dest="action", metavar="ACTION", help="look at those that are parked")
     _add_actions(actions, "retry", "put them back into the outbox")
 
@@ -116,8 +102,7 @@ def _add_actions(actions: _Parsers, again: str, about: str) -> list[argparse.Arg
     return [listed, shown, repeated, dropped]
 
 
-def _add_comparison(commands: _Parsers, name: str, description: str) -> argparse.ArgumentParser:
-    command = _add(commands, name, description)
+def _add_comparison(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--older-than",
         type=number(0, _LONGEST_SECONDS),
@@ -133,12 +118,12 @@ def _add_comparison(commands: _Parsers, name: str, description: str) -> argparse
         help="pause before differences are looked at again; those that have gone were work in flight (%(default)g)",
     )
     command.add_argument("--limit", type=whole(1, _MOST_LISTED), default=100, help="print so many (%(default)s)")
-    return command
 
 
-def _add(parsers: _Parsers, name: str, description: str) -> argparse.ArgumentParser:
+def _add(parsers: _Parsers, name: str, description: str, **defaults: object) -> argparse.ArgumentParser:
     parser = parsers.add_parser(name, help=description, description=description)
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.set_defaults(**defaults)
     return parser
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from ops.__main__ import parse, run
+from ops.__main__ import parse
 from ops.output import Answer
 from tests.broker import Vhost
 from tests.databases import as_operator
@@ -24,7 +24,8 @@ def ops(ops_environment: dict[str, str]) -> Ops:
     """Runs a command: `await ops("dead-letters", "list")`."""
 
     async def call(*arguments: str) -> Answer:
-        answer = await run(parse(arguments), ops_environment)
+        options = parse(arguments)
+        answer: Answer = await options.run(ops_environment, options)
         assert answer.render(as_json=True)
         assert answer.render(as_json=False)
         return answer

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from ops.__main__ import parse
-from ops.__main__ import run as run_command
 from ops.errors import OpsError
 from tests.broker import Vhost
 from tests.databases import fetch
@@ -46,8 +45,9 @@ async def test_wrong_settings_end_the_program_with_status_2() -> None:
     ],
 )
 async def test_a_server_that_is_down_is_one_clear_line(command: str, server: str) -> None:
+    options = parse(command.split())
     with pytest.raises(OpsError, match=rf"^{server}.*127\.0\.0\.1") as refusal:
-        await run_command(parse(command.split()), DEAD)
+        await options.run(DEAD, options)
 
     [line] = str(refusal.value).splitlines()
     assert "secret" not in line

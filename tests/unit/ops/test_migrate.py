@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.__main__ import parse, run
+from ops.__main__ import parse
 from ops.migrate import DATABASES, MIGRATIONS
 from ops.sql_files import Migration, MigrationError, Mode, pending, read
 from orders import repository as orders
@@ -120,7 +120,8 @@ async def test_a_wrong_option_inside_the_url_is_a_wrong_setting() -> None:
         "DATABASE_OWNER_URL": "postgresql://owner:hunter2@localhost/orders?sslmode=bogus",
         "DATABASE_URL": "postgresql://orders@localhost/orders",
     }
+    options = parse(["migrate", "orders"])
     with pytest.raises(SettingsError) as refusal:
-        await run(parse(["migrate", "orders"]), urls)
+        await options.run(urls, options)
     [problem] = refusal.value.problems
     assert problem.startswith("DATABASE_OWNER_URL: `sslmode` parameter must be one of: disable, ")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.__main__ import main, parse, run
+from ops.__main__ import main, parse
 from shared.settings import SettingsError
 
 ID = "0123456789abcdef"
@@ -84,10 +84,11 @@ def test_wrong_usage_is_refused(command: str, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(("command", "needed"), NEEDED.items())
 async def test_all_wrong_settings_are_reported_at_once(command: str, needed: list[str]) -> None:
     wrong = dict.fromkeys([name for names in NEEDED.values() for name in names], "ftp://user:secret@localhost")
+    options = parse(command.split())
     with pytest.raises(SettingsError) as missing:
-        await run(parse(command.split()), {})
+        await options.run({}, options)
     with pytest.raises(SettingsError) as refused:
-        await run(parse(command.split()), wrong)
+        await options.run(wrong, options)
 
     assert missing.value.problems == [f"{name} is not set" for name in needed]
     assert [problem.split()[0] for problem in refused.value.problems] == needed

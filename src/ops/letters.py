@@ -16,7 +16,7 @@ from pamqp.commands import Basic
 from ops import broker
 from ops.broker import Reading
 from ops.errors import OpsError, first_line
-from ops.output import Answer, as_json, printable, table
+from ops.output import Answer, printable, table
 from shared import tracing
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event
@@ -30,28 +30,11 @@ MOST_SEARCHED = 10_000
 _ID_DIGITS = 16
 _NONE = {"deadLetters": "no dead letters", "parked": "no parked events"}
 _HEADINGS = ("ID", "QUEUE", "TYPE", "EVENT", "REASON", "ERROR", "TRACE", "TIME")
+_SHOWN = ("id", "queue", "eventType", "eventId", "reason", "error", "traceId", "time")
 
 Act = Callable[[Reading, DeliveredMessage], Awaitable[None]]
 # Opens a queue of letters.
 Opened = Callable[[], AbstractAsyncContextManager[Reading]]
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """`event_type`, `event_id` and `trace_id` belong to its first readable event, `events` counts the readable ones.
-
-    `time` is when it became a dead letter, None if nothing says so.
-    """
-
-    id: str
-    queue: str
-    event_type: str | None
-    event_id: str | None
-    events: int
-    reason: str | None
-    error: str | None
-    trace_id: str | None
-    time: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -79,23 +62,27 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
                 return await _replay(connection, sources, options.ids, "retried" if is_parked else "replayed")
 
 
-def describe(queue: str, properties: Basic.Properties, body: bytes) -> DeadLetter:
+def describe(queue: str, properties: Basic.Properties, body: bytes) -> dict[str, Any]:
+    """Its type, id and trace are those of its first readable event, `events` counts the readable ones.
+
+    `time` is when it became a letter, None if nothing says so.
+    """
     headers = properties.headers or {}
     death = _last_death(headers)
     events = [element for element in cloudevents.decode(body) if isinstance(element, Event)]
     first = events[0] if events else None
     traceparent = _text(headers.get("traceparent")) or (first.traceparent if first else None)
-    return DeadLetter(
-        id=identify(queue, properties, body),
-        queue=queue,
-        event_type=first.type if first else None,
-        event_id=first.id if first else None,
-        events=len(events),
-        reason=_text(headers.get("x-reason")) or _text(death.get("reason")),
-        error=_text(headers.get("x-error")) or (f"dead-lettered by the broker, {_count(death)}" if death else None),
-        trace_id=tracing.trace_id_of(traceparent),
-        time=_time(death.get("time")) or _time(properties.timestamp),
-    )
+    return {
+        "id": identify(queue, properties, body),
+        "queue": queue,
+        "eventType": first.type if first else None,
+        "eventId": first.id if first else None,
+        "events": len(events),
+        "reason": _text(headers.get("x-reason")) or _text(death.get("reason")),
+        "error": _text(headers.get("x-error")) or (f"dead-lettered by the broker, {_count(death)}" if death else None),
+        "traceId": tracing.trace_id_of(traceparent),
+        "time": _time(death.get("time")) or _time(properties.timestamp),
+    }
 
 
 def identify(queue: str, properties: Basic.Properties, body: bytes) -> str:
@@ -123,7 +110,7 @@ def content(properties: Basic.Properties, body: bytes) -> dict[str, Any]:
 
 
 async def _list(sources: Sequence[Opened], limit: int, key: str) -> Answer:
-    found: list[DeadLetter] = []
+    found: list[dict[str, Any]] = []
     ready: dict[str, int] = {}
     for opened in sources:
         async with opened() as reading:
@@ -133,7 +120,7 @@ async def _list(sources: Sequence[Opened], limit: int, key: str) -> Answer:
     text = table(_HEADINGS, map(_row, found)) if found else _NONE[key]
     if total > len(found):
         text += f"\n{len(found)} of {total} shown"
-    return Answer({key: [as_json(letter) for letter in found], "ready": ready}, text)
+    return Answer({key: found, "ready": ready}, text)
 
 
 async def _show(sources: Sequence[Opened], wanted: str) -> Answer:
@@ -141,8 +128,8 @@ async def _show(sources: Sequence[Opened], wanted: str) -> Answer:
         async with opened() as reading:
             async for message in reading.letters(MOST_SEARCHED):
                 letter = _described(reading.queue, message)
-                if letter.id == wanted:
-                    document = {**as_json(letter), **content(message.header.properties, message.body)}
+                if letter["id"] == wanted:
+                    document = {**letter, **content(message.header.properties, message.body)}
                     lines = (f"{name}: {printable(str(value))}" for name, value in document.items())
                     return Answer(document, "\n".join(lines))
     raise OpsError(_unknown([wanted]))
@@ -184,14 +171,15 @@ async def _settle(sources: Sequence[Opened], ids: Sequence[str], done: str, act:
     return Answer({done: settled, "unknown": unknown}, text, ok=not unknown)
 
 
-def _described(queue: Queue, message: DeliveredMessage) -> DeadLetter:
+def _described(queue: Queue, message: DeliveredMessage) -> dict[str, Any]:
     return describe(queue.name, message.header.properties, message.body)
 
 
-def _row(letter: DeadLetter) -> Sequence[object]:
-    event = letter.event_id if letter.events <= 1 else f"{letter.event_id} and {letter.events - 1} more"
-    time = letter.time and f"{letter.time:%Y-%m-%d %H:%M:%S}"
-    return (letter.id, letter.queue, letter.event_type, event, letter.reason, letter.error, letter.trace_id, time)
+def _row(letter: dict[str, Any]) -> list[object]:
+    shown = {**letter, "time": letter["time"] and f"{letter['time']:%Y-%m-%d %H:%M:%S}"}
+    if letter["events"] > 1:
+        shown["eventId"] += f" and {letter['events'] - 1} more"
+    return [shown[name] for name in _SHOWN]
 
 
 def _unknown(ids: Sequence[str]) -> str:

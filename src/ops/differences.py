@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
@@ -73,24 +72,20 @@ class Difference:
 
 ARCHIVED = "archived"
 # A pending order may have any outcome, because the answer is still on its way.
-_OUTCOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "held": ("held",),
-        "done": ("reserved",),
-        "rejected": ("rejected", "released"),
-        "cancelled": ("released", "rejected"),
-        "expired": ("released", "rejected"),
-        ARCHIVED: (ARCHIVED, "reserved", "released", "rejected"),  # orders-db comes first
-    }
-)
-_MOVEMENTS: Mapping[str | None, str] = MappingProxyType(
-    {
-        "reserved": "one reserve of {}",
-        "released": "one reserve and one release of {}, or none",
-        "rejected": "none",
-        ARCHIVED: "none",
-    }
-)
+_OUTCOMES: Mapping[str, tuple[str, ...]] = {
+    "held": ("held",),
+    "done": ("reserved",),
+    "rejected": ("rejected", "released"),
+    "cancelled": ("released", "rejected"),
+    "expired": ("released", "rejected"),
+    ARCHIVED: (ARCHIVED, "reserved", "released", "rejected"),  # orders-db comes first
+}
+_MOVEMENTS: Mapping[str | None, str] = {
+    "reserved": "one reserve of {}",
+    "released": "one reserve and one release of {}, or none",
+    "rejected": "none",
+    ARCHIVED: "none",
+}
 
 
 def compare(order: Order | None, reservation: Reservation | None, older_than: float) -> Difference | None:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 
 from ops import checks
 from ops.databases import Session, session
@@ -60,15 +59,10 @@ _PRODUCTS_IN_STOCK = """
 SELECT max(id) FROM (SELECT id FROM products UNION ALL SELECT product_id FROM reservations) p WHERE id < $1
 """
 # The column of a product that is a sum, of what, and that sum.
-_SUMS = MappingProxyType(
-    {
-        Kind.STOCK: ("qty", "the movements", "coalesce(sum(delta), 0) FROM stock_movements WHERE product_id = $1"),
-        Kind.HELD: (
-            *("held", "the held reservations"),
-            "coalesce(sum(quantity), 0) FROM reservations WHERE product_id = $1 AND held",
-        ),
-    }
-)
+_SUMS: Mapping[Kind, tuple[str, str, str]] = {
+    Kind.STOCK: ("qty", "the movements", "sum(delta) FROM stock_movements WHERE product_id = $1"),
+    Kind.HELD: ("held", "the held reservations", "sum(quantity) FROM reservations WHERE product_id = $1 AND held"),
+}
 _SET_SUM = """
 WITH noted AS (
     INSERT INTO stock_movements (product_id, kind, delta, reason) VALUES ($1, 'adjustment', 0, $3)
@@ -97,7 +91,7 @@ SELECT 'order.created', CASE WHEN lines IS NULL AND expires_at IS NULL
 END, $2
 FROM orders WHERE id = $1
 """
-_STATUSES = MappingProxyType({Step.CANCEL: "cancelled", Step.CONFIRM: "done"})
+_STATUSES: Mapping[Step, str] = {Step.CANCEL: "cancelled", Step.CONFIRM: "done"}
 _SET_STATUS = """
 WITH listed AS (
     UPDATE order_products SET status = $2 WHERE order_id = $1
@@ -185,7 +179,7 @@ class Repair:
         async with self._products.transaction():
             product = f"SELECT {column} FROM products WHERE id = $1{self._lock}"
             rows = await self._products.fetch(product, found.product_id)
-            [(total,)] = await self._products.fetch(f"SELECT {of_sum}", found.product_id)
+            [(total,)] = await self._products.fetch(f"SELECT coalesce((SELECT {of_sum}), 0)", found.product_id)
             if not rows or total < 0:
                 self._leave(found)
             elif total != (was := rows[0][column]):

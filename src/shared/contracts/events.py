@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
@@ -121,14 +120,12 @@ class OrderUpdatedData(_Verdict, _Product, OneOrSeveral):
     of_lines = OrderOfLinesUpdatedData()
 
 
-DATA: Mapping[str, Schema] = MappingProxyType(
-    {
-        EventType.PRODUCT_CREATED: ProductData(),
-        EventType.PRODUCT_UPDATED: ProductData(),
-        EventType.ORDER_CREATED: OrderData(),
-        EventType.ORDER_UPDATED: OrderUpdatedData(),
-        EventType.ORDER_CANCELLED: OrderData(),
-        EventType.ORDER_CONFIRMED: OrderData(),
-        EventType.ORDER_EXPIRED: OrderData(),
-    }
-)
+DATA: Mapping[str, Schema] = {
+    EventType.PRODUCT_CREATED: ProductData(),
+    EventType.PRODUCT_UPDATED: ProductData(),
+    EventType.ORDER_CREATED: OrderData(),
+    EventType.ORDER_UPDATED: OrderUpdatedData(),
+    EventType.ORDER_CANCELLED: OrderData(),
+    EventType.ORDER_CONFIRMED: OrderData(),
+    EventType.ORDER_EXPIRED: OrderData(),
+}

@@ -16,11 +16,10 @@ from pathlib import Path
 import orjson
 
 from ops import checks
-from ops.databases import Session, session, snapshot
+from ops.databases import DatabaseUrls, Session, both, session, snapshot
 from ops.differences import Order, Reservation, compare, pairs
 from ops.errors import OpsError, first_line
 from ops.output import Answer, table
-from ops.settings import DatabaseUrls
 
 # Lines of a file that one transaction removes, so that its locks are short.
 _BATCH = 1_000
@@ -69,10 +68,7 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
     urls, folder = DatabaseUrls.load(environ), options.directory
     written, removed, stay = Counter[Path](), Counter[Path](), 0
     try:
-        async with (
-            session(urls.orders_database_url, "orders-db") as orders,
-            session(urls.products_database_url, "products-db") as products,
-        ):
+        async with both(urls, session) as (orders, products):
             with (folder / "lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 for month, first, last, count in await orders.fetch(_MONTHS, options.before):
@@ -104,10 +100,7 @@ async def _write(urls: DatabaseUrls, path: Path, *bounds: object, keep: bool) ->
     """Returns the number of orders that were written; if there is none, the file stays as it is."""
     part, written, kept = path.with_suffix(".part"), set[str](), 0
     with gzip.open(part, "wt", 6, newline="\n") as file:
-        async with (
-            snapshot(urls.orders_database_url, "orders-db") as orders,
-            snapshot(urls.products_database_url, "products-db") as products,
-        ):
+        async with both(urls, snapshot) as (orders, products):
             async for order, reservation in pairs(
                 (checks.with_lines(Order, row) async for row in orders.stream(_ORDERS, *bounds)),
                 (checks.with_lines(Reservation, row) async for row in products.stream(_RESERVATIONS, *bounds[:2])),

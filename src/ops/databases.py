@@ -1,12 +1,14 @@
 """The databases of the services: read-only snapshots, and sessions that write."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 
 import asyncpg
 
 from ops.errors import OpsError, first_line
 from shared.db import connect
+from shared.settings import PostgresUrl, Settings
 
 _FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _CONNECT = 10.0
@@ -15,6 +17,12 @@ _STATEMENT = 900.0
 _CLOSE = 2.0
 _PREFETCH = 1_000
 _SETTINGS = {"application_name": "ops", "TimeZone": "UTC"}
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DatabaseUrls(Settings):
+    products_database_url: PostgresUrl
+    orders_database_url: PostgresUrl
 
 
 class Session:
@@ -60,6 +68,18 @@ async def snapshot(url: str, name: str) -> AsyncIterator[Session]:
         await database.fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")  # it ends with the connection
         await database.fetch("SELECT")  # the first statement fixes the moment
         yield database
+
+
+@asynccontextmanager
+async def both(
+    urls: DatabaseUrls, opened: Callable[[str, str], AbstractAsyncContextManager[Session]]
+) -> AsyncIterator[tuple[Session, Session]]:
+    """orders-db and products-db, each `opened` by `session` or `snapshot`."""
+    async with (
+        opened(urls.orders_database_url, "orders-db") as orders,
+        opened(urls.products_database_url, "products-db") as products,
+    ):
+        yield orders, products
 
 
 @contextmanager

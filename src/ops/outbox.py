@@ -4,10 +4,9 @@ import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ops.databases import Session, session, snapshot
+from ops.databases import DatabaseUrls, Session, session, snapshot
 from ops.errors import OpsError
 from ops.output import Answer, printable, table
-from ops.settings import DatabaseUrls
 from shared import tracing
 
 # An event's time is the start of its transaction, which may be later than the start of this one: hence `greatest`.

@@ -9,10 +9,9 @@ from typing import Any
 
 from ops import checks
 from ops.checks import Ids
-from ops.databases import Session, snapshot
+from ops.databases import DatabaseUrls, Session, both, snapshot
 from ops.differences import ARCHIVED, Difference, Kind, compare, pairs
 from ops.output import Answer, as_json, table
-from ops.settings import DatabaseUrls
 
 
 @dataclass(slots=True)
@@ -64,10 +63,7 @@ async def reconcile(urls: DatabaseUrls, older_than: float, settle: Callable[[], 
 
 async def _look(urls: DatabaseUrls, older_than: float, product_ids: Ids, order_ids: Ids) -> Findings:
     found = Findings()
-    async with (
-        snapshot(urls.orders_database_url, "orders-db") as orders,
-        snapshot(urls.products_database_url, "products-db") as products,
-    ):
+    async with both(urls, snapshot) as (orders, products):
         found.products = await checks.count_products(products)
         inside_products, inside_orders = await asyncio.gather(
             _inside_products(products, product_ids, order_ids), checks.history(orders, order_ids)

@@ -11,12 +11,11 @@ from dataclasses import replace
 from functools import partial
 
 from ops import checks
-from ops.databases import Session, session
+from ops.databases import DatabaseUrls, Session, both, session
 from ops.differences import Difference, Kind, Order, Reservation
 from ops.errors import OpsError
 from ops.output import Answer, as_json, table
 from ops.reconcile import Findings, reconcile
-from ops.settings import DatabaseUrls
 from ops.steps import Action, Product, Step, next_step
 from shared import tracing
 
@@ -28,10 +27,7 @@ _HEADINGS = ("STEP", "ORDER", "PRODUCT", "STOCK", "WHY", "TRACE")
 async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
     urls = DatabaseUrls.load(environ)
-    async with (
-        session(urls.orders_database_url, "orders-db") as orders,
-        session(urls.products_database_url, "products-db") as products,
-    ):
+    async with both(urls, session) as (orders, products):
         repair = Repair(orders, products, apply=options.apply)
         stopped = None
         try:

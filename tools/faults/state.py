@@ -14,10 +14,9 @@ import orjson
 from redis.asyncio import Redis
 
 from ops import broker, letters, outbox
-from ops.databases import snapshot
+from ops.databases import DatabaseUrls, snapshot
 from ops.differences import Difference as RowDifference
 from ops.reconcile import reconcile
-from ops.settings import DatabaseUrls
 from tools.faults.plan import QUEUES, REDISES
 from tools.faults.system import System
 from tools.stack import logs

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import pytest
 
 from ops import checks
+from ops.databases import DatabaseUrls
 from ops.differences import Kind
 from ops.output import Answer
 from ops.reconcile import reconcile
-from ops.settings import DatabaseUrls
 from tests.databases import fetch
 from tests.integration.ops.conftest import Ops
 from tests.integration.ops.shop import MOVE, ONE, OTHER, PRODUCT, SEVERAL, TRACE_ID, Shop

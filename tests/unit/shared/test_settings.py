@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gateway.settings
-import ops.settings
+import ops.databases
 import orders.settings
 import products.settings
 from gateway.access.rate import Policy
@@ -22,7 +22,7 @@ PROGRAMS: dict[str, Any] = {
     "gateway": gateway.settings.Settings,
     "orders": orders.settings.Settings,
     "products": products.settings.Settings,
-    "ops": ops.settings.DatabaseUrls,
+    "ops": ops.databases.DatabaseUrls,
 }
 _SERVERS = {
     "DATABASE_URL": f"postgresql://user:{SECRET}@localhost/db",

@@ -3,7 +3,7 @@
 What lies inside one database is compared there, so that only the rows that disagree are sent.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import starmap
 from typing import TypeVar
@@ -179,11 +179,6 @@ async def history(orders: Session, order_ids: Ids) -> list[Difference]:
     ]
 
 
-async def count_products(products: Session) -> int:
-    [row] = await products.fetch("SELECT count(*) FROM products")
-    return int(row["count"])
-
-
 # An Order and a Reservation in SQL.
 ORDER = """id,
        CASE WHEN lines IS NULL THEN ARRAY[(product_id, quantity, product_uid)] ELSE ARRAY(
@@ -205,24 +200,12 @@ UNION ALL
 )
 ORDER BY id
 """
-
-
-async def orders(database: Session, order_ids: Ids) -> AsyncIterator[Order]:
-    async for row in database.stream(ORDERS_AND_ARCHIVED, order_ids):
-        yield with_lines(Order, row)
-
-
 RESERVATIONS = f"""
 SELECT {RESERVATION}
 FROM (SELECT * FROM reservations WHERE $1::bigint[] IS NULL OR order_id = ANY ($1) ORDER BY order_id, line) line
 GROUP BY order_id
 ORDER BY order_id
 """
-
-
-async def reservations(database: Session, order_ids: Ids) -> AsyncIterator[Reservation]:
-    async for row in database.stream(RESERVATIONS, order_ids):
-        yield with_lines(Reservation, row)
 
 
 def with_lines(kind: type[Claim], row: asyncpg.Record) -> Claim:

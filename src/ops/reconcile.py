@@ -10,7 +10,7 @@ from typing import Any
 from ops import checks
 from ops.checks import Ids
 from ops.databases import DatabaseUrls, Session, both, snapshot
-from ops.differences import ARCHIVED, Difference, Kind, compare, pairs
+from ops.differences import ARCHIVED, Difference, Kind, Order, Reservation, compare, pairs
 from ops.output import Answer, as_json, table
 
 
@@ -64,12 +64,13 @@ async def reconcile(urls: DatabaseUrls, older_than: float, settle: Callable[[], 
 async def _look(urls: DatabaseUrls, older_than: float, product_ids: Ids, order_ids: Ids) -> Findings:
     found = Findings()
     async with both(urls, snapshot) as (orders, products):
-        found.products = await checks.count_products(products)
+        [(found.products,)] = await products.fetch("SELECT count(*) FROM products")
         inside_products, inside_orders = await asyncio.gather(
             _inside_products(products, product_ids, order_ids), checks.history(orders, order_ids)
         )
         async for order, reservation in pairs(
-            checks.orders(orders, order_ids), checks.reservations(products, order_ids)
+            (checks.with_lines(Order, row) async for row in orders.stream(checks.ORDERS_AND_ARCHIVED, order_ids)),
+            (checks.with_lines(Reservation, row) async for row in products.stream(checks.RESERVATIONS, order_ids)),
         ):
             found.orders += order is not None and order.status != ARCHIVED
             found.reservations += reservation is not None and reservation.outcome != ARCHIVED

@@ -28,7 +28,7 @@ class Event:
     time: datetime | str
     traceparent: str | None
     data: Any
-    content: bytes | None = field(default=None, repr=False, compare=False)
+    content: bytes = field(default=b"", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,9 @@ def encode(events: Sequence[Event]) -> bytes:
     return orjson.dumps([_attributes(event) for event in events], option=_OPTIONS)
 
 
-def batch_of(event: Event) -> bytes:
-    """A batch of this event alone, with every attribute that it arrived with."""
-    return encode([event]) if event.content is None else event.content
-
-
 def join(events: Sequence[Event]) -> bytes:
     """A batch of these events, with every attribute that they arrived with."""
-    return b"[" + b",".join(batch_of(event)[1:-1] for event in events) + b"]"
+    return b"[" + b",".join(event.content[1:-1] for event in events) + b"]"
 
 
 def decode(body: bytes) -> list[Event | Unreadable]:

@@ -5,7 +5,7 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -64,10 +64,6 @@ def decode(body: bytes) -> list[Event | Unreadable]:
     elements = [_event(element) for element in batch]
     found = [element for element in elements if element is not None]
     return found if len(found) == len(batch) else [Unreadable(body, "nested too deeply"), *found]
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _attributes(event: Event) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Publishes with confirms: a call returns when the broker has the message on disk, or raises."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import aiormq
@@ -40,9 +41,14 @@ class Publisher(SupervisedConnection):
         properties = Basic.Properties(content_type=cloudevents.CONTENT_TYPE, headers=dict(headers or {}))
         if self._channel and not await self.is_up():
             raise PublishError("the broker blocks publishers, for lack of memory or disk")
-        with _failures_as_publish_error():
-            async with asyncio.timeout(_CONFIRM), self._in_flight:
-                await send(self._connected(), exchange, routing_key, body, properties)
+        try:
+            with silence_as_error():
+                async with asyncio.timeout(_CONFIRM), self._in_flight:
+                    await send(self._connected(), exchange, routing_key, body, properties)
+        except aiormq.exceptions.PublishError as error:
+            raise UnroutableError("no queue takes it") from error
+        except FAILURES as error:
+            raise PublishError(repr(error)) from error
 
     async def is_up(self) -> bool:
         """False too while the broker lacks memory or disk, as it tells whoever then publishes (connection.blocked)."""
@@ -66,17 +72,6 @@ class Publisher(SupervisedConnection):
             self._channel = None
 
 
-@contextmanager
-def _failures_as_publish_error() -> Iterator[None]:
-    try:
-        with silence_as_error():
-            yield
-    except aiormq.exceptions.PublishError as error:
-        raise UnroutableError("no queue takes it") from error
-    except FAILURES as error:
-        raise PublishError(repr(error)) from error
-
-
 async def send(
     channel: AbstractChannel, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties
 ) -> None:
@@ -85,7 +80,7 @@ async def send(
     They need no message_id: aiormq makes a unique one per attempt, by which it recognises a returned message.
     """
     properties.delivery_mode = _PERSISTENT
-    properties.timestamp = cloudevents.now()
+    properties.timestamp = datetime.now(UTC)
     await channel.connection.ready()  # waits while the broker blocks publishers (memory or disk alarm)
     await channel.basic_publish(
         body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True

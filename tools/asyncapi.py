@@ -2,7 +2,7 @@
 
 from shared.contracts.events import DATA, EventType, Reason, Shortage
 from shared.messaging.cloudevents import CONTENT_TYPE
-from shared.messaging.topology import EXCHANGE, QUEUES, Queue
+from shared.messaging.topology import BESIDE_ARGUMENTS, EXCHANGE, QUEUES, Queue
 from tools.openapi.headers import PARAMETERS
 from tools.openapi.json_schema import AMOUNT, Converter, Json, specification
 
@@ -64,7 +64,7 @@ def _channels() -> Json:
         messages = [_name(type_) for type_ in queue.types]
         channels[queue.name] = _queue(queue.name, messages, queue.arguments) | {"x-bindings": bindings}
         for name in queue.beside:
-            channels[name] = _queue(name, ["DeadLetter"], queue.beside_arguments)
+            channels[name] = _queue(name, ["DeadLetter"], BESIDE_ARGUMENTS)
     return channels
 
 

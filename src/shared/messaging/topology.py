@@ -26,7 +26,7 @@ _DELIVERY_LIMIT = 1_000
 
 # Each look at a dead letter is a delivery, and the broker deletes a letter past the limit. RabbitMQ accepts "no limit"
 # only since 4.0.
-_BESIDE_DELIVERY_LIMIT = 1_000_000
+BESIDE_ARGUMENTS = {"x-queue-type": "quorum", "x-delivery-limit": 1_000_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,6 @@ class Queue:
     def beside(self) -> tuple[str, str]:
         """Where the consumer puts what it cannot apply, and what a newer release can."""
         return self.dead, self.parked
-
-    @property
-    def beside_arguments(self) -> dict[str, Any]:
-        return {"x-queue-type": "quorum", "x-delivery-limit": _BESIDE_DELIVERY_LIMIT}
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -102,7 +98,7 @@ async def declare(connection: AbstractConnection, *, by_policy: bool = False) ->
         arguments = {name: value for name, value in queue.arguments.items() if name not in set_by_policy}
         with suppress(ChannelAccessRefused):  # the queue of another service
             for name in queue.beside:
-                await _declare(connection, name, queue.beside_arguments)
+                await _declare(connection, name, BESIDE_ARGUMENTS)
             await _declare(connection, queue.name, arguments)
             await look_after(connection, queue)
 
@@ -115,7 +111,7 @@ async def look_after(connection: AbstractConnection, queue: Queue) -> int | None
         try:
             await channel.queue_declare(name, passive=True)
         except ChannelNotFoundEntity:
-            await _declare(connection, name, queue.beside_arguments)
+            await _declare(connection, name, BESIDE_ARGUMENTS)
             channel = await connection.channel(publisher_confirms=False)
     with suppress(ChannelNotFoundEntity):  # an exchange, which `ops broker` declares: publishers say so
         for name in (*queue.beside, queue.name):

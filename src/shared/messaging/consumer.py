@@ -60,12 +60,8 @@ _LOOK = 5.0
 _MOST_UNHEARD = 2
 
 
-class _GiveBack(Exception):  # noqa: N818  # it is no error
-    """Ends the session, and so gives all of its events back to the queue."""
-
-
-class _DeafError(Exception):
-    """The queue has no consumer, although this one has subscribed to it."""
+class _EndOfSession(Exception):  # noqa: N818  # it is no error
+    """Gives all events of the session back to the queue, and begins another one."""
 
 
 @dataclass(slots=True)
@@ -153,13 +149,13 @@ class Consumer(SupervisedConnection):
                 group.create_task(self._take(deliveries))
                 group.create_task(self._try_again(deliveries))
                 group.create_task(self._listen(connection))
-        except* (aiormq.exceptions.ChannelInvalidStateError, _GiveBack, _DeafError):
+        except* (aiormq.exceptions.ChannelInvalidStateError, _EndOfSession):
             pass
 
     async def _listen(self, connection: AbstractConnection) -> None:
         """Binds the queue again, because nobody tells of a binding that was deleted.
 
-        Raises _DeafError when the broker does not say any more that the queue has a consumer. RabbitMQ 3.10 tells
+        Raises _EndOfSession when the broker says no more that the queue has a consumer. RabbitMQ 3.10 tells
         nobody of a queue that was deleted and is there again at once.
         """
         unheard = 0
@@ -171,7 +167,7 @@ class Consumer(SupervisedConnection):
                     if await topology.look_after(connection, self._queue):
                         unheard = 0
         log.warning("queue without a consumer", queue=self._queue.name)
-        raise _DeafError
+        raise _EndOfSession
 
     async def _take(self, deliveries: Deliveries) -> None:
         while True:
@@ -260,12 +256,12 @@ class Consumer(SupervisedConnection):
         return []
 
     def _give_back(self, error: Exception, since: float) -> None:
-        """Raises _GiveBack if nothing was applied for so long that other replicas should try."""
+        """Raises _EndOfSession if nothing was applied for so long that other replicas should try."""
         self._failing_since = min(self._failing_since, since)
         if time.monotonic() - self._failing_since > _HOLD and self._given_back < _MOST_GIVEN_BACK:
             self._given_back += 1
             log.warning("events given back", queue=self._queue.name, error=str(error), cause=repr(error.__cause__))
-            raise _GiveBack
+            raise _EndOfSession
 
     def _is_spent(self, received: Received) -> bool:
         """Counts a failure of the event, if others were applied meanwhile or no other has failed."""

@@ -69,14 +69,6 @@ _LOCK_TAKEN = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
 _FAILURES = (MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 
-@dataclass(frozen=True, slots=True)
-class Migrated:
-    """The names of the files that were applied, and of those that a newer release has applied before."""
-
-    applied: list[str]
-    newer: list[str]
-
-
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _Settings(Settings):
     database_owner_url: PostgresUrl
@@ -90,17 +82,17 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
     roles = (urls.database_owner_url, urls.database_url)
     try:
         folder, grants = MIGRATIONS / database, OF_SERVICES[database]
-        done = await migrate(*roles, folder, grants, _to_stderr, operator_url=urls.operator_database_url)
+        applied, newer = await migrate(*roles, folder, grants, _to_stderr, operator_url=urls.operator_database_url)
     except asyncpg.ClientConfigurationError as error:
         raise SettingsError([f"DATABASE_OWNER_URL: {error.args[0]}"]) from None
     except TimeoutError as error:
         raise OpsError(f"{database}: the server does not answer") from error
     except _FAILURES as error:
         raise OpsError(f"{database}: {first_line(error)}") from error
-    text = f"migrate {database}: {', '.join(done.applied) or 'nothing to do'}"
-    if done.newer:
-        text += f"\nwarning: the schema is newer than this release, which does not know {', '.join(done.newer)}"
-    return Answer({"database": database, "applied": done.applied, "newer": done.newer}, text)
+    text = f"migrate {database}: {', '.join(applied) or 'nothing to do'}"
+    if newer:
+        text += f"\nwarning: the schema is newer than this release, which does not know {', '.join(newer)}"
+    return Answer({"database": database, "applied": applied, "newer": newer}, text)
 
 
 async def migrate(
@@ -111,8 +103,11 @@ async def migrate(
     note: Note = lambda _: None,
     *,
     operator_url: str = "",
-) -> Migrated:
-    """Applies what is missing; concurrent runs wait for each other. `note` receives lines about the progress."""
+) -> tuple[list[str], list[str]]:
+    """Applies what is missing; concurrent runs wait for each other. `note` receives lines about the progress.
+
+    Returns the names of the files that it has applied, and of those that a newer release has applied before.
+    """
     files = read(folder)
     connection = await _connect(owner_url)
     try:
@@ -133,7 +128,7 @@ async def migrate(
             await _prepare_role(connection, "OPERATOR_DATABASE_URL", operator_url, allowed, _OPERATOR_SETTINGS)
     finally:
         await connection.close()
-    return Migrated([migration.name for migration in todo], [row["name"] for row in rows[len(files) :]])
+    return [migration.name for migration in todo], [row["name"] for row in rows[len(files) :]]
 
 
 async def _connect(owner_url: str) -> Connection:

@@ -84,7 +84,8 @@ async def refuses(url: str, *statements: str) -> None:
 
 
 async def applied(owner_url: str, service_url: str, folder: Path) -> list[str]:
-    return (await migrate(owner_url, service_url, folder, GRANTS)).applied
+    names, _ = await migrate(owner_url, service_url, folder, GRANTS)
+    return names
 
 
 @pytest.mark.parametrize("service", ["products", "orders"])
@@ -251,7 +252,7 @@ async def test_a_schema_of_a_newer_release_is_left_as_it_is_and_named(
 
     done = await migrate(owner_url, service_url, folder, GRANTS)
 
-    assert (done.applied, done.newer) == ([], [FILES[1]])
+    assert done == ([], [FILES[1]])
 
 
 async def test_a_migration_that_waits_for_a_lock_lets_others_go_on_and_tries_again(
@@ -271,7 +272,7 @@ async def test_a_migration_that_waits_for_a_lock_lets_others_go_on_and_tries_aga
     finally:
         await reader.close()
 
-    assert (await run).applied == ["0003_shades.sql"]
+    assert await run == (["0003_shades.sql"], [])
     assert set(notes) == {"0003_shades.sql: another transaction holds a lock; tries again"}
 
 

@@ -45,9 +45,9 @@ def encode(events: Sequence[Event]) -> bytes:
     return orjson.dumps([_attributes(event) for event in events], option=_OPTIONS)
 
 
-def join(events: Sequence[Event]) -> bytes:
+def batch_of(*events: Event) -> bytes:
     """A batch of these events, with every attribute that they arrived with."""
-    return b"[" + b",".join(event.content[1:-1] for event in events) + b"]"
+    return b"[" + b",".join((event.content or encode([event]))[1:-1] for event in events) + b"]"
 
 
 def decode(body: bytes) -> list[Event | Unreadable]:

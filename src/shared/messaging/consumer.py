@@ -188,7 +188,7 @@ class Consumer(SupervisedConnection):
     async def _repack(self, deliveries: Deliveries) -> None:
         """Sends what is set aside to the end of the queue in full messages, where small ones leave too little room."""
         for some in deliveries.scattered():
-            body = cloudevents.join([each.received.event for each in some])
+            body = cloudevents.batch_of(*(each.received.event for each in some))
             await self._publisher.publish(QUEUE_EXCHANGE, self._queue.name, body)
             await deliveries.settle((), tried=some)
 

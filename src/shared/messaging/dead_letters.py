@@ -6,6 +6,7 @@ import structlog
 
 from shared import metrics, tracing
 from shared.errors import AppError
+from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event, Unreadable
 from shared.messaging.publisher import Publisher, PublishError
 from shared.messaging.topology import QUEUE_EXCHANGE, Queue
@@ -25,7 +26,7 @@ async def bury(publisher: Publisher, queue: Queue, event: Event, error: Exceptio
     """Returns when the broker has confirmed the dead letter, so that its event may be acknowledged."""
     text = f"{type(error).__name__}: {error}" + (f" ({error.__cause__!r})" if error.__cause__ else "")
     is_newer = isinstance(error, NewerError)
-    letter = Unreadable(event.content, text, event.traceparent, is_newer)
+    letter = Unreadable(cloudevents.batch_of(event), text, event.traceparent, is_newer)
     trace = {} if is_newer else {"exc_info": error}
     await _put_away(publisher, queue, letter, "failed", event_id=event.id, event_type=event.type, **trace)
 

@@ -123,4 +123,4 @@ class Deliveries:
 
 
 def _unreadable(event: Event, reason: str, *, is_newer: bool) -> Unreadable:
-    return Unreadable(event.content, reason, event.traceparent, is_newer)
+    return Unreadable(cloudevents.batch_of(event), reason, event.traceparent, is_newer)

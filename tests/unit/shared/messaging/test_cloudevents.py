@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.messaging.cloudevents import Event, Unreadable, decode, encode
+from shared.messaging.cloudevents import Event, Unreadable, batch_of, decode, encode
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False),
@@ -104,7 +104,7 @@ def test_optional_attributes_may_be_absent_and_unknown_ones_present() -> None:
 def test_an_event_that_was_read_is_written_alone_with_all_its_attributes(extensions: list[dict[str, Any]]) -> None:
     elements = [extension | ATTRIBUTES for extension in extensions]
     events = [found for found in decode(orjson.dumps(elements)) if isinstance(found, Event)]
-    assert [[element] for element in elements] == [orjson.loads(event.content) for event in events]
+    assert [[element] for element in elements] == [orjson.loads(batch_of(event)) for event in events]
 
 
 def test_an_event_is_written_as_cloudevents_says() -> None:
@@ -114,5 +114,5 @@ def test_an_event_is_written_as_cloudevents_says() -> None:
         b'[{"specversion":"1.0","id":"1","source":"/orders","type":"order.created","time":"2024-02-29T12:30:00Z",'
         b'"traceparent":"00-1-2-01","data":{"orderId": 7}}]'
     )
-    assert encode([event]) == expected
+    assert encode([event]) == batch_of(event) == expected
     assert b"traceparent" not in encode([Event("1", "/orders", "order.created", time, None, {})])

@@ -117,7 +117,10 @@ def _add_comparison(command: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="pause before differences are looked at again; those that have gone were work in flight (%(default)g)",
     )
-    command.add_argument("--limit", type=whole(1, _MOST_LISTED), default=100, help="print so many (%(default)s)")
+    command.add_argument(
+        "--limit", type=whole(1, _MOST_LISTED), help="print so many of each kind (5; every one with --json)"
+    )
+    command.add_argument("--all", dest="limit", action="store_const", const=_MOST_LISTED, help="print every one")
 
 
 def _add(parsers: _Parsers, name: str, description: str, **defaults: object) -> argparse.ArgumentParser:

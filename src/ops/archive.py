@@ -19,7 +19,7 @@ from ops import checks
 from ops.databases import DatabaseUrls, Session, both, session, snapshot
 from ops.differences import Order, Reservation, compare, pairs
 from ops.errors import OpsError, first_line
-from ops.output import Answer, table
+from ops.output import Answer, Progress, table
 
 # Lines of a file that one transaction removes, so that its locks are short.
 _BATCH = 1_000
@@ -74,11 +74,13 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
                 for month, first, last, count in await orders.fetch(_MONTHS, options.before):
                     path = folder / _NAME.format(month)
                     bounds = (first, last, month, options.before)
-                    written[path] = await _write(urls, path, *bounds, keep=not options.dry_run)
+                    with Progress(path.name, count) as progress:
+                        written[path] = await _write(urls, path, progress, *bounds, keep=not options.dry_run)
                     stay += count - written[path]
                 for path in [] if options.dry_run else sorted(folder.glob(_NAME.format("*"))):
                     if path.stat().st_mode & _UNFINISHED:
-                        removed[path] = await _remove(orders, products, path)
+                        with Progress(f"removed of {path.name}", written[path]) as progress:
+                            removed[path] = await _remove(orders, products, path, progress)
                         path.chmod(_FINISHED)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise OpsError(f"{folder}: {first_line(error)}") from error
@@ -96,7 +98,7 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
     return Answer({"files": files, **sums}, "\n".join(lines))
 
 
-async def _write(urls: DatabaseUrls, path: Path, *bounds: object, keep: bool) -> int:
+async def _write(urls: DatabaseUrls, path: Path, progress: Progress, *bounds: object, keep: bool) -> int:
     """Returns the number of orders that were written; if there is none, the file stays as it is."""
     part, written, kept = path.with_suffix(".part"), set[str](), 0
     with gzip.open(part, "wt", 6, newline="\n") as file:
@@ -105,6 +107,7 @@ async def _write(urls: DatabaseUrls, path: Path, *bounds: object, keep: bool) ->
                 (checks.with_lines(Order, row) async for row in orders.stream(_ORDERS, *bounds)),
                 (checks.with_lines(Reservation, row) async for row in products.stream(_RESERVATIONS, *bounds[:2])),
             ):
+                progress.advance()
                 if order and reservation and compare(order, reservation, 0) is None:
                     line = f"{order.content[:-1]}, {reservation.content[1:]}"
                     file.write(line.replace("\n", " ") + "\n")
@@ -118,13 +121,14 @@ async def _write(urls: DatabaseUrls, path: Path, *bounds: object, keep: bool) ->
     return len(written)
 
 
-async def _remove(orders: Session, products: Session, path: Path) -> int:
+async def _remove(orders: Session, products: Session, path: Path, progress: Progress) -> int:
     """Returns the number of orders that were removed now, and not by an earlier run that died over them."""
     removed = 0
     for batch in _batches(path):
         gone = await orders.fetch(_REMOVE_ORDERS, batch)
         await products.fetch(_REMOVE_RESERVATIONS, [row["line"] for row in gone])
         removed += sum(row["is_new"] for row in gone)
+        progress.advance(len(batch))
     return removed
 
 

@@ -16,7 +16,7 @@ from pamqp.commands import Basic
 from ops import broker
 from ops.broker import Reading
 from ops.errors import OpsError, first_line
-from ops.output import Answer, printable, table
+from ops.output import Answer, printable, tables
 from shared import tracing
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event
@@ -29,8 +29,8 @@ MOST_SEARCHED = 10_000
 
 _ID_DIGITS = 16
 _NONE = {"deadLetters": "no dead letters", "parked": "no parked events"}
-_HEADINGS = ("ID", "QUEUE", "TYPE", "EVENT", "REASON", "ERROR", "TRACE", "TIME")
-_SHOWN = ("id", "queue", "eventType", "eventId", "reason", "error", "traceId", "time")
+_HEADINGS = ("CAUSE", "ID", "EVENT", "ERROR", "TRACE", "TIME")
+_SHOWN = ("id", "eventId", "error", "traceId", "time")
 
 Act = Callable[[Reading, DeliveredMessage], Awaitable[None]]
 # Opens a queue of letters.
@@ -117,7 +117,7 @@ async def _list(sources: Sequence[Opened], limit: int, key: str) -> Answer:
             ready[reading.queue.name] = reading.ready
             found += [_described(reading.queue, message) async for message in reading.letters(limit - len(found))]
     total = sum(ready.values())
-    text = table(_HEADINGS, map(_row, found)) if found else _NONE[key]
+    text = tables(_HEADINGS, map(_row, found)) or _NONE[key]
     if total > len(found):
         text += f"\n{len(found)} of {total} shown"
     return Answer({key: found, "ready": ready}, text)
@@ -179,7 +179,8 @@ def _row(letter: dict[str, Any]) -> list[object]:
     shown = {**letter, "time": letter["time"] and f"{letter['time']:%Y-%m-%d %H:%M:%S}"}
     if letter["events"] > 1:
         shown["eventId"] += f" and {letter['events'] - 1} more"
-    return [shown[name] for name in _SHOWN]
+    cause = f"{letter['queue']}, {letter['eventType'] or 'unknown type'}, {letter['reason']}"
+    return [cause, *(shown[name] for name in _SHOWN)]
 
 
 def _unknown(ids: Sequence[str]) -> str:

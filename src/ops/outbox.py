@@ -6,7 +6,7 @@ from typing import Any
 
 from ops.databases import DatabaseUrls, Session, session, snapshot
 from ops.errors import OpsError
-from ops.output import Answer, printable, table
+from ops.output import Answer, printable, table, tables
 from shared import tracing
 
 # An event's time is the start of its transaction, which may be later than the start of this one: hence `greatest`.
@@ -29,8 +29,8 @@ SELECT id, type, payload, traceparent, created_at, attempts FROM taken ORDER BY 
 RETURNING id
 """
 _DROP = "DELETE FROM parked_events WHERE $1::bigint[] IS NULL OR id = ANY ($1) RETURNING id"
-_HEADINGS = ("ID", "TYPE", "ATTEMPTS", "ERROR", "TRACE", "PARKED")
-_SHOWN = ("id", "type", "attempts", "lastError", "traceId", "parkedAt")
+_HEADINGS = ("TYPE", "ID", "ATTEMPTS", "ERROR", "TRACE", "PARKED")
+_SHOWN = ("type", "id", "attempts", "lastError", "traceId")
 
 
 async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer:
@@ -84,8 +84,8 @@ async def _list(databases: Mapping[str, str], limit: int) -> Answer:
     found: list[dict[str, Any]] = []
     for service, url in databases.items():
         found += await _parked(service, url, None, limit - len(found))
-    rows = [[event[name] for name in _SHOWN] for event in found]
-    return Answer({"parked": found}, table(_HEADINGS, rows) if rows else "no parked events")
+    rows = [[*(event[name] for name in _SHOWN), f"{event['parkedAt']:%Y-%m-%d %H:%M:%S}"] for event in found]
+    return Answer({"parked": found}, tables(_HEADINGS, rows) or "no parked events")
 
 
 async def _show(databases: Mapping[str, str], wanted: str) -> Answer:

@@ -11,7 +11,7 @@ from ops import checks
 from ops.checks import Ids
 from ops.databases import DatabaseUrls, Session, both, snapshot
 from ops.differences import ARCHIVED, Difference, Kind, Order, Reservation, compare, pairs
-from ops.output import Answer, as_json, table
+from ops.output import SHOWN, Answer, Progress, as_json, tables
 
 
 @dataclass(slots=True)
@@ -65,18 +65,21 @@ async def _look(urls: DatabaseUrls, older_than: float, product_ids: Ids, order_i
     found = Findings()
     async with both(urls, snapshot) as (orders, products):
         [(found.products,)] = await products.fetch("SELECT count(*) FROM products")
+        [(total,)] = await orders.fetch("SELECT count(*) FROM orders")
         inside_products, inside_orders = await asyncio.gather(
             _inside_products(products, product_ids, order_ids), checks.history(orders, order_ids)
         )
-        async for order, reservation in pairs(
-            (checks.with_lines(Order, row) async for row in orders.stream(checks.ORDERS_AND_ARCHIVED, order_ids)),
-            (checks.with_lines(Reservation, row) async for row in products.stream(checks.RESERVATIONS, order_ids)),
-        ):
-            found.orders += order is not None and order.status != ARCHIVED
-            found.reservations += reservation is not None and reservation.outcome != ARCHIVED
-            difference = compare(order, reservation, older_than)
-            if difference is not None:
-                found.add(difference)
+        with Progress("reconcile", total) as progress:
+            async for order, reservation in pairs(
+                (checks.with_lines(Order, row) async for row in orders.stream(checks.ORDERS_AND_ARCHIVED, order_ids)),
+                (checks.with_lines(Reservation, row) async for row in products.stream(checks.RESERVATIONS, order_ids)),
+            ):
+                progress.advance()
+                found.orders += order is not None and order.status != ARCHIVED
+                found.reservations += reservation is not None and reservation.outcome != ARCHIVED
+                difference = compare(order, reservation, older_than)
+                if difference is not None:
+                    found.add(difference)
         for difference in (*inside_products, *inside_orders):
             found.add(difference)
         found.differences = await checks.with_traces(orders, found.differences)
@@ -87,7 +90,7 @@ async def _inside_products(products: Session, product_ids: Ids, order_ids: Ids) 
     return [*await checks.stock(products, product_ids), *await checks.movements(products, order_ids)]
 
 
-def _document(found: Findings, limit: int) -> dict[str, Any]:
+def _document(found: Findings, limit: int | None) -> dict[str, Any]:
     return {
         "differences": list(map(as_json, found.differences[:limit])),
         "unfinished": list(map(as_json, found.unfinished[:limit])),
@@ -102,13 +105,17 @@ def _document(found: Findings, limit: int) -> dict[str, Any]:
     }
 
 
-def _text(found: Findings, limit: int) -> str:
-    shown = [*found.differences[:limit], *found.unfinished[:limit]]
-    lines = [f"products: {found.products}, orders: {found.orders}, reservations: {found.reservations}"]
-    if shown:
-        rows = ((d.kind, d.order_id, d.product_id, d.found, d.expected, d.trace_id) for d in shown)
-        lines.insert(0, table(("KIND", "ORDER", "PRODUCT", "FOUND", "EXPECTED", "TRACE"), rows))
-    lines.append(f"differences: {len(found.differences)}, unfinished orders: {found.unfinished_orders}")
+def _text(found: Findings, limit: int | None) -> str:
+    rows = (
+        (d.kind, d.order_id, d.product_id, d.found, d.expected, d.trace_id)
+        for d in (*found.differences, *found.unfinished)
+    )
+    text = tables(("KIND", "ORDER", "PRODUCT", "FOUND", "EXPECTED", "TRACE"), rows, limit or SHOWN)
+    lines = [
+        *([text, ""] if text else []),
+        f"products: {found.products}, orders: {found.orders}, reservations: {found.reservations}",
+        f"differences: {len(found.differences)}, unfinished orders: {found.unfinished_orders}",
+    ]
     if not found.complete:
         lines.append(f"more differed at the first look, of which {checks.MOST_KEPT} were looked at again")
     return "\n".join(lines)

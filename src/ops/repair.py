@@ -14,7 +14,7 @@ from ops import checks
 from ops.databases import DatabaseUrls, Session, both, session
 from ops.differences import Difference, Kind, Order, Reservation
 from ops.errors import OpsError
-from ops.output import Answer, as_json, table
+from ops.output import SHOWN, Answer, as_json, tables
 from ops.reconcile import Findings, reconcile
 from ops.steps import Action, Product, Step, next_step
 from shared import tracing
@@ -264,10 +264,12 @@ def _answer(actions: Sequence[Action], options: argparse.Namespace, stopped: str
     listed = {str(step): counted.pop(step, 0) for step in (Step.OVERSOLD, Step.LEFT)}
     summary = {"steps": counted.total(), **listed}
     shown = actions if options.apply else actions[: options.limit]  # whatever was written is said
-    rows = [(a.step, a.order_id, a.product_id, f"{a.delta:+}" if a.delta else None, a.why, a.trace_id) for a in shown]
+    rows = [
+        (a.step, a.order_id, a.product_id, f"{a.delta:+}" if a.delta else None, a.why, a.trace_id) for a in actions
+    ]
     to_do = bool(counted) and not options.apply
     lines = [
-        *([table(_HEADINGS, rows)] if rows else []),
+        *([tables(_HEADINGS, rows, None if options.apply else options.limit or SHOWN), ""] if rows else []),
         ", ".join(f"{name}: {count}" for name, count in summary.items()),
         *([f"stopped: {stopped}; run it again"] if stopped else []),
         *(["nothing was written: --apply does these steps"] if to_do else []),

@@ -6,7 +6,7 @@ import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeVar
@@ -114,8 +114,7 @@ class ServicePool:
             async with self.admission.acquire(call.client, call.slots) as slot:
                 return await self._request(call, slot)
         except AppError as error:
-            was_sent = error.code is not Code.UNAVAILABLE and error.__cause__  # it has no cause if there was no time
-            if call.method in SAFE or not was_sent:
+            if call.method in SAFE or did_nothing(error):
                 raise
             raise AppError(Code.OUTCOME_UNKNOWN) from error
 
@@ -166,7 +165,10 @@ class ServicePool:
         return outcome
 
     async def _retry(self, call: Call, outcome: Reply | AppError, failed: Address) -> Reply | AppError:
-        """The first `outcome`, from the address `failed`, stands if the deadline leaves no time for a retry."""
+        """The first `outcome`, from the address `failed`, stands if the deadline leaves no time for a retry.
+
+        So it does if a change was refused the second time: the first time it may have been carried out.
+        """
         self._retrying += 1
         try:
             delay = retry_delay()
@@ -174,7 +176,10 @@ class ServicePool:
                 return outcome
             metrics.RETRIES.labels(self.name).inc()
             await asyncio.sleep(delay)
-            _, outcome = await self._try(call, failed)
+            with suppress(AppError):  # every breaker is open
+                _, repeated = await self._try(call, failed)
+                if call.method in SAFE or not did_nothing(repeated):
+                    return repeated
             return outcome
         finally:
             self._retrying -= 1
@@ -236,6 +241,12 @@ def most_retries(in_flight: int) -> int:
 def retry_delay() -> float:
     """Seconds, with full jitter, so that requests that failed together do not return together."""
     return random.uniform(_SHORTEST_DELAY, _LONGEST_DELAY)  # noqa: S311  # a delay, not a secret
+
+
+def did_nothing(outcome: Reply | AppError) -> bool:
+    """Whether the call was not sent, or refused. An error has no cause if there was no time to send it."""
+    is_unsent = isinstance(outcome, AppError) and outcome.__cause__ is None
+    return is_unsent or outcome.status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def is_worth_repeating(call: Call, outcome: Reply | AppError) -> bool:

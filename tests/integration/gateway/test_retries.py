@@ -61,6 +61,21 @@ async def test_a_failed_request_is_sent_again_if_that_is_safe(
         assert (keyed.status in expected, len(orders.seen)) == (True, 2)
 
 
+@pytest.mark.parametrize("refused", ["503", "connection", "breaker"])
+async def test_a_retry_that_is_refused_says_nothing_of_the_first_try(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    orders.respond = turns(reset, busy)
+    urls = orders.url + (",http://127.0.0.1:1" if refused == "connection" else "")
+    if refused == "breaker":
+        breaking(monkeypatch, BreakerParameters(least_requests=1))
+    async with opened(urls, orders) as gateway:
+        order = await gateway.post("/orders", ORDER, headers=KEYED)
+
+    assert (order.code, "Retry-After" in order.headers) == ("outcome_unknown", False)
+    assert len(orders.seen) == (2 if refused == "503" else 1)
+
+
 @pytest.mark.parametrize(
     ("failed", "codes"),
     [(hang, ["upstream_timeout", "outcome_unknown"]), (crash, ["internal_error"] * 2)],

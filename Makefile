@@ -38,6 +38,10 @@ demo: venv ## place two orders, one held and confirmed, and follow them through 
 logs: venv ## show the log lines of one trace: make logs TRACE=<id>
 	@$(STACK) logs "$(TRACE)"
 
+.PHONY: trace
+trace: venv ## draw what was done for one order: make trace TRACE=<id>, or the slowest of the last thousand
+	@$(STACK) trace $(TRACE)
+
 .PHONY: ops
 ops: venv ## the operator's tools: make ops ARGS="reconcile --json"
 	@$(VENV)/python -m tools.ops $(ARGS)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.stack import logs, ports
+from tools.stack import logs, ports, waterfall
 from tools.stack.errors import StackError
 from tools.stack.postgres import Cluster
 from tools.stack.processes import Command, Daemon
@@ -178,6 +178,41 @@ def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Pat
         ["00:00:01.250", "gateway", "error: request  status=500\n    Traceback:\n      it broke"],
         ["00:00:02.500", "orders", "batch"],
     ]
+
+
+def test_a_trace_becomes_steps_with_the_waits_between_them(tmp_path: Path) -> None:
+    def line(second: str, service: str, event: str, level: str = "info", **fields: object) -> str:
+        common = {"timestamp": f"2026-01-01T00:00:{second}Z", "level": level, "service": service, "event": event}
+        return json.dumps(common | fields) + "\n"
+
+    placed = {"method": "POST", "path": "/orders", "status": 201}
+    orders, products = tmp_path / "orders.log", tmp_path / "products.log"
+    orders.write_text(
+        line("00.100", "orders", "request", trace_id="fast", duration_ms=1, **placed)
+        + line("01.500", "orders", "request", trace_id="slow", duration_ms=500, **placed)
+        + line("04.250", "orders", "batch handled", trace_ids=["slow", "fast"], queue="orders.stock", duration_ms=250)
+        + line("05.000", "orders", "request", trace_id="undecided", duration_ms=1, **placed)
+    )
+    products.write_text(
+        line(
+            "02.000", "products", "events given back", "warning", trace_id="slow", queue="products.orders", error="no"
+        )
+        + line("04.000", "products", "batch handled", trace_ids=["slow"], queue="products.orders", duration_ms=1000)
+    )
+    found = waterfall.steps(logs.search([orders, products], {"slow"}))
+    seconds = [(step.start.timestamp() % 60, step.end.timestamp() % 60, step.service, step.what) for step in found]
+
+    assert seconds == [
+        (1.0, 1.5, "orders", "POST /orders 201"),
+        (1.5, 3.0, "products", "waits in outbox and products.orders"),
+        (2.0, 2.0, "products", "events given back error=no"),
+        (3.0, 4.0, "products", "batch handled products.orders"),
+        (4.0, 4.0, "orders", "waits in outbox and orders.stock"),
+        (4.0, 4.25, "orders", "batch handled orders.stock"),
+    ]
+    assert [step.what for step in found if step.is_problem] == ["events given back error=no"]
+    assert waterfall.slowest(orders) == "fast"
+    assert waterfall.slowest(products) is None
 
 
 @pytest.mark.parametrize("name", NAMES)

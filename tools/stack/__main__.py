@@ -7,8 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from tools import running
-from tools.stack import demo, logs
+from tools.stack import demo, logs, waterfall
 from tools.stack.errors import StackError
 from tools.stack.parts import Part
 from tools.stack.services import ROOT
@@ -16,6 +18,7 @@ from tools.stack.stack import Stack
 from tools.terminal import exit_status, say
 
 FOLDER = ROOT / ".local"
+PIPE_WIDTH = 120
 FIRST_REQUEST = """
   curl -s {gateway}/products -H 'Content-Type: application/json' \\
        -d '{{"name": "Desk lamp", "price": "19.90", "qty": 10}}'
@@ -56,11 +59,17 @@ async def show_logs(stack: Stack, options: argparse.Namespace) -> None:
     """show the log lines of one trace, in time order"""
     if not options.identifier:
         raise StackError("which one? make logs TRACE=<trace id or request id>")
-    lines = logs.search((stack.folder / "log").glob("*.log*"), {options.identifier})
-    if not lines:
-        raise StackError(f"no log line has the trace id or request id {options.identifier!r}")
-    for line in lines:
+    for line in lines_of(stack, options.identifier):
         say(str(line))
+
+
+async def show_trace(stack: Stack, options: argparse.Namespace) -> None:
+    """draw the steps of one trace, by default that of the slowest of the last thousand orders"""
+    identifier = options.identifier or waterfall.slowest(stack.folder / "log" / "orders.log")
+    if not identifier:
+        raise StackError("the log holds no order that was decided")
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    console.print(waterfall.waterfall(identifier, waterfall.steps(lines_of(stack, identifier))))
 
 
 async def clean(stack: Stack, _: argparse.Namespace) -> None:
@@ -68,7 +77,23 @@ async def clean(stack: Stack, _: argparse.Namespace) -> None:
     await stack.clean()
 
 
-COMMANDS = {"up": up, "down": down, "status": status, "demo": show_demo, "logs": show_logs, "clean": clean}
+COMMANDS = {
+    "up": up,
+    "down": down,
+    "status": status,
+    "demo": show_demo,
+    "logs": show_logs,
+    "trace": show_trace,
+    "clean": clean,
+}
+
+
+def lines_of(stack: Stack, identifier: str) -> list[logs.Line]:
+    """Raises StackError if there is none."""
+    lines = logs.search((stack.folder / "log").glob("*.log*"), {identifier})
+    if not lines:
+        raise StackError(f"no log line has the trace id or request id {identifier!r}")
+    return lines
 
 
 def shown_address(part: Part) -> str:
@@ -84,6 +109,7 @@ def main(arguments: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     added = {name: commands.add_parser(name, help=command.__doc__) for name, command in COMMANDS.items()}
     added["logs"].add_argument("identifier", help="a trace id or a request id")
+    added["trace"].add_argument("identifier", nargs="?", help="a trace id or a request id")
     options = parser.parse_args(arguments)
     stack = Stack(FOLDER, say, environ=os.environ)
     return exit_status(lambda: asyncio.run(COMMANDS[options.command](stack, options)))

@@ -1,29 +1,28 @@
 """Reads the queues beside the services' own over AMQP; letters that are not taken go back to their queue."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import aiormq
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 from pamqp.commands import Basic
-from yarl import URL
 
 from ops.errors import OpsError, first_line
 from shared.messaging import publisher
 from shared.messaging.connection import FAILURES, close
+from shared.messaging.connection import connect as open_connection
 from shared.messaging.topology import QUEUE_EXCHANGE, Queue
 
 _CALL = 10.0
-_HEARTBEAT = 10
 
 
 @asynccontextmanager
-async def connect(url: str) -> AsyncIterator[AbstractConnection]:
-    """Raises OpsError for every failure of the broker, in the context too."""
+async def connect(*hosts: str) -> AsyncIterator[AbstractConnection]:
+    """To the first of these URLs that answers. Raises OpsError for every failure of the broker, in the context too."""
     try:
-        async with asyncio.timeout(_CALL):
-            connection = await aiormq.connect(URL(url).update_query(name="ops", heartbeat=_HEARTBEAT))
+        connection = await open_connection(deque(hosts), "ops")
     except FAILURES as error:
         raise OpsError(f"the broker cannot be reached: {first_line(error)}") from error
     try:

@@ -22,7 +22,7 @@ from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event
 from shared.messaging.connection import FAILURES
 from shared.messaging.topology import QUEUES, Queue
-from shared.settings import AmqpUrl, Settings
+from shared.settings import AmqpUrl, Settings, each_host
 
 # Per queue: every letter that was looked at is held until the end, and the broker has to remember it.
 MOST_SEARCHED = 10_000
@@ -47,7 +47,7 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
     amqp_url = _Settings.load(environ).amqp_url
     is_parked = options.command == "parked"
     queues = [queue for queue in QUEUES if options.queue in (None, queue.name)]
-    async with broker.connect(amqp_url) as connection:
+    async with broker.connect(*each_host(amqp_url)) as connection:
         sources: list[Opened] = [
             partial(broker.opened, connection, queue, queue.parked if is_parked else queue.dead) for queue in queues
         ]

@@ -19,7 +19,7 @@ from ops.errors import OpsError, first_line
 from ops.output import Answer
 from shared.messaging import topology
 from shared.messaging.topology import EXCHANGE, QUEUE_EXCHANGE, QUEUES
-from shared.settings import AmqpUrl, Settings, url
+from shared.settings import AmqpUrl, Settings, each_host, url
 
 _LIMIT = aiohttp.ClientTimeout(total=30)
 _OPERATOR = "operator"
@@ -37,7 +37,7 @@ async def run(environ: Mapping[str, str], _: argparse.Namespace) -> Answer:
     """Raises SettingsError or OpsError."""
     found = _Settings.load(environ)
     urls = {"products": found.products_amqp_url, "orders": found.orders_amqp_url, _OPERATOR: found.amqp_url}
-    users, admin = {name: URL(text) for name, text in urls.items()}, URL(found.broker_admin_url)
+    users, admin = {name: URL(each_host(text)[0]) for name, text in urls.items()}, URL(found.broker_admin_url)
     names = {user.user for user in users.values()}
     if len(names) < len(users) or None in names or not admin.user or admin.user in names:
         raise OpsError("each URL must name a user of its own")
@@ -47,8 +47,8 @@ async def run(environ: Mapping[str, str], _: argparse.Namespace) -> Answer:
             await session.post("/api/definitions", json=definitions(users), raise_for_status=True)
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise OpsError(f"the broker's management: {first_line(error)}") from error
-    administrator = users[_OPERATOR].with_user(admin.user).with_password(admin.password)
-    async with broker.connect(str(administrator)) as connection:
+    hosts = (URL(host).with_user(admin.user).with_password(admin.password) for host in each_host(found.amqp_url))
+    async with broker.connect(*map(str, hosts)) as connection:
         await topology.declare(connection, by_policy=True)
     told = sorted(map(str, names))
     return Answer({"users": told}, f"broker: users {', '.join(told)}")

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from operator import attrgetter
 from typing import Any, TypeAlias, TypeVar
 
@@ -15,6 +16,7 @@ import asyncpg.pool
 import structlog
 
 from shared.errors import AppError, Code
+from shared.hosts import first_of
 from shared.settings import each_host
 
 log = structlog.get_logger()
@@ -150,13 +152,9 @@ def columns(rows: Collection[object], *names: str) -> list[list[Any]]:
 
 
 async def connect(url: str, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
-    """Tries the hosts of the URL in their order, each for its share of `timeout`: a silent one hides no other."""
-    *others, last = each_host(url)
-    options["timeout"] /= len(others) + 1
-    for host in others:
-        with suppress(*_FAILURES):
-            return await asyncpg.connect(host, **options)
-    return await asyncpg.connect(last, **options)
+    """Tries the hosts of the URL in their order, within `timeout` seconds for all."""
+    limit = options.pop("timeout")
+    return await first_of(each_host(url), partial(asyncpg.connect, timeout=limit, **options), limit, _FAILURES)
 
 
 @asynccontextmanager

@@ -105,7 +105,7 @@ def each_host(url: str) -> list[str]:
 
 
 PostgresUrl = Annotated[str, url("postgresql", "postgres", several_hosts=True)]
-AmqpUrl = Annotated[str, url("amqp", "amqps")]
+AmqpUrl = Annotated[str, url("amqp", "amqps", several_hosts=True)]
 Port = Annotated[int, integer(0, 65535)]
 
 

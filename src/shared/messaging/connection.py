@@ -1,6 +1,7 @@
 """Keeps a connection to RabbitMQ: aiormq itself does not reconnect."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import NoReturn
@@ -10,7 +11,9 @@ import structlog
 from aiormq.abc import AbstractConnection
 from yarl import URL
 
+from shared.hosts import first_of
 from shared.messaging import topology
+from shared.settings import each_host
 from shared.tasks import backoff
 
 log = structlog.get_logger()
@@ -37,11 +40,11 @@ class SupervisedConnection:
     """Connects, declares the topology, opens a `session`, and repeats this whenever the session is lost.
 
     A session yields a future that is done when the session has become useless (its channel closed, its consumer
-    cancelled). The broker's UI shows `name`. A `heartbeat` in the URL, in seconds, replaces the default of 10.
+    cancelled). Of several hosts the one after that which was lost is the first to be tried again.
     """
 
     def __init__(self, url: str, name: str, session: Session) -> None:
-        self._url = URL(url).update_query({"heartbeat": str(_HEARTBEAT), **URL(url).query, "name": name})
+        self._hosts = deque(each_host(url))
         self._name = name
         self._session = session
         self._pauses = backoff()
@@ -65,9 +68,7 @@ class SupervisedConnection:
             await asyncio.sleep(next(self._pauses))
 
     async def _connect_and_hold(self) -> None:
-        async with asyncio.timeout(_CONNECT):
-            connection = _Connection(self._url)
-            await connection.connect()
+        connection = await connect(self._hosts, self._name)
         try:
             async with asyncio.timeout(_CONNECT):
                 await topology.declare(connection)
@@ -95,6 +96,22 @@ def silence_as_error() -> Iterator[None]:
 def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def connect(hosts: deque[str], name: str) -> AbstractConnection:
+    """Tries the URLs in turn within 10 s, and leaves that in front which comes after the one that is connected.
+
+    The broker's UI shows `name`. A `heartbeat` in a URL, in seconds, replaces the default of 10.
+    """
+
+    async def attempt(host: str) -> AbstractConnection:
+        hosts.rotate(-1)
+        url = URL(host)
+        connection = _Connection(url.update_query({"heartbeat": str(_HEARTBEAT), **url.query, "name": name}))
+        await connection.connect()
+        return connection
+
+    return await first_of(tuple(hosts), attempt, _CONNECT, FAILURES)
 
 
 async def close(connection: AbstractConnection) -> None:

@@ -7,9 +7,12 @@ from contextlib import asynccontextmanager
 import pytest
 from aiormq.abc import AbstractConnection
 
+from ops import broker
 from shared.messaging.connection import SupervisedConnection
+from shared.settings import each_host
 from shared.tasks import BackgroundTasks
 from tests.broker import Vhost
+from tests.integration.line import line_to
 from tests.waiting import eventually
 
 
@@ -59,3 +62,31 @@ async def test_a_cancellation_that_is_not_its_own_is_a_lost_connection(vhost: Vh
         tasks.start("connection", supervised.run())
         await eventually(lambda: supervised.connected)
         assert tasks.failed == set()
+
+
+async def test_of_several_brokers_a_dead_or_silent_one_hides_no_other_and_the_next_follows_one_that_was_lost(
+    vhost: Vhost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.messaging.connection._CONNECT", 3.0)  # a second for each
+    was_asked = 0
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal was_asked
+        was_asked += 1
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent, line_to(vhost.port) as line:
+        hosts = (line.port, 9, silent.sockets[0].getsockname()[1])
+        url = vhost.url.replace(f"127.0.0.1:{vhost.port}", ",".join(f"127.0.0.1:{port}" for port in hosts))
+        supervised = SupervisedConnection(url, "test", no_session)
+        async with BackgroundTasks() as tasks:
+            tasks.start("connection", supervised.run())
+            await eventually(lambda: supervised.connected)
+            assert was_asked == 0
+            line.cut()
+            line.restore()
+            await eventually(lambda: was_asked == 1)
+            await eventually(lambda: supervised.connected)
+        async with broker.connect(*reversed(each_host(url))) as connection:
+            assert (connection.is_opened, was_asked) == (True, 2)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from shared.settings import AmqpUrl, Port, PostgresUrl, ServiceSettings, flag, integer, seconds, url
+from shared.settings import AmqpUrl, Port, PostgresUrl, RedisUrl, ServiceSettings, flag, integer, seconds, url
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -11,7 +11,7 @@ class Settings(ServiceSettings):
     port: Port = 3002
     database_url: PostgresUrl
     statement_cache_size: Annotated[int, integer(0, 10_000)] = 100
-    redis_url: Annotated[str, url("redis", "rediss")]
+    redis_url: RedisUrl
     amqp_url: AmqpUrl
     products_url: Annotated[str, url("http", "https")]
     stuck_order_seconds: Annotated[float, seconds(1.0, 86400.0)] = 60.0

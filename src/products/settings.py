@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from shared.settings import AmqpUrl, Port, PostgresUrl, ServiceSettings, integer, url
+from shared.settings import AmqpUrl, Port, PostgresUrl, RedisUrl, ServiceSettings, integer
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -11,6 +11,6 @@ class Settings(ServiceSettings):
     port: Port = 3001
     database_url: PostgresUrl
     statement_cache_size: Annotated[int, integer(0, 10_000)] = 100
-    redis_url: Annotated[str, url("redis", "rediss")]
+    redis_url: RedisUrl
     amqp_url: AmqpUrl
     max_in_flight: Annotated[int, integer(1, 100_000)] = 1_000

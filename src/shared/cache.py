@@ -9,18 +9,15 @@ import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import NoReturn, TypeVar
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.maint_notifications import MaintNotificationsConfig
 
 from shared import deadline, metrics
 from shared.batching import Batcher
+from shared.primary import Primary
 from shared.tasks import BackgroundTasks, backoff
 
 log = structlog.get_logger()
@@ -35,6 +32,7 @@ _SPACING = 0.005
 _TTL = 60.0
 _TTL_OF_NONE = 5.0
 _LEASE = 10.0
+_LOOK = 1.0
 # uvloop raises RuntimeError for a write to a connection that has just been reset.
 _FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 
@@ -71,21 +69,19 @@ return 1
 class Cache:
     """Reads and drops go out in shared batches; a round trip has 50 ms, then the source answers instead.
 
-    After a drop that Redis did not take, this process reads every key from its source until a FLUSHDB has succeeded.
-    What a crash leaves undropped expires within 60 s.
+    After a drop that Redis did not take, and when another server has become the primary, this process reads every key
+    from its source until a FLUSHDB has succeeded. What a crash leaves undropped expires within 60 s.
     """
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
-        self._read_script = redis.register_script(_READ)
-        self._fill_script = redis.register_script(_FILL)
+    def __init__(self, url: str) -> None:
+        self.primary = Primary(url, _LIMIT, self._bypass)
         self._reads: Batcher[str, tuple[bytes | None, bytes | None]] = Batcher(self._read, spacing=_SPACING)
         self._drops: Batcher[Collection[str], None] = Batcher(self._drop)
         self._loads: dict[tuple[str, bytes], asyncio.Task[bytes | None]] = {}
         self._bypassed = False
         for outcome in ("hit", "miss", "down", "bypass", "unreadable"):
             metrics.CACHE.labels(outcome)
-        # Set while a drop has failed since the last FLUSHDB began.
+        # Set while a drop has failed, or another primary was seen, since the last FLUSHDB began.
         self._flush_needed = asyncio.Event()
 
     async def get(self, key: str, load: Load, parse: Callable[[bytes], Value]) -> Value | None:
@@ -134,14 +130,16 @@ class Cache:
     async def is_up(self) -> bool:
         """Whether it is in use and Redis takes a write, which it does not as a replica or where memory is full."""
         async with asyncio.timeout(_LIMIT):
-            return bool(await self._redis.set(_lease_of("health"), b"", px=1000)) and not self._bypassed
+            return bool(await self.primary.redis.set(_lease_of("health"), b"", px=1000)) and not self._bypassed
 
-    async def flush_after_failed_drops(self) -> NoReturn:
-        """Repeats a FLUSHDB until it succeeds, each time that a drop has failed; runs as long as the process."""
+    async def follow(self) -> NoReturn:
+        """Looks after the primary, and repeats a FLUSHDB that is needed until it succeeds, for as long as it runs."""
         pauses = backoff(first=0.05, most=2.0)
         while True:
-            await self._flush_needed.wait()
-            if await self._flush():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._flush_needed.wait()
+            if await self._flush_if_needed():
                 pauses = backoff(first=0.05, most=2.0)
             else:
                 await asyncio.sleep(next(pauses))
@@ -168,7 +166,7 @@ class Cache:
         ttl = (_TTL_OF_NONE if value is None else _TTL) * random.uniform(0.8, 1.0)  # noqa: S311  # jitter
         try:
             async with asyncio.timeout(_LIMIT):
-                await self._fill_script(
+                await self.primary.redis.register_script(_FILL)(
                     keys=[key, _lease_of(key)], args=[lease, NONE if value is None else value, int(ttl * 1000)]
                 )
         except _FAILURES as error:
@@ -176,10 +174,12 @@ class Cache:
         return value
 
     async def _read(self, keys: list[str]) -> Sequence[tuple[bytes | None, bytes | None]]:
+        if self._bypassed:  # since they were asked for
+            return [(None, None)] * len(keys)
         wanted = list(dict.fromkeys(keys))
         try:
             async with asyncio.timeout(_LIMIT):
-                answer = await self._read_script(
+                answer = await self.primary.redis.register_script(_READ)(
                     keys=[*wanted, *map(_lease_of, wanted)], args=[os.urandom(8).hex(), int(_LEASE * 1000)]
                 )
         except _FAILURES as error:
@@ -193,7 +193,7 @@ class Cache:
             keys = {key for batch in batches for key in batch}
             try:
                 async with asyncio.timeout(_LIMIT):
-                    await self._redis.delete(*keys, *map(_lease_of, keys))
+                    await self.primary.redis.delete(*keys, *map(_lease_of, keys))
             except _FAILURES as error:
                 self._bypass(error)
         return [None] * len(batches)
@@ -204,12 +204,20 @@ class Cache:
         self._bypassed = True
         self._flush_needed.set()
 
-    async def _flush(self) -> bool:
+    async def _flush_if_needed(self) -> bool:
+        is_same = False
+        with suppress(*_FAILURES):
+            is_same = await self.primary.is_same()
+        if not self._flush_needed.is_set():
+            return True
         # A drop that fails from here on sets the event again: its write may come after this FLUSHDB.
         self._flush_needed.clear()
         try:
+            if not is_same:
+                await self.primary.renew()
             async with asyncio.timeout(_LIMIT):
-                await self._redis.flushdb(asynchronous=True)  # empty at once; the memory is freed in the background
+                # Empty at once; the memory is freed in the background.
+                await self.primary.redis.flushdb(asynchronous=True)
         except _FAILURES:
             self._flush_needed.set()
             return False
@@ -229,21 +237,12 @@ def _lease_of(key: str) -> str:
 
 @asynccontextmanager
 async def open_cache(url: str, tasks: BackgroundTasks) -> AsyncIterator[Cache]:
-    """A cache that a task of `tasks` flushes after a failed drop."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=4,
-        timeout=None,  # each command has its limit here, and timers of the library's own would be three more
-        socket_timeout=None,
-        socket_connect_timeout=_LIMIT,
-        retry=Retry(NoBackoff(), 1),
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
-    )
-    redis = Redis(connection_pool=pool)
+    """A cache that a task of `tasks` keeps at its primary, and flushes."""
+    cache = Cache(url)
+    with suppress(*_FAILURES):
+        await cache.primary.renew()
     try:
-        cache = Cache(redis)
-        tasks.start("cache flush", cache.flush_after_failed_drops())
+        tasks.start("cache", cache.follow())
         yield cache
     finally:
-        await redis.aclose()
-        await pool.disconnect()
+        await cache.primary.close()

@@ -13,6 +13,8 @@ Number = TypeVar("Number", int, float)
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
 # What comes before the hosts of a URL, they, and the rest.
 _HOSTS = re.compile(r"\A((?:.*?//)?(?:[^/?#]*@)?)([^/?#]*)(.*)", re.DOTALL)
+# What a URL of Sentinels names: the primary, and perhaps the number of a database.
+_PRIMARY = re.compile(r"/[\w.-]+(/\d*)?")
 
 
 class SettingsError(Exception):
@@ -104,7 +106,17 @@ def each_host(url: str) -> list[str]:
     return [start + host + rest for host in hosts.split(",")]
 
 
+def redis_url(text: str) -> str:
+    """Of a server, or of Sentinels: redis+sentinel://host1,host2/primary/0, where the number may be left out."""
+    of_sentinels = text.startswith("redis+sentinel:")
+    url("redis", "rediss", "redis+sentinel", several_hosts=of_sentinels)(text)
+    if of_sentinels and not _PRIMARY.fullmatch(urlsplit(each_host(text)[0]).path):
+        raise ValueError("must name a primary after the Sentinels, as in redis+sentinel://host1,host2/primary/0")
+    return text
+
+
 PostgresUrl = Annotated[str, url("postgresql", "postgres", several_hosts=True)]
+RedisUrl = Annotated[str, redis_url]
 AmqpUrl = Annotated[str, url("amqp", "amqps", several_hosts=True)]
 Port = Annotated[int, integer(0, 65535)]
 

@@ -1,13 +1,12 @@
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
 import pytest
 import uvloop
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from shared import deadline
@@ -53,6 +52,17 @@ async def reader_between_load_and_store(cache: Cache, source: Source) -> "asynci
     reader = asyncio.ensure_future(cache.get(KEY, source.load, bytes))
     await source.has_read.wait()
     return reader
+
+
+@asynccontextmanager
+async def opened(line: Line) -> AsyncIterator[Cache]:
+    """One that nothing flushes yet."""
+    cache = Cache(f"redis://127.0.0.1:{line.port}/0")
+    await cache.primary.renew()
+    try:
+        yield cache
+    finally:
+        await cache.primary.close()
 
 
 @pytest.mark.parametrize(
@@ -141,8 +151,7 @@ async def test_without_redis_each_reader_goes_to_the_source(
 async def test_after_a_drop_that_redis_did_not_take_every_key_is_read_from_its_source_until_a_flush(
     redis: Redis, redis_line: Line, tasks: BackgroundTasks
 ) -> None:
-    async with Redis.from_url(f"redis://127.0.0.1:{redis_line.port}/0") as client:
-        cache = Cache(client)
+    async with opened(redis_line) as cache:
         dropped, other = Source(OLD), Source(b'"other"')
         await cache.get(KEY, dropped.load, bytes)
         await cache.get(OTHER, other.load, bytes)
@@ -162,7 +171,7 @@ async def test_after_a_drop_that_redis_did_not_take_every_key_is_read_from_its_s
             assert await cache.get(KEY, dropped.load, bytes) == NEW
             return dropped.loads == loads
 
-        tasks.start("cache flush", cache.flush_after_failed_drops())
+        tasks.start("cache", cache.follow())
         await eventually(is_hit)
         assert (await redis.get(KEY), await redis.get(OTHER)) == (NEW, None)
 
@@ -190,18 +199,19 @@ async def test_a_redis_that_can_only_be_read_is_down(cache: Cache, redis: Redis,
 
 
 async def test_a_drop_that_fails_during_a_flush_leads_to_another(
-    redis: Redis, redis_line: Line, tasks: BackgroundTasks
+    redis: Redis, redis_line: Line, tasks: BackgroundTasks, busy_machine: pytest.MonkeyPatch
 ) -> None:
-    class Client(Redis):
-        flushes = 0
+    flushes = 0
+    flush = Redis.flushdb
 
-        async def flushdb(self, *arguments: Any, **options: Any) -> bool:
-            await super().flushdb(*arguments, **options)
-            self.flushes += 1
-            if self.flushes == 1:  # done by Redis, and not yet known here
-                await redis.set(KEY, OLD)
-                await fail_to_drop()
-            return True
+    async def flushdb(self: Redis, *arguments: Any, **options: Any) -> bool:
+        nonlocal flushes
+        await flush(self, *arguments, **options)
+        flushes += 1
+        if flushes == 1:  # done by Redis, and not yet known here
+            await redis.set(KEY, OLD)
+            await fail_to_drop()
+        return True
 
     async def fail_to_drop() -> None:
         redis_line.cut()
@@ -210,11 +220,11 @@ async def test_a_drop_that_fails_during_a_flush_leads_to_another(
         finally:
             redis_line.restore()
 
-    async with Client(host="127.0.0.1", port=redis_line.port, retry=Retry(NoBackoff(), 0)) as client:
-        cache = Cache(client)
+    busy_machine.setattr(Redis, "flushdb", flushdb)
+    async with opened(redis_line) as cache:
         await fail_to_drop()
-        flusher = tasks.start("flusher", cache.flush_after_failed_drops())
-        await eventually(lambda: client.flushes == 2)
+        flusher = tasks.start("cache", cache.follow())
+        await eventually(lambda: flushes >= 2)
         await reaches(redis.dbsize, 0)
 
         values = [await cache.get(KEY, Source(value).load, bytes) for value in (NEW, b'"not read"')]

@@ -15,7 +15,19 @@ import ops.databases
 import orders.settings
 import products.settings
 from gateway.access.rate import Policy
-from shared.settings import Settings, SettingsError, choice, each_host, flag, integer, seconds, secrets, url, urls
+from shared.settings import (
+    Settings,
+    SettingsError,
+    choice,
+    each_host,
+    flag,
+    integer,
+    redis_url,
+    seconds,
+    secrets,
+    url,
+    urls,
+)
 
 SECRET = "hunter2-is-secret"
 PROGRAMS: dict[str, Any] = {
@@ -78,6 +90,7 @@ KINDS: dict[str, Callable[[str], object]] = {
     "url": url("http", "https"),
     "hosts": url("http", "https", several_hosts=True),
     "urls": urls("http", "https"),
+    "redis": redis_url,
     "flag": flag,
     "choice": choice("a", "b"),
     "secrets": secrets,
@@ -92,6 +105,13 @@ TAKEN: dict[str, dict[str, object]] = {
         "http://a": ("http://a",),
         " http://a:1 ,, https://b:2/path, ": ("http://a:1", "https://b:2/path"),
     },
+    "redis": {
+        each: each
+        for each in (
+            *("redis://host", "rediss://:p@host:1/0", "redis+sentinel://host/main", "redis+sentinel://a/main/"),
+            "redis+sentinel://user:p,@a:1,b,[::1]:2/my-shop.1/2?sentinel_password=s",
+        )
+    },
     "flag": {"false": False, " true ": True},
     "choice": {"a": "a", " b ": "b"},
     "secrets": {
@@ -104,6 +124,10 @@ _IS_NO_INTEGER = ["SETTING must be an integer from 1 to 9"]
 _IS_NO_TIME = ["SETTING must be a number of seconds from 0.5 to 9"]
 _IS_NO_URL = ["SETTING must be a URL that starts with http:// or https://"]
 _ARE_NO_URLS = ["SETTING must be URLs that start with http:// or https://"]
+_IS_NO_REDIS = ["SETTING must be a URL that starts with redis:// or rediss:// or redis+sentinel://"]
+_HAS_NO_PRIMARY = [
+    "SETTING must name a primary after the Sentinels, as in redis+sentinel://host1,host2/primary/0",
+]
 _IS_NO_CHOICE = ["SETTING must be one of a, b"]
 _ARE_NO_SECRETS = ["SETTING must be secrets of 16 to 200 letters, digits or . _ ~ + / = -, with commas between them"]
 _IS_NO_FLAG = ["SETTING must be one of true, false"]
@@ -121,6 +145,12 @@ REFUSED: dict[str, dict[str, list[str]]] = {
     "urls": {
         " ": ["SETTING is not set"],
         **dict.fromkeys(("host", "http://a, host", "http://a:1;http://b:2", "http://a http://b:0", ","), _ARE_NO_URLS),
+    },
+    "redis": {
+        **dict.fromkeys(
+            ("http://a", "redis://a:1,b:2/0", "redis+sentinel://a,/main", "sentinel://a/main"), _IS_NO_REDIS
+        ),
+        **dict.fromkeys((f"redis+sentinel://a,b{path}" for path in ("", "/", "/main/x", "/a/0/0")), _HAS_NO_PRIMARY),
     },
     "flag": dict.fromkeys(("True", "1", "yes", "truefalse"), _IS_NO_FLAG),
     "choice": dict.fromkeys(("c", "A", "a, b"), _IS_NO_CHOICE),
@@ -236,7 +266,7 @@ WRONG = {
             "must be secrets of 16 to 200 letters, digits or . _ ~ + / = -, with commas between them",
         ),
         "DATABASE_URL": ("mysql://localhost", "must be a URL that starts with postgresql:// or postgres://"),
-        "REDIS_URL": ("http://localhost", "must be a URL that starts with redis:// or rediss://"),
+        "REDIS_URL": ("http://localhost", "must be a URL that starts with redis:// or rediss:// or redis+sentinel://"),
         "AMQP_URL": ("http://localhost", "must be a URL that starts with amqp:// or amqps://"),
         "PRODUCTS_URL": ("ftp://localhost", "must be a URL that starts with http:// or https://"),
         "STUCK_ORDER_SECONDS": ("0.9", "must be a number of seconds from 1 to 86400"),

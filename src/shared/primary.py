@@ -1,0 +1,125 @@
+"""The Redis that takes writes: that of its URL, or the one that Sentinels name; and when another one has taken over.
+
+A server gives itself a new replication id when it starts and when it is promoted. A pool is for one such id: to a
+server that has another one, and to a replica, it makes no connection.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as NotConnected
+from redis.maint_notifications import MaintNotificationsConfig
+
+from shared.settings import each_host
+
+_OFF = MaintNotificationsConfig(enabled=False)
+_SENTINEL_PORT = 26379
+_ASK = 0.5  # seconds for what the Sentinels have to say
+
+
+class Primary:
+    """`on_change` is called with the reason when the connections do not lead to it any more."""
+
+    def __init__(self, url: str, limit: float, on_change: Callable[[Exception], None]) -> None:
+        """Connects within `limit` seconds; to none before `renew` was called."""
+        hosts = [urlsplit(each) for each in each_host(url)]
+        parts, scheme = hosts[0], hosts[0].scheme.removesuffix("+sentinel")
+        self._sentinels: list[Redis] = []
+        self._name, database = "", parts.path
+        if scheme != parts.scheme:
+            self._name, _, database = parts.path[1:].partition("/")
+        self._options: dict[str, Any] = {**parse_url(parts._replace(scheme=scheme, path=f"/{database}").geturl())}
+        password = self._options.pop("sentinel_password", None)
+        for each in hosts if self._name else []:
+            port = each.port or _SENTINEL_PORT
+            sentinel = Redis(host=str(each.hostname), port=port, password=password, maint_notifications_config=_OFF)
+            self._sentinels.append(sentinel)
+        self._limit = limit
+        self._on_change = on_change
+        self._redis: Redis | None = None
+        self._address: dict[str, Any] = {}
+        self._reign: dict[str, Any] = {}
+
+    @property
+    def redis(self) -> Redis:
+        """Raises ConnectionError before it has an address."""
+        if self._redis is None:
+            raise NotConnected("no Sentinel has named the primary")
+        return self._redis
+
+    async def is_same(self) -> bool:
+        """Whether the connections lead to the primary; says so if not. Raises redis' errors if that is not known."""
+        is_same = await self._find() == self._address
+        if is_same:
+            async with asyncio.timeout(self._limit):
+                is_same = _reign(await self.redis.info("replication")) == self._reign
+        if not is_same:
+            self._on_change(NotConnected("another server is the primary"))
+        return is_same
+
+    async def renew(self) -> None:
+        """Leaves all connections for those to the server that is the primary now; what they are waiting for fails."""
+        self._address, old, self._reign = await self._find(), self._redis, {}
+        pool = BlockingConnectionPool(
+            **self._options | self._address,
+            max_connections=4,
+            timeout=None,  # each command has its limit, and timers of the library's own would be three more
+            socket_timeout=None,
+            socket_connect_timeout=self._limit,
+            retry=Retry(NoBackoff(), 1),
+            maint_notifications_config=_OFF,
+            redis_connect_func=self._greeting(self._reign),
+        )
+        self._redis = Redis(connection_pool=pool)
+        if old:
+            await old.connection_pool.disconnect()
+
+    async def close(self) -> None:
+        for each in (*self._sentinels, self._redis):
+            if each:
+                await each.connection_pool.disconnect()
+
+    def _greeting(self, reign: dict[str, Any]) -> Callable[[Any], Any]:
+        async def greet(connection: Any) -> None:
+            await connection.on_connect()
+            await connection.send_command("INFO", "replication")
+            lines = (await connection.read_response()).decode().splitlines()
+            found = _reign(dict(line.split(":", 1) for line in lines if ":" in line))
+            if reign is not self._reign:
+                raise NotConnected("these connections were left")
+            if found["role"] == "master" and (reign or found) == found:
+                reign.update(found)
+                return
+            error = NotConnected("the server is a replica, or another one than before")
+            self._on_change(error)
+            raise error
+
+        return greet
+
+    async def _find(self) -> dict[str, Any]:
+        """The address after the latest failover that any of the Sentinels knows of; empty where the URL has it."""
+        if not self._sentinels:
+            return {}
+        answers = await asyncio.gather(*map(self._ask, self._sentinels), return_exceptions=True)
+        known = [answer for answer in answers if not isinstance(answer, BaseException)]
+        if not known:
+            raise NotConnected("no Sentinel names the primary")
+        return max(known, key=itemgetter(0))[1]
+
+    async def _ask(self, sentinel: Any) -> tuple[int, dict[str, Any]]:
+        async with asyncio.timeout(_ASK):
+            state = await sentinel.execute_command("SENTINEL MASTER", self._name)
+            # The state has the old address for as long as replicas are still told of the new one.
+            host, port = await sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", self._name)
+        return state["config-epoch"], {"host": host.decode(), "port": port}
+
+
+def _reign(info: Mapping[str, Any]) -> dict[str, Any]:
+    return {"role": info.get("role"), "master_replid": info.get("master_replid")}

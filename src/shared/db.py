@@ -78,15 +78,22 @@ class Database:
             raise LockedError(Code.UNAVAILABLE, "Others are changing this at the moment") from error
         except _FAILURES as error:
             # A primary that was demoted keeps its sessions while the clients' address leads to another one.
-            if isinstance(error, asyncpg.ReadOnlySQLTransactionError) and time.monotonic() > self._renewable:
-                self._renewable = time.monotonic() + _RENEWAL
-                await self._pool.expire_connections()
+            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                await self._renew()
             is_answer = isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOSSES)
             kind = AppError if is_answer else _LostError
             raise kind(Code.UNAVAILABLE, "The database did not answer") from error
         finally:
-            with suppress(*_FAILURES):  # the pool has terminated the connection by then
+            try:
                 await self._pool.release(connection, timeout=_RELEASE)
+            except _FAILURES:  # the pool has terminated the connection by then
+                await self._renew()
+
+    async def _renew(self) -> None:
+        """Replaces all connections, at most once a second: to a server that is silent on one, or takes no writes."""
+        if time.monotonic() > self._renewable:
+            self._renewable = time.monotonic() + _RENEWAL
+            await self._pool.expire_connections()
 
     @asynccontextmanager
     async def transaction(self, limit: float = _WORK) -> AsyncIterator[Connection]:

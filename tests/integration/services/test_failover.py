@@ -110,6 +110,23 @@ async def test_sessions_leave_a_demoted_primary_when_its_address_leads_to_the_ot
             await reaches(lambda: outcome(api), READY, within=3.0)
 
 
+async def test_when_one_session_is_silent_the_others_are_not_waited_for(
+    products_settings: Settings, nodes: tuple[Node, Node]
+) -> None:
+    """A primary that hangs, or is cut off, ends no session."""
+    primary, standby = nodes
+    async with line_to(primary.port) as line:
+        url = primary.url.replace(str(primary.port), str(line.port))
+        async with service(products_settings, url) as api:
+            assert set(await asyncio.gather(*(api.status("/products") for _ in range(20)))) == {200}
+            async with hung(primary):
+                await standby.promote()
+                line.leads_to(standby.port)
+                async with asyncio.timeout(2.5):
+                    assert await writes(api) == 503
+                assert set(await asyncio.gather(*(writes(api) for _ in range(20)))) == {201}
+
+
 async def test_of_several_hosts_the_one_is_found_that_takes_writes(
     products_settings: Settings, nodes: tuple[Node, Node]
 ) -> None:
@@ -122,3 +139,37 @@ async def test_of_several_hosts_the_one_is_found_that_takes_writes(
         async with hung(primary):  # accepts and stays silent
             await fetch(standby.admin_url, _END_SESSIONS)
             await reaches(lambda: outcome(api), READY, within=3.0)
+
+
+async def test_what_is_on_the_disk_of_the_primary_alone_is_not_said_to_be_done_and_its_identity_does_not_repeat(
+    products_settings: Settings, nodes: tuple[Node, Node]
+) -> None:
+    """The standby is stopped, and later promoted without what it has missed."""
+    primary, standby = nodes
+    await fetch(primary.admin_url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+    await fetch(primary.admin_url, "ALTER DATABASE products SET synchronous_commit = on")
+    await fetch(primary.admin_url, "SELECT pg_reload_conf()")
+    async with line_to(primary.port) as line:
+        url = primary.url.replace(str(primary.port), str(line.port))
+        async with service(products_settings, url) as api:
+            await standby.kill()
+            # The standby knows of the next 32 numbers already, as PostgreSQL logs those of a sequence.
+            await fetch(primary.url, "SELECT nextval('products_id_seq') FROM generate_series(1, 32)")
+            lost = [await api.post("/products", LAMP) for _ in range(3)]
+            assert {(answer.status, answer.headers.get("Retry-After")) for answer in lost} == {(504, None)}
+            found = await uids(primary)
+            assert len(found) == 1 + len(lost)
+            await primary.kill()
+            line.leads_to(standby.port)
+            await standby.start()
+            await fetch(standby.admin_url, "ALTER SYSTEM RESET synchronous_standby_names")
+            await standby.promote()
+            await reaches(lambda: outcome(api), READY)
+            again = await uids(standby)
+            assert len(again.keys() & found.keys()) == 1
+            assert set(again.values()) <= set(found.values())  # numbers do
+
+
+async def uids(node: Node) -> dict[str, int]:
+    """The identity of each product, and its number."""
+    return {str(uid): number for uid, number in await fetch(node.url, "SELECT uid, id FROM products")}

@@ -4,20 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-Host = TypeVar("Host")
-Connection = TypeVar("Connection")
+Result = TypeVar("Result")
 
 
 async def first_of(
-    hosts: Sequence[Host],
-    connect: Callable[[Host], Awaitable[Connection]],
+    hosts: Sequence[str],
+    connect: Callable[[str], Awaitable[Result]],
     limit: float,
     failures: tuple[type[Exception], ...],
-) -> Connection:
-    """Tries them in turn, each for its share of `limit` seconds: a silent one hides no other.
-
-    Raises the last one's error, which tells of all.
-    """
+) -> Result:
+    """Gives each its share of `limit` seconds: a silent one hides no other. The last one's error tells of all."""
     errors: list[Exception] = []
     for host in hosts:
         try:

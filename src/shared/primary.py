@@ -5,7 +5,8 @@ server that has another one, and to a replica, it makes no connection.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from operator import itemgetter
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,9 +20,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from shared.settings import each_host
 
-_OFF = MaintNotificationsConfig(enabled=False)
-_SENTINEL_PORT = 26379
 _ASK = 0.5  # seconds for what the Sentinels have to say
+_OFF = MaintNotificationsConfig(enabled=False)
 
 
 class Primary:
@@ -29,27 +29,24 @@ class Primary:
 
     def __init__(self, url: str, limit: float, on_change: Callable[[Exception], None]) -> None:
         """Connects within `limit` seconds; to none before `renew` was called."""
-        hosts = [urlsplit(each) for each in each_host(url)]
-        parts, scheme = hosts[0], hosts[0].scheme.removesuffix("+sentinel")
-        self._sentinels: list[Redis] = []
-        self._name, database = "", parts.path
-        if scheme != parts.scheme:
+        parts, *_ = hosts = [urlsplit(each) for each in each_host(url)]
+        self._name = ""
+        if parts.scheme == "redis+sentinel":
             self._name, _, database = parts.path[1:].partition("/")
-        self._options: dict[str, Any] = {**parse_url(parts._replace(scheme=scheme, path=f"/{database}").geturl())}
-        password = self._options.pop("sentinel_password", None)
-        for each in hosts if self._name else []:
-            port = each.port or _SENTINEL_PORT
-            sentinel = Redis(host=str(each.hostname), port=port, password=password, maint_notifications_config=_OFF)
-            self._sentinels.append(sentinel)
-        self._limit = limit
-        self._on_change = on_change
-        self._redis: Redis | None = None
+            parts = parts._replace(scheme="redis", path=f"/{database}")
+        self._options: dict[str, Any] = {**parse_url(parts.geturl())}
+        login: dict[str, Any] = {"password": self._options.pop("sentinel_password", None)}
+        self._sentinels: list[Any] = [
+            Redis(host=str(each.hostname), port=each.port or 26379, maint_notifications_config=_OFF, **login)
+            for each in (hosts if self._name else [])
+        ]
+        self._limit, self._on_change = limit, on_change
         self._address: dict[str, Any] = {}
-        self._reign: dict[str, Any] = {}
+        self._reign: dict[str, str] = {}
+        self._redis: Redis | None = None
 
     @property
     def redis(self) -> Redis:
-        """Raises ConnectionError before it has an address."""
         if self._redis is None:
             raise NotConnected("no Sentinel has named the primary")
         return self._redis
@@ -59,7 +56,7 @@ class Primary:
         is_same = await self._find() == self._address
         if is_same:
             async with asyncio.timeout(self._limit):
-                is_same = _reign(await self.redis.info("replication")) == self._reign
+                is_same = self._reign.items() <= (await self.redis.info("replication")).items()
         if not is_same:
             self._on_change(NotConnected("another server is the primary"))
         return is_same
@@ -75,33 +72,28 @@ class Primary:
             socket_connect_timeout=self._limit,
             retry=Retry(NoBackoff(), 1),
             maint_notifications_config=_OFF,
-            redis_connect_func=self._greeting(self._reign),
+            redis_connect_func=partial(self._greet, self._reign),
         )
         self._redis = Redis(connection_pool=pool)
         if old:
             await old.connection_pool.disconnect()
 
     async def close(self) -> None:
-        for each in (*self._sentinels, self._redis):
-            if each:
-                await each.connection_pool.disconnect()
+        for each in filter(None, (*self._sentinels, self._redis)):
+            await each.connection_pool.disconnect()
 
-    def _greeting(self, reign: dict[str, Any]) -> Callable[[Any], Any]:
-        async def greet(connection: Any) -> None:
-            await connection.on_connect()
-            await connection.send_command("INFO", "replication")
-            lines = (await connection.read_response()).decode().splitlines()
-            found = _reign(dict(line.split(":", 1) for line in lines if ":" in line))
-            if reign is not self._reign:
-                raise NotConnected("these connections were left")
-            if found["role"] == "master" and (reign or found) == found:
-                reign.update(found)
-                return
-            error = NotConnected("the server is a replica, or another one than before")
-            self._on_change(error)
+    async def _greet(self, reign: dict[str, str], connection: Any) -> None:
+        """The first words on a connection, which is for this reign."""
+        await connection.on_connect()
+        await connection.send_command("INFO", "replication")
+        lines = (await connection.read_response()).decode().splitlines()
+        found = dict(line.split(":", 1) for line in lines if line.startswith(("role:", "master_replid:")))
+        if reign is not self._reign:
+            raise NotConnected("these connections were left")
+        if found.get("role") != "master" or (reign or found) != found:
+            self._on_change(error := NotConnected("the server is a replica, or another one than before"))
             raise error
-
-        return greet
+        reign.update(found)
 
     async def _find(self) -> dict[str, Any]:
         """The address after the latest failover that any of the Sentinels knows of; empty where the URL has it."""
@@ -119,7 +111,3 @@ class Primary:
             # The state has the old address for as long as replicas are still told of the new one.
             host, port = await sentinel.execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", self._name)
         return state["config-epoch"], {"host": host.decode(), "port": port}
-
-
-def _reign(info: Mapping[str, Any]) -> dict[str, Any]:
-    return {"role": info.get("role"), "master_replid": info.get("master_replid")}

@@ -31,13 +31,13 @@ _REFUSALS = frozenset({*range(400, 500), 503, 505})
 _MOST_ALIKE = 10
 
 
-def to_stdout(service: str, level: str) -> AbstractContextManager[object]:
+def to_stdout(level: str, about_process: Mapping[str, str]) -> AbstractContextManager[object]:
     """Sends structlog and the standard library's logging to stdout, from `level` up; its end takes at most 2 s."""
     number = logging.getLevelNamesMapping()[level.upper()]
     lines = _Lines(sys.stdout.fileno())
     lines.start()
     structlog.configure(
-        processors=[Sampling(), partial(_stamp, service), _render],
+        processors=[Sampling(), partial(_stamp, about_process), _render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
@@ -104,9 +104,9 @@ class Sampling:
         return {**event, "left_out": left_out} if left_out > 0 else event
 
 
-def _stamp(service: str, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+def _stamp(about_process: Mapping[str, str], _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """Puts the fields that every line has first, so that they are easy to find."""
-    line: EventDict = {"timestamp": datetime.now(UTC), "level": method, "service": service, "event": event["event"]}
+    line: EventDict = {"timestamp": datetime.now(UTC), "level": method, **about_process, "event": event["event"]}
     trace = tracing.current.get()
     if trace is not None:
         line["trace_id"] = trace.trace_id

@@ -158,10 +158,11 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ServiceSettings(Settings):
-    """The address on which a process listens, the level from which it logs, and what services know each other by."""
+    """Where a service listens, in how many processes, the level from which it logs, and what services share."""
 
     host: Annotated[str, str] = "127.0.0.1"
     port: Port
     admin_port: Annotated[int | None, integer(0, 65535)] = None
+    processes: Annotated[int, integer(1, 64)] = 1
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
     service_secret: Annotated[tuple[str, ...], secrets] = ()

@@ -24,6 +24,7 @@ class Program:
     """A process whose output is read all the time, so that it never waits for a reader."""
 
     def __init__(self, process: Process) -> None:
+        self.pid = process.pid
         self.send_signal = process.send_signal
         self._process = process
         self._output = asyncio.create_task(process.communicate())

@@ -45,17 +45,20 @@ def taken_port() -> Iterator[int]:
 async def test_all_wrong_settings_are_named_at_once_without_their_values(name: str) -> None:
     wrong = dict.fromkeys(NEEDED[name], "secret://user:secret@")
 
-    ended = await run(name, environment={**wrong, "PORT": "65536", "LOG_LEVEL": "loud"})
+    ended = await run(name, environment={**wrong, "PORT": "65536", "PROCESSES": "0", "LOG_LEVEL": "loud"})
 
     first, *problems = ended.stderr.splitlines()
     assert (ended.status, first) == (2, f"{name}: the settings are wrong")
-    assert sorted(problem.split()[0] for problem in problems) == sorted([*NEEDED[name], "PORT", "LOG_LEVEL"])
+    assert sorted(problem.split()[0] for problem in problems) == sorted(
+        [*NEEDED[name], "PORT", "PROCESSES", "LOG_LEVEL"]
+    )
     assert "secret" not in ended.stderr
 
 
+@pytest.mark.parametrize("processes", ["1", "2"])
 @pytest.mark.parametrize("name", NEEDED)
-async def test_a_port_in_use_is_one_clear_line(name: str, taken_port: int) -> None:
-    ended = await run(name, environment={**DEAD, "PORT": str(taken_port)})
+async def test_a_port_in_use_is_one_clear_line(name: str, processes: str, taken_port: int) -> None:
+    ended = await run(name, environment={**DEAD, "PORT": str(taken_port), "PROCESSES": processes})
 
     lines = [json.loads(line) for line in ended.stdout.splitlines()]
     [line] = [line for line in lines if line["level"] == "critical"]

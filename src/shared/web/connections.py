@@ -5,7 +5,7 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 from weakref import WeakValueDictionary
 
 import structlog
@@ -50,9 +50,10 @@ class Connections:
         self._closed = False
         self._loop.call_later(limits.sweep, self._sweep)
 
-    async def listen(self, host: str, port: int) -> int:
+    async def listen(self, host: str, port: int, inherited: socket.socket | None = None) -> int:
         """Returns the port, which the system chooses if `port` is 0. Raises OSError if it is not free."""
-        self._listener = await self._loop.create_server(lambda: _Arrival(self._admit), host, port, backlog=_BACKLOG)
+        where: dict[str, Any] = {"sock": inherited} if inherited else {"host": host, "port": port}
+        self._listener = await self._loop.create_server(lambda: _Arrival(self._admit), **where, backlog=_BACKLOG)
         for each in self._listener.sockets:  # every connection inherits it; else up to 256 KB of each are read at once
             each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._limits.unread)
         bound: int = self._listener.sockets[0].getsockname()[1]

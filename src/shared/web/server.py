@@ -1,10 +1,11 @@
-"""Runs one process: settings, logs, application, socket, and an ordered end."""
+"""Runs a program: settings, logs, application, socket, and an ordered end."""
 
 import asyncio
 import gc
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
@@ -22,6 +23,7 @@ from shared.tasks import BackgroundTasks
 from shared.web import health, middleware, responses
 from shared.web.connection import ServerLimits
 from shared.web.connections import HOLDER, Connections
+from shared.web.processes import supervise
 from shared.web.requests import MAX_BODY
 
 log = structlog.get_logger()
@@ -46,9 +48,27 @@ def run(
     except SettingsError as error:
         sys.stderr.write(f"{name}: the settings are wrong\n" + "".join(f"  {line}\n" for line in error.problems))
         return _WRONG_SETTINGS
-    with logs.to_stdout(name, settings.log_level), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        require_c_parsers()
-        return runner.run(serve(create_app(settings), settings))
+    listener = None
+
+    def work(number: int, previous: Mapping[str, int]) -> int:
+        own = replace(settings, admin_port=settings.admin_port and settings.admin_port + number)
+        about = {"service": name, **({"process": str(number)} if listener else {})}
+        with logs.to_stdout(own.log_level, about), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            if previous:
+                log.error("process ended unasked", **previous)
+            require_c_parsers()
+            return runner.run(serve(create_app(own), own, listener))
+
+    if settings.processes == 1:
+        return work(0, {})
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        with logs.to_stdout(settings.log_level, {"service": name}):
+            log.critical("cannot listen", host=settings.host, port=settings.port, error=os.strerror(error.errno or 0))
+            return 1
+    return supervise(settings.processes, listener, work)
 
 
 def require_c_parsers() -> None:
@@ -58,26 +78,26 @@ def require_c_parsers() -> None:
     import hiredis  # noqa: F401, PLC0415  # raises if it is missing: redis would go on without it, slowly
 
 
-async def serve(app: web.Application, settings: ServiceSettings) -> int:
+async def serve(app: web.Application, settings: ServiceSettings, listener: socket.socket | None = None) -> int:
     """On SIGTERM: not ready → stop accepting → finish requests → close what the application opened, last first."""
     tasks = app[TASKS]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, tasks.stop.set)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     limits = ServerLimits()
     limits = replace(limits, connections=raise_open_files(limits.connections))
     own_limits = replace(limits, connections=_OPERATIONAL_CONNECTIONS)
     async with serving(app, limits) as clients, serving(_operational(app), own_limits) as operational:
-        listeners = {"port": (clients, settings.port), "admin_port": (operational, settings.admin_port)}
+        doors = {"port": (clients, settings.port, listener), "admin_port": (operational, settings.admin_port, None)}
         bound: dict[str, int] = {}
-        for name, (connections, port) in listeners.items():
+        for name, (connections, port, inherited) in doors.items():
             if port is None:
                 continue
             try:
-                bound[name] = await connections.listen(settings.host, port)
+                bound[name] = await connections.listen(settings.host, port, inherited)
             except OSError as error:
-                reason = os.strerror(error.errno or 0)
-                log.critical("cannot listen", host=settings.host, port=port, error=reason)
+                log.critical("cannot listen", host=settings.host, port=port, error=os.strerror(error.errno or 0))
                 return 1
         _spare_the_collector()
         log.info("listening", host=settings.host, **bound)

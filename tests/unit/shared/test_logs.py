@@ -34,7 +34,7 @@ def begin(process: ExitStack, stdout: TextIO) -> None:
     process.enter_context(stdout)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stdout", stdout)
-        process.enter_context(logs.to_stdout("orders", "info"))
+        process.enter_context(logs.to_stdout("info", {"service": "orders"}))
 
 
 @pytest.fixture

@@ -48,7 +48,13 @@ REQUIRED = {
     "ops": {f"{name}_DATABASE_URL": f"postgresql://:{SECRET}@localhost/db" for name in ("PRODUCTS", "ORDERS")},
 }
 KEY = f"shop {'a' * 64} orders:read"
-_COMMON: dict[str, Any] = {"host": "127.0.0.1", "log_level": "info", "service_secret": (), "admin_port": None}
+_COMMON: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "log_level": "info",
+    "service_secret": (),
+    "admin_port": None,
+    "processes": 1,
+}
 _SERVICE = {name.lower(): value for name, value in _SERVERS.items()} | _COMMON
 _SERVICE |= {"max_in_flight": 1_000, "statement_cache_size": 100}
 DEFAULTS = {

@@ -13,10 +13,11 @@ from typing import Any
 
 from ops.bounds import number, whole
 from tools import running
-from tools.bench import against, k6, machine, measurement, overload, pages, samples, soak, wrk
+from tools.bench import against, k6, machine, measurement, overload, pages, processes, samples, soak, wrk
 from tools.bench.measurement import Report
 from tools.bench.wrk import Load
 from tools.running import RunningStack
+from tools.stack.services import NAMES
 from tools.terminal import exit_status, say_error
 
 SECONDS = 20
@@ -57,6 +58,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     option("--few", type=limits, default=1_000)
     option("--many", type=limits, default=1_000_000)
     option("--requests", type=whole(1, 1_000_000), default=300, help="for each page, of each service (300)")
+    option = command("processes", run_processes, processes.__doc__)
+    option("--services", nargs="+", choices=NAMES, default=NAMES, help="which of them are held (all)")
+    option("--percent", type=whole(1, 100), default=20, help="of a core, for each process (20)")
+    option("--pairs", type=whole(1, 100), default=3, help="how many (3)")
+    option("--seconds", type=whole(3, 3600), default=10, help="of each run (10)")
     option = command("soak", run_soak, soak.__doc__)
     option("--orders", type=orders, default=1_000_000, help="how many (1,000,000)")
     option("--products", type=products, default=100, help="over how many products they go (100)")
@@ -98,6 +104,12 @@ async def run_overload(options: argparse.Namespace) -> Report:
 
 async def run_pages(options: argparse.Namespace) -> Report:
     return [str(machine.now()), *await pages.measure(options.few, options.many, options.requests)], True
+
+
+async def run_processes(options: argparse.Namespace) -> Report:
+    about = str(machine.now())
+    lines, passed = await processes.measure(options.services, options.percent, options.pairs, options.seconds)
+    return [about, *lines], passed
 
 
 async def run_soak(options: argparse.Namespace) -> Report:

@@ -2,10 +2,12 @@
 
 import asyncio
 import math
+import random
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 
 import aiohttp
 from multidict import CIMultiDict
@@ -124,8 +126,15 @@ class ServiceClient:
         limit, loop = self._limits.connect or math.inf, asyncio.get_running_loop()
         try:
             async with asyncio.timeout(min(limit, seconds)) as timeout:
-                _, exchange = await loop.create_connection(lambda: Exchange(self._idle), *self._address, ssl=self._tls)
-                return exchange
+                found = await loop.getaddrinfo(*self._address, type=socket.SOCK_STREAM)
+                random.shuffle(found)  # the resolver has the nearest first, and of replicas none is to be preferred
+                while True:
+                    host, name = str(found.pop()[-1][0]), self._address[0] if self._tls else None
+                    with suppress(OSError) if found else nullcontext():
+                        _, exchange = await loop.create_connection(
+                            lambda: Exchange(self._idle), host, self._address[1], ssl=self._tls, server_hostname=name
+                        )
+                        return exchange
         except OSError as error:
             if timeout.expired() and seconds < limit:
                 raise

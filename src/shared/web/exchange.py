@@ -11,6 +11,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 # Seconds without a request; shorter than `ServerLimits.idle`, so that nothing is sent into a closing connection.
 KEEPALIVE = 30.0
+# Seconds of use; then another one is made, perhaps to a replica that is new behind the name.
+_LIFE = 60.0
 # Bytes. A page of 100 orders with 100 lines each has some three million.
 _MOST_OF_HEAD = 32 * 1024
 _MOST = 16 * 1024 * 1024
@@ -63,7 +65,8 @@ class Exchange(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transport does not derive from it
-        self._until = self._fires = time.monotonic() + KEEPALIVE
+        self._made = time.monotonic()
+        self._until = self._fires = self._made + KEEPALIVE
         self._timer = self._loop.call_later(KEEPALIVE, self._check)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -119,9 +122,8 @@ class Exchange(asyncio.Protocol):
 
     def _end(self, error: Exception | None) -> None:
         waiter, self._waiter = self._waiter, None
-        if (
-            error or not self._is_clean or self._transport.get_write_buffer_size()
-        ):  # the rest of the request is in vain
+        is_over = error or not self._is_clean or time.monotonic() - self._made > _LIFE
+        if is_over or self._transport.get_write_buffer_size():  # the rest of the request is in vain
             self.close()
         else:
             self._idle.append(self)

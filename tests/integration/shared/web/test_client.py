@@ -334,6 +334,37 @@ async def test_a_connection_that_is_not_used_is_closed_in_time(monkeypatch: pyte
     assert before == 0
 
 
+async def test_a_connection_that_is_old_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a replica that is new behind the name gets requests too."""
+    monkeypatch.setattr(exchange, "_LIFE", 0.0)
+    service = Service(WHOLE)
+    async with calling(service) as client:
+        found = [await outcome(client) for _ in range(2)]
+
+    assert (found, len(service.writers)) == ([FINE, AFTERWARDS], 2)
+
+
+async def test_connections_go_to_all_addresses_of_a_name_that_take_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not to the first or the nearest alone. Nobody listens at the third."""
+    first, second = Service(WHOLE), Service(WHOLE)
+
+    def look_up(name: str, port: int, *_: object) -> list[tuple[object, ...]]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{last}", port)) for last in (1, 2, 3)]
+
+    async with listening(first) as url:
+        port = int(url.rpartition(":")[2])
+        server = await asyncio.start_server(second.serve, "127.0.0.2", port)
+        monkeypatch.setattr(socket, "getaddrinfo", look_up)
+        limits = ClientTimeout(total=20.0, connect=20.0, sock_read=20.0)
+        async with server, service_clients(limits) as clients:
+            client = clients("orders", f"http://orders.test:{port}")
+            found = await asyncio.gather(*(outcome(client) for _ in range(40)))
+
+    assert set(found) == {FINE, AFTERWARDS}
+    assert min(len(first.writers), len(second.writers)) > 0
+    assert len(first.writers) + len(second.writers) == 40
+
+
 async def test_the_connection_that_was_used_last_is_used_next() -> None:
     """So that those that are too many become idle, and end."""
     service = Service(WHOLE)

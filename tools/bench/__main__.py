@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     option("--requests", type=whole(1, 1_000_000), default=300, help="for each page, of each service (300)")
     option = command("processes", run_processes, processes.__doc__)
     option("--services", nargs="+", choices=NAMES, default=NAMES, help="which of them are held (all)")
-    option("--percent", type=whole(1, 100), default=20, help="of a core, for each process (20)")
+    option("--percent", type=whole(10, 100), default=20, help="of a core, for each process (20)")
     option("--pairs", type=whole(1, 100), default=3, help="how many (3)")
     option("--seconds", type=whole(3, 3600), default=10, help="of each run (10)")
     option = command("soak", run_soak, soak.__doc__)

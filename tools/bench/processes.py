@@ -1,6 +1,6 @@
 """Compares a service in one process with the same in two, each process held to a share of a core.
 
-So the machine is full in neither case: what is compared is what the second process adds. Needs root, for the cgroups.
+So the machine is full in neither case, and the second process alone is compared. Needs root, for the cgroups.
 """
 
 import statistics
@@ -19,20 +19,21 @@ from tools.stack.errors import StackError
 from tools.stack.stack import Stack
 from tools.terminal import say_error
 
-# Of version 1, then of version 2: the folder, and the file for microseconds in each tenth of a second.
-CGROUPS = (("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "{}"), ("/sys/fs/cgroup", "cpu.max", "{} 100000"))
-PERIOD = 100_000
+# Of version 1, then of version 2: the folder, and the file for microseconds in each hundredth of a second. After its
+# share of the usual tenth a process would be away so long that all requests would wait for one of the two.
+CGROUPS = (("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "{}"), ("/sys/fs/cgroup", "cpu.max", "{} 10000"))
+PERIOD = 10_000
+# For each process: what it has in flight decides how much its batches save, and how long a request takes.
+CONNECTIONS = 32
 LEAST = 1.8
 
 
 async def measure(services: Sequence[str], percent: int, pairs: int, seconds: int) -> Report:
     """Of a core, each process of the named services gets `percent`; the others get what they take."""
     wrk.install(say_error)
-    held = " and ".join(services)
-    lines = [f"{held}, {percent} % of a core for each process, {pairs} pairs of {seconds} s\n"]
+    lines = [f"{' and '.join(services)}, {percent} % of a core for each process, {pairs} pairs of {seconds} s\n"]
     lines.append(f"{'orders done a second':<24}{'one':>10}{'two':>10}  ratio")
     ratios, passed, folder = [], True, Path(tempfile.mkdtemp())
-    stack = Stack(folder, say_error)
     try:
         for pair in range(1, pairs + 1):
             rates: dict[int, float] = {}
@@ -42,13 +43,13 @@ async def measure(services: Sequence[str], percent: int, pairs: int, seconds: in
                 system = running.load(stack.file)
                 await measurement.warm_up(system)
                 with held_to(percent, [pid for name in services for pid in processes(system.pids[name], count)]):
-                    result = await measurement.run(system, Load(seconds))
+                    result = await measurement.run(system, Load(seconds, connections=CONNECTIONS * count))
                 rates[count], passed = result.done_rate, passed and not result.problems
                 lines += result.problems
             ratios.append(rates[2] / rates[1])
             lines.append(f"{pair:<24}{rates[1]:>10,.0f}{rates[2]:>10,.0f}{ratios[-1]:>7.2f}")
     finally:
-        await stack.clean()
+        await Stack(folder, say_error).clean()
     lines.append(f"{'median':<44}{statistics.median(ratios):>7.2f}")
     return lines, passed and statistics.median(ratios) >= LEAST
 
@@ -66,6 +67,8 @@ def held_to(percent: int, pids: Sequence[int]) -> Iterator[None]:
     try:
         for group, pid in zip(groups, pids, strict=True):
             group.mkdir()
+            if (period := group / "cpu.cfs_period_us").exists():
+                period.write_text(str(PERIOD))
             (group / file).write_text(text.format(PERIOD * percent // 100))
             (group / "cgroup.procs").write_text(str(pid))
         yield

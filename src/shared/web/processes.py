@@ -30,8 +30,7 @@ def supervise(count: int, listener: socket.socket, work: Callable[[int, dict[str
             running[pid] = number, pause, time.monotonic()
             return
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        is_over = os.getppid() != parent or signal.sigtimedwait(_STOPS, pause)
-        sys.exit(0 if is_over else work(number, previous))
+        sys.exit(0 if os.getppid() != parent or signal.sigtimedwait(_STOPS, pause) else work(number, previous))
 
     for number in range(count):
         start(number)

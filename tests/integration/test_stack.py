@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -185,7 +186,7 @@ def test_a_trace_becomes_steps_with_the_waits_between_them(tmp_path: Path) -> No
         common = {"timestamp": f"2026-01-01T00:00:{second}Z", "level": level, "service": service, "event": event}
         return json.dumps(common | fields) + "\n"
 
-    placed = {"method": "POST", "path": "/orders", "status": 201}
+    placed: dict[str, Any] = {"method": "POST", "path": "/orders", "status": 201}
     orders, products = tmp_path / "orders.log", tmp_path / "products.log"
     orders.write_text(
         line("00.100", "orders", "request", trace_id="fast", duration_ms=1, **placed)

@@ -47,8 +47,14 @@ _PATIENCE = 600.0
 # A statement that waits for a lock holds up all that come after it. A request of the services may wait 1.5 s.
 _LOCK_MILLISECONDS = 500
 # Of the roles, because a pooler passes no settings of a session on. A row that somebody keeps locked is known from a
-# database that does not answer, because the services give that 1.5 s.
-_SERVICE_SETTINGS = {"jit": "off", "idle_in_transaction_session_timeout": "30s", "lock_timeout": "1s"}
+# database that does not answer, because the services give that 1.5 s. Then they close the connection, and the server
+# looks after each second of a statement whether that is so.
+_SERVICE_SETTINGS = {
+    "jit": "off",
+    "idle_in_transaction_session_timeout": "30s",
+    "lock_timeout": "1s",
+    "client_connection_check_interval": "1s",
+}
 # People forget the transactions that they have begun.
 _OPERATOR_SETTINGS = {"idle_in_transaction_session_timeout": "60s", "lock_timeout": "5s"}
 # RFC 7677 §4 asks for at least as many, and PostgreSQL takes as many itself.

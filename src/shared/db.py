@@ -29,6 +29,7 @@ PURGE_SECONDS = 600.0
 # Seconds. A request learns within 2 s that the database does not answer: 1.5 s to work, the rest for the release.
 _WORK = 1.5
 _ACQUIRE = 1.0
+_GRACE = 0.01  # for what waits for something else than the database
 _RELEASE = 0.4
 _CLOSE = 1.0
 # Between two renewals of all connections: a server that goes on refusing is not kept busy with signing in.
@@ -62,15 +63,27 @@ class Database:
 
     @asynccontextmanager
     async def connection(self, limit: float = _WORK) -> AsyncIterator[Connection]:
-        """A connection for at most `limit` seconds. Raises AppError UNAVAILABLE, LockedError if it is for a lock."""
+        """A connection for at most `limit` seconds. Raises AppError UNAVAILABLE, LockedError if it is for a lock.
+
+        The connection ends with them, and no call is cancelled: of a commit that waits for a standby a cancellation
+        makes one that others see and no standby has, and the next primary gives its numbers to other orders.
+        """
         try:
             connection = await self._pool.acquire(timeout=min(_ACQUIRE, limit))
         except _FAILURES as error:
             is_full = self._pool.get_size() - self._pool.get_idle_size() == _MAX_CONNECTIONS
             message = "All connections to the database are taken" if is_full else "The database cannot be reached"
             raise AppError(Code.UNAVAILABLE, message) from error
+        is_over = False
+
+        def end() -> None:
+            nonlocal is_over
+            is_over = True
+            connection.terminate()
+
+        timer = asyncio.get_running_loop().call_later(limit, end)
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(limit + _GRACE):
                 yield connection
         except FAULTS:
             raise
@@ -78,16 +91,16 @@ class Database:
             raise LockedError(Code.UNAVAILABLE, "Others are changing this at the moment") from error
         except _FAILURES as error:
             # A primary that was demoted keeps its sessions while the clients' address leads to another one.
-            if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            if is_over or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 await self._renew()
             is_answer = isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOSSES)
             kind = AppError if is_answer else _LostError
-            raise kind(Code.UNAVAILABLE, "The database did not answer") from error
+            cause = TimeoutError() if is_over else error
+            raise kind(Code.UNAVAILABLE, "The database did not answer") from cause
         finally:
-            try:
+            timer.cancel()
+            with suppress(*_FAILURES):  # the pool has terminated the connection by then
                 await self._pool.release(connection, timeout=_RELEASE)
-            except _FAILURES:  # the pool has terminated the connection by then
-                await self._renew()
 
     async def _renew(self) -> None:
         """Replaces all connections, at most once a second: to a server that is silent on one, or takes no writes."""

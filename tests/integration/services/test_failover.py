@@ -141,7 +141,7 @@ async def test_of_several_hosts_the_one_is_found_that_takes_writes(
             await reaches(lambda: outcome(api), READY, within=3.0)
 
 
-async def test_what_is_on_the_disk_of_the_primary_alone_is_not_said_to_be_done_and_its_identity_does_not_repeat(
+async def test_what_is_on_the_disk_of_the_primary_alone_is_not_said_to_be_done_nor_seen_by_anybody(
     products_settings: Settings, nodes: tuple[Node, Node]
 ) -> None:
     """The standby is stopped, and later promoted without what it has missed."""
@@ -153,21 +153,17 @@ async def test_what_is_on_the_disk_of_the_primary_alone_is_not_said_to_be_done_a
         url = primary.url.replace(str(primary.port), str(line.port))
         async with service(products_settings, url) as api:
             await standby.kill()
-            # The standby knows of the next 32 numbers already, as PostgreSQL logs those of a sequence.
-            await fetch(primary.url, "SELECT nextval('products_id_seq') FROM generate_series(1, 32)")
             lost = [await api.post("/products", LAMP) for _ in range(3)]
             assert {(answer.status, answer.headers.get("Retry-After")) for answer in lost} == {(504, None)}
             found = await uids(primary)
-            assert len(found) == 1 + len(lost)
+            assert len(found) == 1  # what others saw would be published, and then lost
             await primary.kill()
             line.leads_to(standby.port)
             await standby.start()
             await fetch(standby.admin_url, "ALTER SYSTEM RESET synchronous_standby_names")
             await standby.promote()
             await reaches(lambda: outcome(api), READY)
-            again = await uids(standby)
-            assert len(again.keys() & found.keys()) == 1
-            assert set(again.values()) <= set(found.values())  # numbers do
+            assert found.items() < (await uids(standby)).items()
 
 
 async def uids(node: Node) -> dict[str, int]:

@@ -86,7 +86,7 @@ class Node(Server):
         program = self.program()
         user = program.user
         change = ("setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups") if user else ()
-        arguments = (*self._inside(*change), "/bin/sh", "-c", SUPERVISOR, self.name, *program.arguments)
+        arguments = (*self.inside(*change), "/bin/sh", "-c", SUPERVISOR, self.name, *program.arguments)
         return Command(arguments, program.environment, program.folder, configuration=program.configuration)
 
     def pids(self) -> list[int]:
@@ -146,9 +146,10 @@ class Node(Server):
 
     async def run(self, *arguments: str, limit: float = IP_SECONDS) -> str:
         """What a program printed that was run in the namespace, as root; StackError if it fails."""
-        return await jobs.finish(f"{arguments[0]} on {self.name}", self._inside(*arguments), limit)
+        return await jobs.finish(f"{arguments[0]} on {self.name}", self.inside(*arguments), limit)
 
-    def _inside(self, *arguments: str) -> tuple[str, ...]:
+    def inside(self, *arguments: str) -> tuple[str, ...]:
+        """The command that runs a program in the namespace."""
         return ("ip", "netns", "exec", self.namespace, *arguments)
 
     def _oldest(self) -> list[int]:

@@ -41,8 +41,8 @@ class Line:
 
 
 def current(folder: Path) -> list[Path]:
-    """The services' logs, without those that have made room for them and may be large."""
-    return [folder / "log" / f"{name}.log" for name in NAMES]
+    """The services' logs, of every replica, without those that have made room for them and may be large."""
+    return [path for name in NAMES for end in ("", "-[0-9]") for path in (folder / "log").glob(f"{name}{end}.log")]
 
 
 def search(paths: Iterable[Path], identifiers: Collection[str]) -> list[Line]:

@@ -187,15 +187,20 @@ class Postgres(Server):
         return True
 
     async def create_database(self, name: str, owner: str, password: str) -> str:
-        """Makes the database and its owner, who may create roles, where they are missing; returns the owner's URL."""
-        connection = await asyncpg.connect(self.admin_url, timeout=ANSWER_SECONDS, command_timeout=STATEMENT_SECONDS)
-        try:
-            # The server logs a statement that fails, and this one holds a password.
-            await connection.execute("SET log_min_error_statement = panic")
-            verb = "ALTER" if await connection.fetchval(FIND_ROLE, owner) else "CREATE"
-            await connection.execute(f"{verb} ROLE {owner} LOGIN CREATEROLE PASSWORD '{password}'")
-            if not await connection.fetchval(FIND_DATABASE, name):
-                await connection.execute(f"CREATE DATABASE {name} OWNER {owner}")
-        finally:
-            await connection.close(timeout=ANSWER_SECONDS)
+        """Returns the owner's URL."""
+        await create_database(self.admin_url, name, owner, password)
         return self.database_url(owner, password, name)
+
+
+async def create_database(admin_url: str, name: str, owner: str, password: str) -> None:
+    """Makes the database and its owner, who may create roles, where they are missing."""
+    connection = await asyncpg.connect(admin_url, timeout=ANSWER_SECONDS, command_timeout=STATEMENT_SECONDS)
+    try:
+        # The server logs a statement that fails, and this one holds a password.
+        await connection.execute("SET log_min_error_statement = panic")
+        verb = "ALTER" if await connection.fetchval(FIND_ROLE, owner) else "CREATE"
+        await connection.execute(f"{verb} ROLE {owner} LOGIN CREATEROLE PASSWORD '{password}'")
+        if not await connection.fetchval(FIND_DATABASE, name):
+            await connection.execute(f"CREATE DATABASE {name} OWNER {owner}")
+    finally:
+        await connection.close(timeout=ANSWER_SECONDS)

@@ -52,7 +52,8 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq || echo 'apt-get update failed, trying with the lists that are there'
 apt-get install -qq --yes --no-install-recommends -o DPkg::Lock::Timeout=60 "$@"
 if command -v systemctl > /dev/null; then
-    for unit in "$@"; do systemctl disable --quiet "$unit" 2> /dev/null || true; done
+    units=$(dpkg -L "$@" | grep -o '[^/@]*[.]service$')
+    for unit in "$@" $units; do systemctl disable --quiet "$unit" 2> /dev/null || true; done
 fi
 """
 

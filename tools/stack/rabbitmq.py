@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import aiormq
@@ -107,37 +108,51 @@ class RabbitMQ(Server):
         await self._epmd.ready(lambda: listens(self._epmd_port), EPMD_SECONDS)
 
     def _write_configuration(self) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self._folder / "rabbitmq.conf").write_text(self._configuration)
-        (self._folder / "enabled_plugins").write_text("[rabbitmq_management].\n")
-        cookie = self._folder / ".erlang.cookie"
-        if not cookie.exists():
-            cookie.touch(mode=0o600)
-            cookie.write_text(secrets.token_hex(32))
-        cookie.chmod(0o400)
+        write_files(self._folder, self._configuration, "rabbitmq_management", secrets.token_hex(32))
 
     def _own(self, program: str, *arguments: str) -> Command:
-        """One of RabbitMQ's own programs, in the environment that makes it this broker's."""
-        folder = self._folder
-        environment = {
-            "PATH": os.environ.get("PATH", os.defpath),
-            "LANG": "C.UTF-8",
-            "HOME": str(folder),
-            "ERL_EPMD_ADDRESS": LOOPBACK,
-            "ERL_EPMD_PORT": str(self._epmd_port),
-            "ERL_CRASH_DUMP": str(folder / "erl_crash.dump"),
-            "RABBITMQ_NODENAME": NODE,
-            "RABBITMQ_DIST_PORT": str(self._distribution_port),
-            "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
-            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
-            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
-            "RABBITMQ_MNESIA_BASE": str(self._data),
-            "RABBITMQ_LOG_BASE": str(folder / "log"),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": ERLANG_FLAGS,
-            "RABBITMQ_LOG": "-color",
-            # So the start script becomes the Erlang machine instead of its parent, and signals reach that.
-            "RABBITMQ_ALLOW_INPUT": "true",
-            "RABBITMQ_SERVER_START_ARGS": "-noinput",
-        }
-        return Command((programs.require(program), *arguments), environment, folder, configuration=self._configuration)
+        return own(
+            NODE,
+            self._folder,
+            self._configuration,
+            (program, *arguments),
+            ERL_EPMD_ADDRESS=LOOPBACK,
+            ERL_EPMD_PORT=str(self._epmd_port),
+            RABBITMQ_DIST_PORT=str(self._distribution_port),
+            RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=ERLANG_FLAGS,
+        )
+
+
+def own(node: str, folder: Path, configuration: str, words: Sequence[str], **environment: str) -> Command:
+    """One of RabbitMQ's own programs with its arguments, in the environment that makes it this node's."""
+    program, *arguments = words
+    environment |= {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LANG": "C.UTF-8",
+        "HOME": str(folder),
+        "ERL_CRASH_DUMP": str(folder / "erl_crash.dump"),
+        "RABBITMQ_NODENAME": node,
+        "RABBITMQ_CONF_ENV_FILE": str(folder / "rabbitmq-env.conf"),
+        "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_LOG": "-color",
+        # So the start script becomes the Erlang machine instead of its parent, and signals reach that.
+        "RABBITMQ_ALLOW_INPUT": "true",
+        "RABBITMQ_SERVER_START_ARGS": "-noinput",
+    }
+    return Command((programs.require(program), *arguments), environment, folder, configuration=configuration)
+
+
+def write_files(folder: Path, configuration: str, plugins: str, cookie: str) -> None:
+    """What a node reads at its start; a cookie that is there stays."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / "rabbitmq.conf").write_text(configuration)
+    (folder / "enabled_plugins").write_text(f"[{plugins}].\n")
+    kept = folder / ".erlang.cookie"
+    if not kept.exists():
+        kept.touch(mode=0o600)
+        kept.write_text(cookie)
+    kept.chmod(0o400)

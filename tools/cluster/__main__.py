@@ -29,8 +29,8 @@ async def down(cluster: Cluster) -> None:
 
 async def status(cluster: Cluster) -> None:
     """show what runs, and who is the primary"""
-    for node, state in await cluster.status():
-        say(f"{node.name:<18}{node.address:<14}{len(node.pids()):>3} processes   {state}")
+    for node, state, role in await cluster.status():
+        say(f"{node.name:<18}{node.address:<14}{len(node.pids()):>3} processes   {state:<6}{role}".rstrip())
 
 
 async def show_demo(cluster: Cluster) -> None:
@@ -50,8 +50,8 @@ async def run(command: str) -> None:
     if os.geteuid() != 0:
         raise StackError("network namespaces need root: sudo make cluster")
     if command == "up":
-        await asyncio.to_thread(programs.install_missing, say, PACKAGES)
-    await COMMANDS[command](Cluster(say))
+        await asyncio.to_thread(programs.install_missing, say, programs.PACKAGES | PACKAGES)
+    await COMMANDS[command](Cluster())
 
 
 def main(arguments: Sequence[str]) -> int:

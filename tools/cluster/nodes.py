@@ -81,6 +81,10 @@ class Node(Server):
     def program(self) -> Command:
         """What runs in it."""
 
+    async def role(self) -> str:
+        """What it is among the nodes of its kind, where these differ."""
+        return ""
+
     def command(self) -> Command:
         """The supervisor of the program, in the namespace."""
         program = self.program()

@@ -38,7 +38,7 @@ class Stack:
 
     async def up(self) -> list[Part]:
         """Starts what does not run, and again what runs with other settings; a failure ends both, and nothing else."""
-        with self._locked():
+        with locked(self.folder):
             port = ports.assign(self.folder, self._preferred_ports, self._say)
             system = System(self.folder, port, self._say, self._environ)
             await system.start()
@@ -56,14 +56,14 @@ class Stack:
 
     async def down(self) -> None:
         """Stops everything; the data stay."""
-        with self._locked():
+        with locked(self.folder):
             if system := self._last_system():
                 await system.stop()
             self.file.unlink(missing_ok=True)
 
     async def clean(self) -> None:
         """Stops everything and deletes the data."""
-        with self._locked():
+        with locked(self.folder):
             if system := self._last_system():
                 await system.stop()
                 system.servers.postgres.cluster.remove()
@@ -79,16 +79,17 @@ class Stack:
         port = ports.load(self.folder)
         return System(self.folder, port, self._say, self._environ) if port else None
 
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Two commands at once would start everything twice."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise StackError("another command is starting or stopping this stack") from None
-            yield
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Two commands at once would start everything twice."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError("another command is starting or stopping it") from None
+        yield
 
 
 class System:

@@ -46,7 +46,7 @@ class Cluster:
         self.gateway_url = f"http://{_first('proxy')}:{PORTS['gateway']}"
         self.service_url = {name: self.database_url(name, name) for name in DATABASES}
         self.operator_url = {name: self.database_url(f"{name}_operator", name) for name in DATABASES}
-        self.amqp_url = f"amqp://shop:{self._passwords['rabbitmq']}@{_first('rabbit')}:5672/"
+        self.amqp_url = f"amqp://shop:{self._passwords['rabbitmq']}@{_hosts('rabbit', 5672)}/"
 
         peers = ",".join(f"{name}=http://{address}:2380" for name, address in _places("etcd").items())
         self.etcd = [Etcd(*place, FOLDER, peers=peers) for place in _places("etcd").items()]
@@ -129,7 +129,7 @@ class Cluster:
             name: {
                 "DATABASE_URL": self.service_url[name],
                 "AMQP_URL": self.amqp_url,
-                "REDIS_URL": f"redis://{_first(f'{name}-redis')}:6379/0",
+                "REDIS_URL": f"redis+sentinel://{_hosts('sentinel', 26379)}/{name}/0",
             }
             for name in DATABASES
         }

@@ -97,6 +97,10 @@ pages: venv ## measure a page of a thousand orders against one of a million
 faults: venv ## break the system and look whether anything is lost: make faults MINUTES=30 SEED=1
 	@$(VENV)/python -m tools.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: cluster
+cluster: venv ## start the system on servers that fail over, each in a network namespace: make cluster ARGS=status
+	@$(VENV)/python -m tools.cluster $(if $(ARGS),$(ARGS),up)
+
 .PHONY: soak
 soak: venv ## send a million orders to the running system and look whether it grows: make soak ARGS="--orders 100000"
 	@$(VENV)/python -m tools.bench soak $(ARGS)

@@ -1,4 +1,4 @@
-"""The running stack, as its stack.json describes it."""
+"""The running stack or cluster, as its stack.json describes it."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,21 +6,24 @@ from pathlib import Path
 
 from tools.stack.errors import StackError
 from tools.stack.http import call
+from tools.stack.postgres import ELSEWHERE
 from tools.stack.services import ROOT
 
 FILE = ROOT / ".local" / "stack.json"
-DOWN = "the system is not up (make up starts it)"
+CLUSTER = ELSEWHERE / "cluster"
+DOWN = "the system is not up (make up starts it, or make cluster)"
 # The two databases are one server.
 SERVER_OF = {"products-db": "postgresql", "orders-db": "postgresql"}
 
 
 @dataclass(frozen=True)
 class RunningStack:
-    """`url` of each part, which may hold a password, `operator_url` of each database; `pids` of their processes."""
+    """`url` of each part, which may hold a password, `operator_url` of each database; `pids` of processes."""
 
     url: dict[str, str]
     pids: dict[str, int]
     operator_url: dict[str, str] = field(default_factory=dict)
+    folder: Path = FILE.parent
 
     async def check(self) -> None:
         """StackError unless the whole system answers through its gateway."""
@@ -36,7 +39,9 @@ class RunningStack:
 
 
 def load(file: Path = FILE) -> RunningStack:
-    """The stack as it was described when it was started; StackError if there is none."""
+    """The stack as it was described when it was started, else the cluster; StackError if there is none."""
+    if file == FILE and not FILE.exists():
+        file = CLUSTER / FILE.name
     try:
         parts = json.loads(file.read_text())
     except FileNotFoundError:
@@ -44,5 +49,6 @@ def load(file: Path = FILE) -> RunningStack:
     return RunningStack(
         url={name: part["url"] for name, part in parts.items()},
         operator_url={name: part["operator"] for name, part in parts.items() if part.get("operator")},
-        pids={SERVER_OF.get(name, name): part["pid"] for name, part in parts.items()},
+        pids={SERVER_OF.get(name, name): part["pid"] for name, part in parts.items() if part.get("pid")},
+        folder=file.parent,
     )

@@ -6,18 +6,19 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from tools import running
 from tools.cluster.nodes import NETWORK, Node, make_namespaces, remove_namespaces
 from tools.cluster.servers import Etcd, Postgres, Proxy, RabbitMQ, Redis, Replica, Sentinel
 from tools.stack import passwords, programs
 from tools.stack.errors import StackError
 from tools.stack.jobs import together
-from tools.stack.postgres import ADMIN, ELSEWHERE, create_database
+from tools.stack.postgres import ADMIN, create_database
 from tools.stack.services import migrate
 from tools.stack.stack import DATABASES, locked
 
 # One on a machine, from whichever checkout: the namespaces and addresses are the machine's.
-FOLDER = ELSEWHERE / "cluster"
-STATE = FOLDER / "stack.json"
+FOLDER = running.CLUSTER
+STATE = FOLDER / running.FILE.name
 PACKAGES = {"etcd": "etcd-server", "patroni": "patroni", "haproxy": "haproxy", "nft": "nftables", "ip": "iproute2"}
 # The last part of the address of each kind's first node, and how many there are.
 PLACES = {
@@ -156,14 +157,14 @@ class Cluster:
         await create_database(self.database_url(ADMIN, "postgres"), name, owner, self._passwords[owner])
         await migrate(name, self.database_url(owner, name), self.service_url[name], self.operator_url[name])
 
-    def _described(self) -> dict[str, Mapping[str, object]]:
-        """As `make up` describes its stack; of several nodes the first."""
-        urls = {"gateway": self.gateway_url, "rabbitmq": self.rabbitmq[0].url}
+    def _described(self) -> dict[str, Mapping[str, str | None]]:
+        """As `make up` describes its stack, for the tools that ask a running one; of several processes the first."""
+        urls = {"gateway": self.gateway_url, "rabbitmq": self.amqp_url}
         for name in DATABASES:
             urls |= {name: f"http://{_first(name)}:{PORTS[name]}", f"{name}-db": self.service_url[name]}
             urls |= {f"{name}-redis": f"redis://{_first(f'{name}-redis')}:6379/0"}
         operator = {f"{name}-db": url for name, url in self.operator_url.items()}
-        return {part: {"url": url, "pid": None, "operator": operator.get(part)} for part, url in urls.items()}
+        return {part: {"url": url, "operator": operator.get(part)} for part, url in urls.items()}
 
 
 def _places(kind: str) -> dict[str, str]:

@@ -44,11 +44,13 @@ MAKE_NODE = f"""
 set -eu
 [ -e "{NAMESPACES}/$1" ] && exit
 ip netns add "$1"
-ip -n "$1" link add eth0 type veth peer name "port-${{2##*.}}" netns {SWITCH}
+host="${{2##*.}}"
+mac=$(printf 02:00:00:00:00:%02x "$host")
+ip -n "$1" link add eth0 address "$mac" type veth peer name "port-$host" netns {SWITCH}
 ip -n "$1" address add "$2/24" dev eth0
 ip -n "$1" link set eth0 up
 ip -n "$1" link set lo up
-ip -n {SWITCH} link set "port-${{2##*.}}" master switch up
+ip -n {SWITCH} link set "port-$host" master switch up
 """
 # What a node sends is dropped where it leaves, and what it is sent where it arrives: connections stay open, as with a
 # cable that is pulled.
@@ -112,8 +114,10 @@ class Node(Server):
         await self.daemon.stop(signal.SIGKILL)  # first, because it would start the program again
         if how is not signal.SIGKILL:
             self.thaw()
-            for pid in self._oldest():
-                _send(pid, how)
+            pids = self.pids()
+            for pid in pids:
+                if _parent(pid) not in pids:  # what it has started it ends itself
+                    _send(pid, how)
             if await self._emptied(self.stop_seconds):
                 return
         if not await self._emptied(KILL_SECONDS, signal.SIGKILL):
@@ -121,11 +125,11 @@ class Node(Server):
 
     async def restart(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Lets the program end, and returns when the supervisor has started it again and it answers."""
-        ending = [pid for pid in self.pids() if _parent(pid) == self.daemon.pid]
+        ending = {pid for pid in self.pids() if _parent(pid) == self.daemon.pid}
         for pid in ending:
             _send(pid, how)
         async with asyncio.timeout(self.stop_seconds + self.start_seconds):
-            while set(ending) & set(self.pids()) or not await self.answers():  # noqa: ASYNC110  # no child of ours
+            while ending & set(self.pids()) or not await self.answers():  # noqa: ASYNC110  # no child of ours
                 await asyncio.sleep(POLL_SECONDS)
 
     def freeze(self) -> None:
@@ -156,18 +160,13 @@ class Node(Server):
         """The command that runs a program in the namespace."""
         return ("ip", "netns", "exec", self.namespace, *arguments)
 
-    def _oldest(self) -> list[int]:
-        """The processes that no other in the namespace has started."""
-        pids = self.pids()
-        return [pid for pid in pids if _parent(pid) not in pids]
-
-    async def _emptied(self, limit: float, how: signal.Signals | None = None) -> bool:
+    async def _emptied(self, limit: float, how: int = 0) -> bool:
         """Waits at most `limit` seconds until no process is left; each is sent `how` as soon as it is seen."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(limit):
                 while pids := self.pids():
-                    for pid in pids if how else ():
-                        _send(pid, how or signal.SIGKILL)
+                    for pid in pids:
+                        _send(pid, how)
                     await asyncio.sleep(POLL_SECONDS)
         return not self.pids()
 
@@ -186,14 +185,16 @@ async def make_namespaces(nodes: Iterable[Node]) -> None:
 
 
 async def remove_namespaces(nodes: Iterable[Node]) -> None:
-    """Their programs must have ended."""
+    """Their programs must have ended. The switch goes with the last one."""
     for node in nodes:
         await _remove(node.namespace)
         own = OWN_FILES / node.namespace
         (own / "hosts").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             own.rmdir()
-    await _remove(SWITCH)
+    names = (await jobs.finish("ip netns", ("ip", "netns"), IP_SECONDS)).split()
+    if not {name for name in names if name.startswith("shop-")} - {SWITCH}:
+        await _remove(SWITCH)
 
 
 async def _remove(namespace: str) -> None:
@@ -215,6 +216,6 @@ def _parent(pid: int) -> int | None:
     return None
 
 
-def _send(pid: int, number: signal.Signals) -> None:
+def _send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)

@@ -52,7 +52,8 @@ async def status(stack: Stack, _: argparse.Namespace) -> None:
 
 async def show_demo(stack: Stack, _: argparse.Namespace) -> None:
     """create a product, order it, follow the order through the logs"""
-    await demo.run(running.load(stack.file).url["gateway"], stack.folder, say)
+    described = running.load(stack.file)
+    await demo.run(described.url["gateway"], described.folder, say)
 
 
 async def show_logs(stack: Stack, options: argparse.Namespace) -> None:

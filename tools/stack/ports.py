@@ -46,11 +46,11 @@ def is_free(port: int) -> bool:
     return True
 
 
-async def listens(port: int, host: str = LOOPBACK) -> bool:
+async def listens(port: int) -> bool:
     """Whether a server accepts connections there."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            _, writer = await asyncio.open_connection(host, port)
+            _, writer = await asyncio.open_connection(LOOPBACK, port)
     except OSError:
         return False
     writer.close()

@@ -139,16 +139,18 @@ WITH verdict AS (
     SET status = verdict.status, reason = verdict.reason, shortages = verdict.shortages, updated_at = now()
     FROM verdict
     WHERE orders.id = verdict.order_id AND orders.status = 'pending' AND {_IS_OF}
-    RETURNING orders.id, orders.status, orders.reason, orders.trace_id, orders.lines, verdict.trace_id AS noted_by
+    RETURNING orders.id, orders.status, orders.reason, orders.trace_id, orders.lines, verdict.trace_id AS noted_by,
+        extract(epoch FROM now() - created_at)::float8 AS age
 ), {_NOTED}
-SELECT id, status FROM changed
+SELECT id, status, age, trace_id FROM changed
 """
 
 
-async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> dict[int, str]:
-    """Returns the new status of each order that was pending, by its id."""
+async def apply(connection: Connection, verdicts: Sequence[Verdict]) -> dict[int, tuple[str, float, str]]:
+    """Returns the new status of each order that was pending by its id, with its age in seconds and its trace id."""
     fields = columns(verdicts, "order_id", "order_uid", "product_id", "status", "reason", "shortages", "trace_id")
-    return {row["id"]: row["status"] for row in await connection.fetch(APPLY, *fields)}
+    rows = await connection.fetch(APPLY, *fields)
+    return {row["id"]: (row["status"], row["age"], row["trace_id"]) for row in rows}
 
 
 LOCK_FREE = "SELECT id FROM orders WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import orjson
 import structlog
 
-from orders import repository
+from orders import metrics, repository
 from orders.domain import (
     Draft,
     HistoryEntry,
@@ -176,12 +176,13 @@ class Orders:
                 order_ids = {*suspects, *(verdict.order_id for verdict in verdicts)}
                 locked = self._locked = await repository.lock_free(connection, order_ids)
             free = [verdict for verdict in verdicts if verdict.order_id not in locked] if locked else verdicts
-            statuses = await repository.apply(connection, first_verdicts(free))
-            is_new = len(statuses) == len(verdicts)
+            decided = await repository.apply(connection, first_verdicts(free))
+            is_new = len(decided) == len(verdicts)
             conflicts = [] if is_new else await repository.conflicting(connection, verdicts)
-        self._watch.wake(statuses)
+        self._watch.wake(decided)
+        metrics.observe_decisions(decided.values())
         blocked = {position for position, verdict in enumerate(verdicts) if verdict.order_id in locked}
-        return Applied(list(statuses.values()), conflicts, sorted(blocked.difference(conflicts)))
+        return Applied([status for status, *_ in decided.values()], conflicts, sorted(blocked.difference(conflicts)))
 
     async def get(self, order_id: int) -> Order:
         """Raises AppError NOT_FOUND."""

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import structlog
 
-from orders import repository
+from orders import metrics, repository
 from shared import tracing
 from shared.db import Database
 from shared.messaging.outbox import Relay
@@ -44,11 +44,13 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Announces the orders that came due since the last sweep."""
-        if not await self._is_up():
-            return
         async with self._database.connection() as connection:
             # Ages count up to this one moment, so none falls between two sweeps, however late their queries run.
             now = await repository.database_now(connection)
+            oldest = await repository.pending(connection, now, 0, 1)
+        metrics.OLDEST_PENDING.set(oldest[0][2] if oldest else 0)
+        if not await self._is_up():
+            return
         since = math.inf if self._swept_at is None else (now - self._swept_at).total_seconds()
         await self._sweep_pending(now, since)
         # The first sweep takes only those that have just come due: older ones come due again.

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from products import metrics
 from products.service import Stock
 from products.settlement import Claim, Confirmation, Line, Release, Request
 from shared.contracts.events import EventType
@@ -19,6 +20,8 @@ async def settle_orders(stock: Stock, batch: Sequence[Received]) -> Handled:
     answers = Counter[str](reservation.outcome for _, reservation in settlement.answers)
     answers["released"] = len({movement.order_id for movement in settlement.movements if movement.kind == "release"})
     answers["confirmed"] = sum(reservation.outcome == "reserved" for reservation in settlement.changed)
+    for outcome, orders in answers.items():
+        metrics.ANSWERS.labels(outcome).inc(orders)
     newer = NewerError(Code.CONFLICT, "Its reservation has an outcome of a newer release")
     conflicts = [(batch[position], _conflict(batch[position].event.type)) for position in settlement.conflicts]
     return Handled(

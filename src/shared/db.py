@@ -15,6 +15,7 @@ import asyncpg
 import asyncpg.pool
 import structlog
 
+from shared import metrics
 from shared.errors import AppError, Code
 from shared.hosts import first_of
 from shared.settings import each_host
@@ -189,6 +190,8 @@ async def open_database(url: str, name: str, statement_cache_size: int = 100) ->
         reset=_keep_session,
         server_settings={"application_name": name},  # the role has the others: a pooler would refuse them
     )
+    metrics.CONNECTIONS.labels("idle").set_function(pool.get_idle_size)
+    metrics.CONNECTIONS.labels("busy").set_function(lambda: pool.get_size() - pool.get_idle_size())
     try:
         yield Database(pool)
     finally:

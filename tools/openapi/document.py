@@ -128,7 +128,11 @@ class _Document:
         live = self._json(responses.LivenessAnswer(), 200, "/health/live")
         ready, not_ready = (self._json(responses.ReadinessAnswer(), status, "/health/ready") for status in (200, 503))
         metrics = _answer(
-            "The metrics in the text format of Prometheus", {"text/plain": {"schema": _STRING, "example": _METRICS}}
+            "The metrics in the text format of Prometheus, or in OpenMetrics for those who ask for it",
+            {
+                "text/plain": {"schema": _STRING, "example": _METRICS},
+                "application/openmetrics-text": {"schema": _STRING, "example": f"{_METRICS}# EOF\n"},
+            },
         )
         page = _answer("A page that shows this document", {"text/html": {"schema": _STRING}})
         itself = _answer("This document", {_JSON: {"schema": {"type": "object"}}}, ETag="DocumentTag")

@@ -98,6 +98,7 @@ class Consumer(SupervisedConnection):
         self._failures: dict[tuple[str, str], _Failure] = {}
         for outcome in ("applied", "buried", "parked"):
             metrics.EVENTS.labels(queue.name, outcome)
+        metrics.CONSUMERS.labels(queue.name)
         metrics.EVENTS_ASIDE.labels(queue.name).set_function(lambda: len(self._aside))
 
     @property
@@ -132,6 +133,7 @@ class Consumer(SupervisedConnection):
         finally:
             worker.cancel()
             await asyncio.wait({worker})
+            metrics.CONSUMERS.labels(self._queue.name).set(0)
             self._held, self._aside = False, {}  # the broker redelivers it after the session
             if not worker.cancelled() and (error := worker.exception()):
                 log.error("consumer failed", queue=self._queue.name, exc_info=error)
@@ -164,8 +166,12 @@ class Consumer(SupervisedConnection):
             unheard += 1
             with suppress(*FAILURES):
                 async with asyncio.timeout(_LOOK):
-                    if await topology.look_after(connection, self._queue):
-                        unheard = 0
+                    found = await topology.look_after(connection, self._queue)
+                    for name, declared in found.items():
+                        metrics.MESSAGES.labels(name).set(declared.message_count or 0)
+                    consumers = found[self._queue.name].consumer_count or 0
+                    metrics.CONSUMERS.labels(self._queue.name).set(consumers)
+                    unheard = 0 if consumers else unheard
         log.warning("queue without a consumer", queue=self._queue.name)
         raise _EndOfSession
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from marshmallow import Schema, ValidationError
 
+from shared import metrics
 from shared.contracts.events import DATA
 from shared.messaging import cloudevents
 from shared.messaging.cloudevents import Event, Unreadable
@@ -54,11 +55,14 @@ class Deliveries:
         self.aside: dict[int, Aside] = {}  # by id() of what was received
         self._channel = channel
         self._schemas: Mapping[str, Schema] = {type_: DATA[type_] for type_ in queue.types}
+        self._redelivered = metrics.REDELIVERED.labels(queue.name)
         self._inbox: asyncio.Queue[DeliveredMessage] = asyncio.Queue()
         self._open: Counter[int] = Counter()  # how many events of a message are set aside, by its tag
         self._some = asyncio.Event()
 
     async def receive(self, message: DeliveredMessage) -> None:
+        if message.redelivered:
+            self._redelivered.inc()
         self._inbox.put_nowait(message)
 
     async def batch(self) -> tuple[list[int], list[Received | Unreadable]]:

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+from pamqp.commands import Queue as QueueCommands
 
 from shared.contracts.events import EventType
 
@@ -103,13 +104,13 @@ async def declare(connection: AbstractConnection, *, by_policy: bool = False) ->
             await look_after(connection, queue)
 
 
-async def look_after(connection: AbstractConnection, queue: Queue) -> int | None:
-    """Declares the queues beside it again, and binds all; returns how many consumers the queue has."""
+async def look_after(connection: AbstractConnection, queue: Queue) -> dict[str, QueueCommands.DeclareOk]:
+    """Declares the queues beside it again, and binds all; returns what the broker says of those that were there."""
     channel = await connection.channel(publisher_confirms=False)
-    found = await channel.queue_declare(queue.name, passive=True)
+    found = {queue.name: await channel.queue_declare(queue.name, passive=True)}
     for name in queue.beside:
         try:
-            await channel.queue_declare(name, passive=True)
+            found[name] = await channel.queue_declare(name, passive=True)
         except ChannelNotFoundEntity:
             await _declare(connection, name, BESIDE_ARGUMENTS)
             channel = await connection.channel(publisher_confirms=False)
@@ -119,7 +120,7 @@ async def look_after(connection: AbstractConnection, queue: Queue) -> int | None
         for event_type in queue.types:
             await channel.queue_bind(queue.name, EXCHANGE, event_type)
         await channel.close()
-    return found.consumer_count
+    return found
 
 
 async def _declare(connection: AbstractConnection, name: str, arguments: dict[str, Any]) -> None:

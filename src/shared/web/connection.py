@@ -283,7 +283,7 @@ def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -
     here = tracing.begin()
     tracing.current.set(here)
     logs.about.set({"client": request.remote or ""})  # the peer: what it says of others was not read
-    metrics.observe_request("(any)", "(none)", error.status, 0.0)
+    metrics.observe_request("(any)", "(none)", error.status, 0.0, here.trace_id)
     log.info("request refused", method=method, path=path[:MOST_PATH], status=error.status, code=error.code)
     response = refusal(request, error, path)
     response.headers["X-Request-ID"] = here.request_id

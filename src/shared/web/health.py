@@ -84,7 +84,10 @@ async def ready(request: web.Request) -> web.Response:
     return answer(request, shown, status=200 if is_ready else 503)
 
 
-async def show_metrics(_request: web.Request) -> web.Response:
+async def show_metrics(request: web.Request) -> web.Response:
+    if metrics.OPEN_METRICS in request.headers.get("Accept", ""):
+        headers = {"Content-Type": metrics.OPEN_METRICS_TYPE}
+        return web.Response(body=metrics.exposition(open_metrics=True), headers=headers)
     return web.Response(body=metrics.exposition(), content_type="text/plain", charset="utf-8")
 
 

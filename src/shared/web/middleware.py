@@ -137,7 +137,7 @@ def _record(request: web.Request, status: int, seconds: float) -> None:
     """Counts the request and writes its access line; without a known route its method and path are no labels."""
     resource = request.match_info.route.resource
     method, route = (request.method, resource.canonical) if resource else ("(any)", "(none)")
-    metrics.observe_request(method, route, status, seconds)
+    metrics.observe_request(method, route, status, seconds, tracing.here().trace_id)
     write = log.debug if route in _OPERATIONAL else log.info
     path, duration = request.path[:MOST_PATH], round(seconds * 1e3, 2)
     write("request", method=request.method, path=path, status=status, duration_ms=duration)

@@ -17,7 +17,7 @@ import uvloop
 from aiohttp import http_parser, web
 from aiohttp.typedefs import Middleware
 
-from shared import logs
+from shared import logs, metrics
 from shared.settings import ServiceSettings, SettingsError
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware, responses
@@ -82,6 +82,7 @@ async def serve(app: web.Application, settings: ServiceSettings, listener: socke
     """On SIGTERM: not ready → stop accepting → finish requests → close what the application opened, last first."""
     tasks = app[TASKS]
     loop = asyncio.get_running_loop()
+    metrics.watch(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, tasks.stop.set)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

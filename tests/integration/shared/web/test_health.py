@@ -78,13 +78,11 @@ async def test_a_service_that_holds_events_still_answers_requests(
     await reaches(lambda: readiness(orders_api), (200, "ready", UP))
 
 
-async def test_metrics_count_requests_by_route_and_not_by_path(products_api: Api) -> None:
-    for product_id in range(1, 4):
-        await products_api.get(f"/products/{product_id}")
-    await products_api.get("/nothing/here")
+async def test_metrics_are_in_the_format_that_is_asked_for(products_api: Api) -> None:
+    prometheus = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,*/*"
+    accepted = (prometheus, "application/openmetrics-text; version=x", "text/plain", "")
+    found = [await products_api.get("/metrics", headers={"Accept": accept}) for accept in accepted]
 
-    text = (await products_api.get("/metrics")).raw.decode()
-    assert 'route="/products/{id}",status="404"' in text
-    assert 'method="(any)",route="(none)",status="404"' in text
-    assert "/products/1" not in text
-    assert "/nothing" not in text
+    openmetrics, text = "application/openmetrics-text; version=1.0.0; charset=utf-8", "text/plain; charset=utf-8"
+    assert [answer.headers["Content-Type"] for answer in found] == [openmetrics, openmetrics, text, text]
+    assert [answer.raw.endswith(b"# EOF\n") for answer in found] == [True, True, False, False]

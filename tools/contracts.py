@@ -1,27 +1,29 @@
-"""Writes docs/openapi.json and docs/asyncapi.json, for programs that have no running system to ask."""
+"""Writes docs/openapi.json, docs/asyncapi.json and the dashboards, for programs that have no running system to ask."""
 
 import json
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from gateway.routes import ROUTES
-from tools import asyncapi
+from tools import asyncapi, dashboards
 from tools.openapi import document as openapi
-
-FOLDER = Path(__file__).parents[1] / "docs"
+from tools.stack.services import ROOT
 
 
 def documents() -> Mapping[str, str]:
-    """The text of each file by its name."""
-    return {"openapi.json": _text(openapi.document(ROUTES)), "asyncapi.json": _text(asyncapi.document())}
+    """The text of each file by its path."""
+    return {
+        "docs/openapi.json": _text(openapi.document(ROUTES)),
+        "docs/asyncapi.json": _text(asyncapi.document()),
+        **dashboards.documents(),
+    }
 
 
 def main() -> int:
     for name, text in documents().items():
-        (FOLDER / name).write_text(text)
-        sys.stdout.write(f"docs/{name}\n")
+        (ROOT / name).write_text(text)
+        sys.stdout.write(f"{name}\n")
     return 0
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from tests.e2e.system import System
 from tools import locked
-from tools.contracts import FOLDER
 from tools.stack.errors import StackError
 from tools.stack.jobs import finish
 from tools.stack.services import ROOT
@@ -67,7 +66,7 @@ print(json.dumps([read.status.value, read.quantity, len(history), refused.error.
 
 @pytest.mark.timeout(locked.INSTALL_SECONDS + 4 * _LIMIT)  # half a minute, and as much for the installation
 async def test_a_client_of_each_generator_places_an_order_and_reads_it(system: System, tmp_path: Path) -> None:
-    shutil.copy(FOLDER / "openapi.json", tmp_path)
+    shutil.copy(ROOT / "docs" / "openapi.json", tmp_path)
     found = await asyncio.gather(_typescript(system.url, tmp_path), _python(system.url, tmp_path))
 
     assert {name: answer for answers in found for name, answer in answers.items()} == {

@@ -1,9 +1,10 @@
 import pytest
 
-from tools.contracts import FOLDER, documents
+from tools.contracts import documents
+from tools.stack.services import ROOT
 
 
 @pytest.mark.parametrize("name", documents())
 def test_the_file_is_up_to_date(name: str) -> None:
     """`make contracts` writes it."""
-    assert (FOLDER / name).read_text() == documents()[name]
+    assert (ROOT / name).read_text() == documents()[name]

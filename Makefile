@@ -42,6 +42,10 @@ logs: venv ## show the log lines of one trace: make logs TRACE=<id>
 trace: venv ## draw what was done for one order: make trace TRACE=<id>, or the slowest of the last thousand
 	@$(STACK) trace $(TRACE)
 
+.PHONY: observe
+observe: venv ## watch the running system with Prometheus and its alerts, until Ctrl-C
+	@$(VENV)/python -m tools.observe $(ARGS)
+
 .PHONY: ops
 ops: venv ## the operator's tools: make ops ARGS="reconcile --json"
 	@$(VENV)/python -m tools.ops $(ARGS)
@@ -51,11 +55,14 @@ test: venv ## run all tests in two processes, each on servers of its own
 	@$(VENV)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: check
-check: venv ## run the linters and the type checker
+check: venv ## run the linters and the type checker, and promtool where it is installed
 	@$(VENV)/ruff check
 	@$(VENV)/ruff format --check
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
+	@if command -v promtool; then \
+		promtool check config deploy/prometheus/prometheus.yml && promtool test rules deploy/prometheus/rules_test.yml; \
+	else echo "The rules of deploy/prometheus were not checked: make observe ARGS=--install brings promtool"; fi
 
 .PHONY: secrets
 secrets: venv ## draw the passwords of docker-compose.production.yml, and write them into .env
@@ -74,7 +81,7 @@ bench: venv ## measure what docs/performance.md reports, or compare with a commi
 	@$(VENV)/python -m tools.bench $(if $(AGAINST),against $(AGAINST)) $(ARGS)
 
 .PHONY: contracts
-contracts: venv ## write docs/openapi.json and docs/asyncapi.json again
+contracts: venv ## write docs/openapi.json, docs/asyncapi.json and deploy/grafana/dashboards again
 	@$(VENV)/python -m tools.contracts
 
 .PHONY: tour

@@ -10,6 +10,7 @@ import pytest
 
 from tests.broker import Vhost, Vhosts
 from tests.databases import Databases
+from tools import observe
 from tools.faults import clocks
 from tools.stack import programs
 from tools.stack.errors import StackError
@@ -23,7 +24,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Before there are workers: apt-get may take longer than a test may. What cannot be installed a test will say."""
     if not hasattr(session.config, "workerinput"):
         with suppress(StackError):
-            programs.install_missing(print)
+            programs.install_missing(print, {**programs.PACKAGES, **observe.PACKAGES})
             clocks.install(print)
 
 

@@ -20,8 +20,9 @@ ARROWS = {
     *(("orders", "rabbitmq"), ("products", "rabbitmq")),
     *(("order-db", "orders"), ("order-redis", "orders"), ("product-db", "products"), ("product-redis", "products")),
 }
-# They run for a moment, when somebody asks for it.
+# They run when somebody asks for it.
 JOBS = {"ops": {"broker", "order-data", "product-data"}, "k6": {"entrance"}, "rabbitmq-user": {"broker"}}
+JOBS |= {"grafana": {"services"}, "prometheus": {"services"}}
 JOBS |= {f"{name}s-migrate": {f"{name}-data"} for name in ("order", "product")}
 
 
@@ -98,8 +99,9 @@ def test_images_have_a_minor_version_and_a_base_system(system: Any) -> None:
     of_dockerfile = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     pinned = {image for image in of_compose | of_dockerfile if re.search(r":\d+\.\d+(\.\d+)?(-slim)?-trixie$", image)}
 
-    # Those of RabbitMQ and k6 have one base system for each version.
-    assert (of_compose | of_dockerfile) - pinned == {"rabbitmq:4.3-management", "grafana/k6:1.8.1"}
+    # The others have one base system for each version.
+    one_base = {"rabbitmq:4.3-management", "grafana/k6:1.8.1", "grafana/grafana:13.1.2", "prom/prometheus:v3.13.1"}
+    assert (of_compose | of_dockerfile) - pinned == one_base
 
 
 def test_networks_allow_the_arrows_of_the_picture_and_no_others(system: Any) -> None:

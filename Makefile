@@ -60,7 +60,7 @@ check: venv ## run the linters and the type checker, and promtool where it is in
 	@$(VENV)/ruff format --check
 	@$(VENV)/mypy
 	@$(VENV)/lint-imports
-	@if command -v promtool; then \
+	@if command -v promtool > /dev/null; then \
 		promtool check config deploy/prometheus/prometheus.yml && promtool test rules deploy/prometheus/rules_test.yml; \
 	else echo "The rules of deploy/prometheus were not checked: make observe ARGS=--install brings promtool"; fi
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from prometheus_client import REGISTRY
 
 from orders.app import create_app
 from orders.settings import Settings
@@ -101,6 +102,20 @@ async def test_what_is_stuck_is_announced_again_under_its_trace(sweeper: Sweeper
         *((kind, {"orderId": n, **data} | NO_UIDS, f"{n:a>32}") for kind, n in due),
         *((kind, {"orderId": n, **data, "held": True}, f"{n:a>32}") for kind, n in held),
     ]
+
+
+async def test_the_age_of_the_oldest_pending_order_is_measured_while_nothing_can_leave(
+    sweeper: Sweeper, broker: Broker, orders_database_url: str
+) -> None:
+    broker.up = False
+    ages = []
+    for status in ("done", "pending"):
+        await order(orders_database_url, status, 1000)
+        await sweeper.sweep()
+        ages.append(REGISTRY.get_sample_value("orders_pending_oldest_seconds"))
+
+    assert ages == [0, pytest.approx(1000, abs=60)]
+    assert await announced(orders_database_url) == []
 
 
 async def test_a_sweep_announces_what_came_due_since_the_last(

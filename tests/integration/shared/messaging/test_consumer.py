@@ -2,6 +2,7 @@ import asyncio
 
 import orjson
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from shared.messaging import topology
@@ -119,6 +120,23 @@ async def test_it_consumes_again_though_it_was_not_told_that_its_queue_is_anothe
         await vhost.publish_batch(*orders_created(7, [1]))
 
         await eventually(lambda: handler.applied == [1])
+
+
+async def test_its_queue_and_the_dead_letters_are_measured_and_without_a_session_it_is_no_consumer(
+    handler: Handler, publisher: Publisher, vhost: Vhost, consumer_line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.messaging.consumer._LOOK", 0.5)
+
+    def measured() -> list[float | None]:
+        named = {"queue_consumers": QUEUE, "queue_messages": DEAD}
+        return [REGISTRY.get_sample_value(name, {"queue": queue}) for name, queue in named.items()]
+
+    url = f"amqp://guest:guest@127.0.0.1:{consumer_line.port}/{vhost.name}"
+    async with consuming(url, handler, publisher):
+        await vhost.publish("order.created", b"not JSON")
+        await reaches(measured, [1, 1])
+        consumer_line.cut()
+        await reaches(measured, [0, 1])
 
 
 async def test_stop_finishes_a_batch_and_takes_no_other(vhost: Vhost, handler: Handler, publisher: Publisher) -> None:

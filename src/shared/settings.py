@@ -158,11 +158,12 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ServiceSettings(Settings):
-    """Where a service listens, in how many processes, the level from which it logs, and what services share."""
+    """Where a service listens, in how many processes, how it ends, what it logs, and the secret that services share."""
 
     host: Annotated[str, str] = "127.0.0.1"
     port: Port
     admin_port: Annotated[int | None, integer(0, 65535)] = None
     processes: Annotated[int, integer(1, 64)] = 1
+    drain_seconds: Annotated[float, seconds(0.0, 60.0)] = 0.0
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
     service_secret: Annotated[tuple[str, ...], secrets] = ()

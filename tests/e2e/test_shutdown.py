@@ -5,12 +5,13 @@ import time
 
 import pytest
 
-from tests.api import Api
+from tests.api import Api, connect
 from tests.e2e.ordering import assert_nothing_was_lost_or_doubled, ordering
 from tests.e2e.programs import Outcome, program
 from tests.e2e.system import System
 from tests.events import following
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
+from tools.stack import ports
 
 LAMP = {"name": "Lamp", "price": "1.00", "qty": 10}
 
@@ -66,3 +67,25 @@ async def test_a_stopped_process_answers_who_waits_for_a_pending_order(api: Api,
     assert (answer.status, answer.data["status"]) == (200, "pending")
     assert_in_order(ended)
     assert lasted < 5
+
+
+@pytest.mark.parametrize("name", ["products", "orders", "gateway"])
+async def test_a_process_that_drains_goes_on_answering_and_sends_its_clients_elsewhere(
+    system: System, name: str
+) -> None:
+    port = ports.choose()
+    environment = system.environments[name] | {"PORT": str(port), "DRAIN_SECONDS": "60"}
+
+    async with program(name, environment=environment) as process, connect(f"http://127.0.0.1:{port}") as api:
+        await eventually(lambda: ports.listens(port), within=20)
+        before = await api.get("/health/live")
+        process.send_signal(signal.SIGTERM)
+        await reaches(lambda: status(api), "draining")
+        answers = [await api.get("/health/live") for _ in range(3)]
+
+    assert "Connection" not in before.headers
+    assert [(answer.status, answer.headers.get("Connection")) for answer in answers] == [(200, "close")] * 3
+
+
+async def status(api: Api) -> str:
+    return str((await api.get("/health/ready")).data["status"])

@@ -16,7 +16,7 @@ from shared.errors import AppError, Code
 from shared.web.connection import SAFE, Connection
 from shared.web.head import problem
 from shared.web.headers import REQUEST_ID, SERVICE_SECRET
-from shared.web.health import ROUTES
+from shared.web.health import HEALTH, ROUTES
 from shared.web.requests import MAX_BODY
 from shared.web.responses import MOST_PATH, error_of, refusal
 
@@ -48,8 +48,8 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.transport is None:
             _record(request, _CLIENT_GONE, time.perf_counter() - started)
         raise
-    if _UPGRADE in headers:
-        response.force_close()  # the parser may have lost what follows an upgrade that is declined
+    if _UPGRADE in headers or request.app[HEALTH].draining:
+        response.force_close()  # the parser may have lost what follows a declined upgrade
     response.headers[REQUEST_ID] = here.request_id
     _record(request, response.status, time.perf_counter() - started)
     return response

@@ -79,7 +79,7 @@ def require_c_parsers() -> None:
 
 
 async def serve(app: web.Application, settings: ServiceSettings, listener: socket.socket | None = None) -> int:
-    """On SIGTERM: not ready → stop accepting → finish requests → close what the application opened, last first."""
+    """On SIGTERM: not ready → a pause that balancers notice → stop accepting → finish requests → close the rest."""
     tasks = app[TASKS]
     loop = asyncio.get_running_loop()
     metrics.watch(loop)
@@ -105,6 +105,7 @@ async def serve(app: web.Application, settings: ServiceSettings, listener: socke
         await tasks.stop.wait()
         log.info("stopping")
         app[health.HEALTH].draining = True
+        await asyncio.sleep(settings.drain_seconds)
     log.info("stopped")
     return 1 if tasks.failed else 0
 

@@ -54,6 +54,7 @@ _COMMON: dict[str, Any] = {
     "service_secret": (),
     "admin_port": None,
     "processes": 1,
+    "drain_seconds": 0.0,
 }
 _SERVICE = {name.lower(): value for name, value in _SERVERS.items()} | _COMMON
 _SERVICE |= {"max_in_flight": 1_000, "statement_cache_size": 100}

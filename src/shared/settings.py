@@ -158,7 +158,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ServiceSettings(Settings):
-    """Where a service listens, in how many processes, how it ends, what it logs, and the secret that services share."""
+    """Where a service listens, in how many processes, how it ends and what it logs; the secret of all services."""
 
     host: Annotated[str, str] = "127.0.0.1"
     port: Port

@@ -12,7 +12,7 @@ export PYTHONPATH := src
 
 .PHONY: help
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: venv
 venv: ## make .venv from the locked requirements, if it is missing or old
@@ -103,6 +103,10 @@ pages: venv ## measure a page of a thousand orders against one of a million
 .PHONY: faults
 faults: venv ## break the system and look whether anything is lost: make faults MINUTES=30 SEED=1
 	@$(VENV)/python -m tools.faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+.PHONY: cluster-faults
+cluster-faults: venv ## break the cluster in every way and measure how long nobody can order: make cluster-faults MINUTES=20
+	@$(VENV)/python -m tools.cluster faults $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: cluster
 cluster: venv ## start the system on servers that fail over, each in a network namespace: make cluster ARGS=status

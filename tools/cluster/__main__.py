@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from tools.cluster import faults
 from tools.cluster.cluster import FOLDER, PACKAGES, Cluster
 from tools.stack import demo, programs
 from tools.stack.errors import StackError
@@ -21,11 +22,13 @@ COMMANDS = {
 }
 
 
-async def run(command: str) -> None:
-    started = time.monotonic()
-    if command == "up":
+async def run(options: argparse.Namespace) -> int:
+    started, command = time.monotonic(), options.command
+    if command in {"up", "faults"}:
         await asyncio.to_thread(programs.install_missing, say, programs.PACKAGES | PACKAGES)
     cluster = Cluster()
+    if command == "faults":
+        return await faults.run(cluster, options, say)
     if command == "demo":
         await demo.run(cluster.gateway_url, FOLDER, say)
     elif command != "status":
@@ -34,6 +37,7 @@ async def run(command: str) -> None:
         for node, state, role in await cluster.status():
             say(f"{node.name:<18}{node.address:<14}{len(node.pids()):>3} processes   {state:<6}{role}".rstrip())
     say(f"{command}: {time.monotonic() - started:.1f} s, {cluster.gateway_url}")
+    return 0
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,11 +46,11 @@ def main(arguments: Sequence[str]) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in COMMANDS.items():
         commands.add_parser(name, help=text)
-    command = parser.parse_args(arguments).command
+    faults.add_options(commands.add_parser("faults", help="start it, and break it in every way, under load"))
+    options = parser.parse_args(arguments)
     if os.geteuid() != 0:
         raise StackError("network namespaces need root: sudo make cluster")
-    asyncio.run(run(command))
-    return 0
+    return asyncio.run(run(options))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ class Cluster:
         self.gateway_url = f"http://{_first('proxy')}:{PORTS['gateway']}"
         self.service_url = {name: self.database_url(name, name) for name in DATABASES}
         self.operator_url = {name: self.database_url(f"{name}_operator", name) for name in DATABASES}
+        self.service_secret = self._passwords["services"]
         self.amqp_url = f"amqp://shop:{self._passwords['rabbitmq']}@{_hosts('rabbit', 5672)}/"
 
         peers = ",".join(f"{name}=http://{address}:2380" for name, address in _places("etcd").items())
@@ -139,7 +140,7 @@ class Cluster:
         trust = {"GATEWAY_ALLOW_ANONYMOUS": "true", "TRUSTED_PROXIES": _first("proxy")}
         environments["gateway"] = {**urls, **trust}
         for name, own in environments.items():
-            own |= {"SERVICE_SECRET": self._passwords["services"], "PORT": str(PORTS[name])}
+            own |= {"SERVICE_SECRET": self.service_secret, "PORT": str(PORTS[name])}
         return environments
 
     async def _wait_for_standby(self) -> None:

@@ -136,7 +136,7 @@ class Sentinel(Redis):
 class Proxy(Server):
     """HAProxy, the door of the clients."""
 
-    template, words = "haproxy.cfg", ("haproxy", "-db", "-f", FILE)
+    template, words = "haproxy.cfg", ("haproxy", "-W", "-db", "-f", FILE)
     port, question = 4000, b"GET /health/live HTTP/1.0\r\n\r\n"
 
 

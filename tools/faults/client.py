@@ -1,6 +1,7 @@
 """The clients of a round: they do what the plan says, when it says so, and record every answer."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -49,6 +50,7 @@ class Clients:
     def __init__(self, gateway: ServiceClient, record: Record, patience: float) -> None:
         self._gateway, self._record, self._plan = gateway, record, record.plan
         self._patience, self._started = patience, time.monotonic()
+        self._end = math.inf
         self._in_flight = asyncio.Semaphore(_MOST_IN_FLIGHT)
         self._tried = [asyncio.Event() for _ in self._plan.operations]
         self._repricing = [asyncio.Lock() for _ in self._plan.products]
@@ -67,12 +69,18 @@ class Clients:
 
         Ends when every operation has a certain answer, at most `patience` and one request after the end of the round.
         """
-        self._started = started
+        self._started, self._end = started, started + self._plan.seconds
         self._record.outcomes.extend(map(Outcome, self._plan.operations))
         async with asyncio.TaskGroup() as operations:
             for index, operation in enumerate(self._plan.operations):
                 await asyncio.sleep(started + operation.at - time.monotonic())
+                if started + operation.at > self._end:
+                    break
                 operations.create_task(self._operate(index, operation), name=f"operation {index}")
+
+    def finish(self) -> None:
+        """Ends the round now: what the plan has for later is left out."""
+        self._end = time.monotonic()
 
     async def _operate(self, index: int, operation: Operation) -> None:
         outcome = self._record.outcomes[index]
@@ -140,7 +148,7 @@ class Clients:
                 outcome.attempts.append(await self._send(request))
 
     def _may_begin(self) -> bool:
-        return time.monotonic() < self._started + self._plan.seconds + self._patience
+        return time.monotonic() < self._end + self._patience
 
     async def _send(self, request: _Request) -> Attempt:
         """Sends it once, under a trace of its own."""

@@ -152,12 +152,12 @@ def delete_before_confirm() -> None:
 
 
 def let_silence_end_tasks() -> None:
-    is_cancelled = broker_connection._is_cancelled
+    is_cancelled = broker_connection.is_cancelled
 
     def is_cancelled_by_anything() -> bool:
         return is_cancelled() or isinstance(sys.exception(), asyncio.CancelledError)
 
-    broker_connection._is_cancelled = is_cancelled_by_anything
+    broker_connection.is_cancelled = is_cancelled_by_anything
 
 
 def declare_nothing_again() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from redis.exceptions import RedisError
@@ -15,8 +16,9 @@ from tools.faults.injection import READY_SECONDS, Outages
 from tools.faults.plan import Fault, Kind, Plan
 from tools.faults.record import Record
 from tools.faults.repair import repaired
+from tools.faults.state import Access, State
 from tools.faults.system import System
-from tools.faults.verdict import judge
+from tools.faults.verdict import Rules, judge
 from tools.stack import logs
 
 # The time in which all that is in flight has to come to its end once everything works.
@@ -57,14 +59,7 @@ async def play(system: System, plan: Plan, *, mutation: str | None = None, settl
     if loses:
         await asyncio.sleep(_MENDED_SECONDS)
     unearned = [found for fault in plan.faults for found in await _repaired(system, fault, settle)]
-    differences = await _judged(system, played.record, settle)
-    if differences:
-        # Twice: the broker's count of unacknowledged messages is some seconds old.
-        await asyncio.sleep(min(settle, _COUNTED_SECONDS))
-        first = {difference.key for difference in differences}
-        again = await _judged(system, played.record, 0.0)
-        was_read = all(difference.kind is not Breach.UNREADABLE for difference in differences)
-        differences = [difference for difference in again if difference.key in first or not was_read]
+    differences, _ = await judged(system.access, played.record, settle)
     await system.end()
     played.differences = [*unearned, *differences, *_own_findings(system, played.outages)]
     system.complaints.clear()
@@ -76,25 +71,51 @@ async def play(system: System, plan: Plan, *, mutation: str | None = None, settl
 
 async def _repaired(system: System, fault: Fault, settle: float) -> list[Difference]:
     try:
-        return [found async for found in repaired(system, fault.target, settle)] if fault.kind is Kind.RESTORE else []
+        return (
+            [found async for found in repaired(system.access, fault.target, settle)]
+            if fault.kind is Kind.RESTORE
+            else []
+        )
     except (OSError, OpsError) as error:
         return [Difference(Breach.UNREADABLE, repr(error))]
 
 
-async def _judged(system: System, record: Record, settle: float) -> list[Difference]:
-    """Judges the system once nothing is in flight, or after `settle` seconds."""
-    try:
+async def judged(
+    access: Access, record: Record, settle: float = SETTLE_SECONDS, rules: Rules | None = None
+) -> tuple[list[Difference], State | None]:
+    """What differs once nothing is in flight, or after `settle` seconds, and differs still when it is read again.
+
+    With it comes the state that was read, None if it could not be.
+    """
+    differences, read = await _judged(access, record, settle, rules)
+    if not differences:
+        return [], read
+    # The broker's count of unacknowledged messages is some seconds old.
+    await asyncio.sleep(min(settle, _COUNTED_SECONDS))
+    first = {difference.key for difference in differences}
+    again, read_again = await _judged(access, record, 0.0, rules)
+    return [difference for difference in again if difference.key in first or not read], read_again
+
+
+async def _judged(
+    access: Access, record: Record, settle: float, rules: Rules | None
+) -> tuple[list[Difference], State | None]:
+    with suppress(TimeoutError):  # what has not settled by now shows in the verdict
         async with asyncio.timeout(settle):
-            while not await state.settled(system):  # noqa: ASYNC110  # nothing announces it
+            while not await _settled(access):  # noqa: ASYNC110  # nothing announces it
                 await asyncio.sleep(_POLL_SECONDS)
-    except TimeoutError:
-        pass  # what has not settled by now shows in the verdict
-    except (OSError, OpsError) as error:
-        return [Difference(Breach.UNREADABLE, repr(error))]
     try:
-        return judge(record, await state.read(system))
+        read = await state.read(access)
     except (OSError, OpsError, RedisError) as error:
-        return [Difference(Breach.UNREADABLE, repr(error))]
+        return [Difference(Breach.UNREADABLE, repr(error))], None
+    return judge(record, read, rules), read
+
+
+async def _settled(access: Access) -> bool:
+    try:
+        return await state.settled(access)
+    except (OSError, OpsError):
+        return False  # what cannot be read for good shows in the verdict too
 
 
 def _own_findings(system: System, outages: Outages) -> Iterator[Difference]:

@@ -4,10 +4,11 @@ import asyncio
 import math
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -17,15 +18,17 @@ from ops import broker, letters, outbox
 from ops.databases import DatabaseUrls, snapshot
 from ops.differences import Difference as RowDifference
 from ops.reconcile import reconcile
-from tools.faults.plan import QUEUES, REDISES
-from tools.faults.system import System
+from shared.settings import each_host
+from tools.faults.plan import QUEUES
 from tools.stack import logs
 from tools.stack.http import call
 
 _LIMIT = 10.0
 _ROWS = 200
 _LETTERS = 1_000
-_RESERVATIONS = "SELECT order_id, product_id, quantity, outcome, held FROM reservations ORDER BY order_id, line"
+_RESERVATIONS = """
+SELECT order_id, product_id, quantity, outcome, held FROM reservations WHERE order_id > $1 ORDER BY order_id, line
+"""
 # What a service logs when Redis has not taken a drop, and when its cache holds nothing old any more.
 _BYPASSED, _FLUSHED = "cache bypassed", "cache flushed"
 # No grace period: everything has settled, and clocks may have jumped by hours.
@@ -36,6 +39,27 @@ SOON_SECONDS = 60.0
 _SETTLE_SECONDS = 0.5
 
 Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a system is read: a URL for each replica, database and Redis, past what clients and services go through.
+
+    What the round did not make is left out: orders and products with no higher number than the last ones before it.
+    """
+
+    services: Mapping[str, str]
+    databases: Mapping[str, str]
+    redises: Mapping[str, str]
+    broker: str
+    unacknowledged: Callable[[], Awaitable[Mapping[str, int]]]
+    """How many messages of each queue that exists were delivered and not acknowledged. Raises OSError."""
+    logs: Mapping[str, Path]
+    """By replica."""
+    last_order: int = 0
+    last_product: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By which the services know who may ask them directly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,80 +99,80 @@ class State:
     FLUSHDB."""
 
 
-async def read(system: System) -> State:
+async def read(access: Access) -> State:
     """Reads a system that has settled. Raises OpsError, OSError, TimeoutError, RedisError."""
     # The caches come before the answers, which fill them.
-    cached = [entry for name in REDISES for entry in await _cached(name, system.redises[name].url)]
-    first_products, first_orders = system.service_url("products-1"), system.service_url("orders-1")
-    products = await _all(f"{first_products}/products")
-    orders = await _all(f"{first_orders}/orders")
+    cached = [entry for name, url in access.redises.items() for entry in await _cached(name, url)]
+    first_products, first_orders = access.services["products-1"], access.services["orders-1"]
+    products = await _all(access, f"{first_products}/products", access.last_product)
+    orders = await _all(access, f"{first_orders}/orders", access.last_order)
     ids = [product["id"] for product in products]
-    movements = {id_: (await _all(f"{first_products}/products/{id_}/movements"))[::-1] for id_ in ids}
-    found = await reconcile(DatabaseUrls.load(operators(system)), _ANY_AGE, lambda: asyncio.sleep(_SETTLE_SECONDS))
+    movements = {id_: (await _all(access, f"{first_products}/products/{id_}/movements"))[::-1] for id_ in ids}
+    found = await reconcile(DatabaseUrls.load(operators(access)), _ANY_AGE, lambda: asyncio.sleep(_SETTLE_SECONDS))
     dead_letters = await letters.run(
-        operators(system), Namespace(command="dead-letters", action="list", queue=None, limit=_LETTERS)
+        operators(access), Namespace(command="dead-letters", action="list", queue=None, limit=_LETTERS)
     )
     return State(
         products={product["id"]: product for product in products},
         movements=movements,
         orders={order["id"]: order for order in orders},
-        reservations=await _reservations(system.databases["products-db"].url),
-        product_views=await _views(system, ids, "products", "/products"),
-        order_views=await _views(system, ids, "orders", "/orders/product"),
-        cached=cached,
+        reservations=await _reservations(access.databases["products-db"], access.last_order),
+        product_views=await _views(access, ids, "products", "/products"),
+        order_views=await _views(access, ids, "orders", "/orders/product"),
+        cached=[entry for entry in cached if int(entry.key.rpartition(":")[2]) > access.last_product],
         rows=found.differences,
-        outboxes=await _outboxes(system),
-        queues=await _depths(system),
+        outboxes=await _outboxes(access),
+        queues=await _depths(access),
         dead_letters=dead_letters.document["deadLetters"],
         bypasses={
-            service: [*_bypasses(system, f"{service}-1"), *_bypasses(system, f"{service}-2")]
+            service: [*_bypasses(access.logs[f"{service}-1"]), *_bypasses(access.logs[f"{service}-2"])]
             for service in ("products", "orders")
         },
     )
 
 
-def operators(system: System) -> dict[str, str]:
+def operators(access: Access) -> dict[str, str]:
     """The environment of the operator's program."""
-    databases = {f"{name.upper()}_DATABASE_URL": system.databases[f"{name}-db"].url for name in ("products", "orders")}
-    return {"AMQP_URL": system.rabbitmq.url, **databases}
+    databases = {f"{name.upper()}_DATABASE_URL": access.databases[f"{name}-db"] for name in ("products", "orders")}
+    return {"AMQP_URL": access.broker, **databases}
 
 
-async def settled(system: System) -> bool:
+async def settled(access: Access) -> bool:
     """Whether nothing is in flight any more, every order is decided, and every hold that ends soon has ended."""
-    url = f"{system.service_url('orders-1')}/orders?limit={_ROWS}&status="
-    pending, held = await call("GET", f"{url}pending"), await call("GET", f"{url}held")
+    url = f"{access.services['orders-1']}/orders?limit={_ROWS}&status="
+    pending, held = await _get(access, f"{url}pending"), await _get(access, f"{url}held")
     soon = time.time() + SOON_SECONDS
-    ends = [order["expiresAt"] for order in held.body["data"]]
+    ends = [order["expiresAt"] for order in held["data"]]
     is_over = all(end and datetime.fromisoformat(end).timestamp() > soon for end in ends)
-    return not pending.body["data"] and is_over and await is_quiet(system)
+    return not pending["data"] and is_over and await is_quiet(access)
 
 
-async def is_quiet(system: System) -> bool:
+async def is_quiet(access: Access) -> bool:
     """Whether no event is in flight; the broker counts unacknowledged messages every few seconds only."""
-    if any((await _outboxes(system)).values()):
+    if any((await _outboxes(access)).values()):
         return False
-    return await _depths(system) == dict.fromkeys(QUEUES, 0)
+    return await _depths(access) == dict.fromkeys(QUEUES, 0)
 
 
-async def _reservations(url: str) -> dict[int, list[Json]]:
+async def _reservations(url: str, last_order: int) -> dict[int, list[Json]]:
     """Raises OpsError."""
     found: dict[int, list[Json]] = {}
     async with snapshot(url, "products-db") as database:
-        for row in await database.fetch(_RESERVATIONS):
+        for row in await database.fetch(_RESERVATIONS, last_order):
             found.setdefault(row["order_id"], []).append(dict(row))
     return found
 
 
-async def _outboxes(system: System) -> dict[str, int]:
-    found = await outbox.run(operators(system), Namespace(action=None))
+async def _outboxes(access: Access) -> dict[str, int]:
+    found = await outbox.run(operators(access), Namespace(action=None))
     return {service: waiting["rows"] + waiting["parked"] for service, waiting in found.document.items()}
 
 
-async def _depths(system: System) -> dict[str, int]:
+async def _depths(access: Access) -> dict[str, int]:
     """Adds what is ready now to what was delivered and not acknowledged some seconds ago."""
-    listed = await call("GET", f"{system.rabbitmq.ui_url.replace('://', '://guest:guest@')}/api/queues")
-    depths = {row["name"]: row.get("messages_unacknowledged", 0) for row in listed.body if row["name"] in QUEUES}
-    async with broker.connect(system.rabbitmq.url) as connection, asyncio.timeout(_LIMIT):
+    unacknowledged = await access.unacknowledged()
+    depths = {name: count for name, count in unacknowledged.items() if name in QUEUES}
+    async with broker.connect(*each_host(access.broker)) as connection, asyncio.timeout(_LIMIT):
         channel = await connection.channel(publisher_confirms=False)
         for name in depths:
             depths[name] += (await channel.queue_declare(name, passive=True)).message_count or 0
@@ -171,9 +195,9 @@ async def _cached(name: str, url: str) -> list[Cached]:
     ]
 
 
-def _bypasses(system: System, replica: str) -> Iterator[tuple[float, float]]:
+def _bypasses(log: Path) -> Iterator[tuple[float, float]]:
     began = math.inf
-    for line in logs.with_event(system.log(replica), {_BYPASSED, _FLUSHED}):
+    for line in logs.with_event(log, {_BYPASSED, _FLUSHED}):
         if line.fields["event"] == _BYPASSED:
             began = min(began, line.time.timestamp())
         else:
@@ -183,27 +207,27 @@ def _bypasses(system: System, replica: str) -> Iterator[tuple[float, float]]:
         yield began, math.inf
 
 
-async def _views(system: System, ids: Iterable[int], service: str, path: str) -> dict[str, dict[int, Any]]:
+async def _views(access: Access, ids: Iterable[int], service: str, path: str) -> dict[str, dict[int, Any]]:
     return {
-        name: {id_: (await _get(f"{system.service_url(name)}{path}/{id_}"))["data"] for id_ in ids}
+        name: {id_: (await _get(access, f"{access.services[name]}{path}/{id_}"))["data"] for id_ in ids}
         for name in (f"{service}-1", f"{service}-2")
     }
 
 
-async def _all(url: str) -> list[Json]:
-    """Every page of a list, newest first."""
+async def _all(access: Access, url: str, last: int = 0) -> list[Json]:
+    """Every page of a list, newest first, down to the number `last`."""
     rows: list[Json] = []
     cursor: str | None = ""
-    while cursor is not None:
-        body = await _get(f"{url}?limit={_ROWS}" + (f"&cursor={cursor}" if cursor else ""))
+    while cursor is not None and (not rows or rows[-1]["id"] > last):
+        body = await _get(access, f"{url}?limit={_ROWS}" + (f"&cursor={cursor}" if cursor else ""))
         rows += body["data"]
         cursor = body["page"]["next"]
-    return rows
+    return [row for row in rows if row["id"] > last]
 
 
-async def _get(url: str) -> Json:
+async def _get(access: Access, url: str) -> Json:
     """The envelope of a 200. Raises OSError for any other answer."""
-    answer = await call("GET", url, limit=_LIMIT)
+    answer = await call("GET", url, limit=_LIMIT, headers=access.headers)
     if answer.status != HTTPStatus.OK:
         raise OSError(f"GET {url} answered {answer.status}: {answer.body}")
     body: Json = answer.body

@@ -13,7 +13,9 @@ from tools.faults.plan import BROKER, DATABASES, LINKS, REDISES, SERVICES
 from tools.faults.proxy import Proxy
 from tools.faults.replica import Replica
 from tools.faults.servers import Database
+from tools.faults.state import Access
 from tools.stack import ports, programs
+from tools.stack.http import call
 from tools.stack.jobs import together
 from tools.stack.ports import LOOPBACK
 from tools.stack.rabbitmq import RabbitMQ
@@ -59,6 +61,18 @@ class System:
     def parts(self) -> dict[str, Part]:
         """Every part under its name in the plan."""
         return {**self.services, **self.databases, **self.redises, BROKER: self.rabbitmq}
+
+    @property
+    def access(self) -> Access:
+        """Where it is read."""
+        return Access(
+            services={name: self.service_url(name) for name in SERVICES},
+            databases={name: database.url for name, database in self.databases.items()},
+            redises={name: redis.url for name, redis in self.redises.items()},
+            broker=self.rabbitmq.url,
+            unacknowledged=self._unacknowledged,
+            logs={name: self.log(name) for name in SERVICES},
+        )
 
     @property
     def logs(self) -> list[Path]:
@@ -129,6 +143,10 @@ class System:
     @property
     def _servers(self) -> Sequence[Database | Redis | RabbitMQ]:
         return [*self.databases.values(), *self.redises.values(), self.rabbitmq]
+
+    async def _unacknowledged(self) -> dict[str, int]:
+        listed = await call("GET", f"{self.rabbitmq.ui_url.replace('://', '://guest:guest@')}/api/queues")
+        return {row["name"]: row.get("messages_unacknowledged", 0) for row in listed.body}
 
     async def _remove(self) -> None:
         await together(

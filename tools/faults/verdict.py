@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
+from typing import TypeAlias
 
 from ops.differences import Kind as RowKind
 from shared.errors import Code
@@ -14,6 +15,8 @@ from tools.faults.evidence import Breach, Difference, Evidence, pieces, time_of
 from tools.faults.plan import QUEUES, Action, Kind
 from tools.faults.record import Attempt, Outcome, Record
 from tools.faults.state import Json, State
+
+Rules: TypeAlias = Sequence[Callable[[Evidence], Iterator[Difference]]]
 
 # Seconds in which an order becomes final that meets no fault of its own.
 _PROMPT = 4.0
@@ -51,10 +54,10 @@ _WHOLE: Mapping[str, Collection[tuple[str, tuple[str, bool]]]] = MappingProxyTyp
 )
 
 
-def judge(record: Record, state: State) -> list[Difference]:
+def judge(record: Record, state: State, rules: Rules | None = None) -> list[Difference]:
     """Every promise that was not kept; a database that lost its tail cannot keep all of them."""
     evidence = Evidence(record, state)
-    rules = RESTORED_RULES if evidence.is_restored else RULES
+    rules = rules or (RESTORED_RULES if evidence.is_restored else RULES)
     return [difference for rule in rules for difference in rule(evidence)]
 
 
@@ -310,7 +313,7 @@ def dead_letters_are_explained(evidence: Evidence) -> Iterator[Difference]:
             yield Difference(Breach.DEAD_LETTER, f"{name}: what nobody can read is not among them")
 
 
-RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
+STORED_RULES: Rules = (
     nothing_accepted_is_lost,
     nothing_is_done_twice,
     nothing_is_made_up,
@@ -318,7 +321,6 @@ RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
     prices_are_true,
     orders_finish,
     orders_are_whole,
-    orders_go_on_beside_a_lock,
     answers_on_orders_are_kept,
     holds_last,
     stock_adds_up,
@@ -326,13 +328,17 @@ RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
     reprices_happen_once,
     nothing_is_left_over,
     dead_letters_are_explained,
+)
+RULES: Rules = (
+    *STORED_RULES,
+    orders_go_on_beside_a_lock,
     answers.replicas_show_what_is_stored,
     answers.requests_are_answered,
     answers.answers_have_envelope_and_cause,
     answers.own_prices_are_seen,
     answers.own_orders_are_seen,
 )
-RESTORED_RULES: Sequence[Callable[[Evidence], Iterator[Difference]]] = (
+RESTORED_RULES: Rules = (
     nothing_is_made_up,
     prices_are_true,
     orders_finish,

@@ -17,10 +17,18 @@ class Answer:
     body: Any
 
 
-async def call(method: str, url: str, body: Mapping[str, object] | None = None, *, limit: float = 5.0) -> Answer:
+async def call(
+    method: str,
+    url: str,
+    body: Mapping[str, object] | None = None,
+    *,
+    limit: float = 5.0,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """OSError if there is no answer within `limit` seconds, or none that is JSON."""
+    timeout = aiohttp.ClientTimeout(total=limit)
     try:
-        async with aiohttp.request(method, url, json=body, timeout=aiohttp.ClientTimeout(total=limit)) as response:
+        async with aiohttp.request(method, url, json=body, timeout=timeout, headers=headers) as response:
             return Answer(response.status, await response.json())
     except TimeoutError:
         raise OSError(f"{method} {url}: no answer within {limit:g} s") from None

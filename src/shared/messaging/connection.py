@@ -62,8 +62,7 @@ class SupervisedConnection:
             except Exception:
                 # A broken peer or proxy can make the client library raise anything; a new connection may work.
                 log.exception("broker session crashed", connection=self._name)
-            if _is_cancelled():
-                # aiormq swallows a cancellation that arrives while it cleans up after a failed connect.
+            if is_cancelled():
                 raise asyncio.CancelledError
             await asyncio.sleep(next(self._pauses))
 
@@ -88,12 +87,13 @@ def silence_as_error() -> Iterator[None]:
     try:
         yield
     except asyncio.CancelledError as error:
-        if _is_cancelled():
+        if is_cancelled():
             raise
         raise aiormq.AMQPConnectionError("the broker does not answer") from error
 
 
-def _is_cancelled() -> bool:
+def is_cancelled() -> bool:
+    """Whether this task was told to end, although nothing may have been raised: aiormq loses some cancellations."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

@@ -18,7 +18,7 @@ from shared.db import FAULTS
 from shared.errors import AppError, Code
 from shared.messaging import cloudevents, dead_letters, topology
 from shared.messaging.cloudevents import Unreadable
-from shared.messaging.connection import FAILURES, SupervisedConnection
+from shared.messaging.connection import FAILURES, SupervisedConnection, is_cancelled
 from shared.messaging.deliveries import PREFETCH, Aside, Deliveries, Received, Waiting
 from shared.messaging.publisher import Publisher, PublishError
 from shared.messaging.topology import QUEUE_EXCHANGE, Queue
@@ -172,6 +172,8 @@ class Consumer(SupervisedConnection):
                     consumers = found[self._queue.name].consumer_count or 0
                     metrics.CONSUMERS.labels(self._queue.name).set(consumers)
                     unheard = 0 if consumers else unheard
+            if is_cancelled():
+                raise asyncio.CancelledError
         log.warning("queue without a consumer", queue=self._queue.name)
         raise _EndOfSession
 

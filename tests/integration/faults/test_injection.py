@@ -209,10 +209,10 @@ async def test_a_round_begins_with_nothing_from_before_and_what_it_leaves_is_fou
     record = Record(Plan(1, 1.0, (), (), ()))
 
     async def is_settled() -> bool:
-        return await state.settled(system)
+        return await state.settled(system.access)
 
     await eventually(is_settled, within=20)
-    clean = await state.read(system)
+    clean = await state.read(system.access)
     assert (clean.orders, clean.products) == ({}, {})
     assert judge(record, clean) == []
 
@@ -226,9 +226,9 @@ async def test_a_round_begins_with_nothing_from_before_and_what_it_leaves_is_fou
         await redis.set("product:99", "{}")  # which never expires
 
     async def are_found() -> bool:
-        found = {difference.kind for difference in judge(record, await state.read(system))}
+        found = {difference.kind for difference in judge(record, await state.read(system.access))}
         return found >= {Breach.ROWS, Breach.OUTBOX, Breach.DEAD_LETTER, Breach.CACHE}
 
     await eventually(are_found, within=20)
-    assert not await state.settled(system)
+    assert not await state.settled(system.access)
     assert system.complaints == []

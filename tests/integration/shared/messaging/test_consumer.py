@@ -1,5 +1,6 @@
 import asyncio
 
+import aiormq
 import orjson
 import pytest
 from prometheus_client import REGISTRY
@@ -271,6 +272,33 @@ async def test_events_go_back_so_seldom_that_they_never_reach_the_limit_of_deliv
             await eventually(lambda: len(handler.batches) > 4 or handler.probes > 6)
 
     assert [line["event"] for line in lines].count("events given back") == {"is_reachable": 1, "outage": 3}[fault]
+
+
+async def test_a_session_ends_although_the_look_after_its_queue_loses_its_cancellation(
+    vhost: Vhost, handler: Handler, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As aiormq does now and then: it makes an error of its own of it."""
+    looking = asyncio.Event()
+
+    async def losing(*_: object, **__: object) -> None:
+        looking.set()
+        try:
+            await asyncio.sleep(10)
+        except asyncio.CancelledError:
+            raise aiormq.AMQPConnectionError from None
+
+    monkeypatch.setattr("shared.messaging.consumer._HOLD", 0.0)
+    monkeypatch.setattr("shared.messaging.consumer._LOOK", 1.0)
+    handler.outage = True
+    async with consuming(vhost.url, handler, publisher) as consumer:
+        await eventually(lambda: consumer.connected)
+        with monkeypatch.context() as patch:
+            patch.setattr("shared.messaging.connection._Connection.channel", losing)
+            await asyncio.wait_for(looking.wait(), 5)
+            await vhost.publish_batch(*orders_created(7, [1]))
+            await eventually(lambda: handler.batches == [1])
+        handler.outage = False
+        await eventually(lambda: handler.applied == [1])
 
 
 async def test_a_consumer_whose_broker_falls_silent_gives_its_events_back(

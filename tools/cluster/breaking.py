@@ -143,7 +143,8 @@ async def _hand_over(cluster: Cluster, node: Node) -> None:
             raise StackError(f"no switchover from {node.name}: {answer.body}")
     else:
         name = node.name.partition("-")[0]
-        await cluster.sentinels[0].run("redis-cli", "-p", "26379", "sentinel", "failover", name)
+        sentinel = cluster.sentinels[0]
+        await sentinel.run("redis-cli", "-h", sentinel.address, "-p", "26379", "sentinel", "failover", name)
     async with asyncio.timeout(_HANDOVER_SECONDS):
         while await leads(node):  # noqa: ASYNC110  # it tells nobody
             await asyncio.sleep(_POLL_SECONDS)

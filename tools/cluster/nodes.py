@@ -52,6 +52,11 @@ ip -n "$1" link set eth0 up
 ip -n "$1" link set lo up
 ip -n {SWITCH} link set "port-$host" master switch up
 """
+# Both ends of a link go with either; with their namespaces they would go later, and be in the way of the next ones.
+REMOVE_SWITCH = f"[ ! -e {NAMESPACES}/{SWITCH} ] || {{ ip link delete {SWITCH}; ip netns delete {SWITCH}; }}"
+REMOVE_NODE = f"""
+[ ! -e "{NAMESPACES}/$1" ] || {{ ip -n {SWITCH} link delete "port-${{2##*.}}"; ip netns delete "$1"; }}
+"""
 # What a node sends is dropped where it leaves, and what it is sent where it arrives: connections stay open, as with a
 # cable that is pulled.
 CUT = """
@@ -187,19 +192,15 @@ async def make_namespaces(nodes: Iterable[Node]) -> None:
 async def remove_namespaces(nodes: Iterable[Node]) -> None:
     """Their programs must have ended. The switch goes with the last one."""
     for node in nodes:
-        await _remove(node.namespace)
+        remove = ("/bin/sh", "-c", REMOVE_NODE, "remove", node.namespace, node.address)
+        await jobs.finish("ip netns", remove, IP_SECONDS)
         own = OWN_FILES / node.namespace
         (own / "hosts").unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             own.rmdir()
     names = (await jobs.finish("ip netns", ("ip", "netns"), IP_SECONDS)).split()
     if not {name for name in names if name.startswith("shop-")} - {SWITCH}:
-        await _remove(SWITCH)
-
-
-async def _remove(namespace: str) -> None:
-    if (NAMESPACES / namespace).exists():
-        await jobs.finish("ip netns", ("ip", "netns", "delete", namespace), IP_SECONDS)
+        await jobs.finish("ip netns", ("/bin/sh", "-c", REMOVE_SWITCH), IP_SECONDS)
 
 
 def _namespace(pid: int) -> int | None:

@@ -19,16 +19,18 @@ from gateway.routes import ROUTES
 from gateway.settings import Settings
 from gateway.upstream.pool import SERVICES, open_service
 from shared.shares import Shares
+from shared.tasks import repeat
 from shared.web import health, middleware
 from shared.web.client import service_clients
 from shared.web.connections import HOLDER
 from shared.web.health import HEALTH
-from shared.web.server import application
+from shared.web.server import TASKS, application
 
 log = structlog.get_logger()
 
 # Of bodies that have not come with their heads: 204 of the largest for one client alone.
 _MOST_BYTES = 16 * 1024 * 1024
+_LOOK = 1.0  # seconds
 
 
 def create_app(settings: Settings) -> web.Application:
@@ -68,6 +70,8 @@ def create_app(settings: Settings) -> web.Application:
             # The gateway is ready without them: one service may be down while the other answers.
             for service in app[SERVICES].values():
                 app[HEALTH].add(service.name, service.is_ready, required=False)
+                look = f"look for addresses of {service.name}"
+                app[TASKS].start(look, repeat(look, _LOOK, service.look_for_those_away))
             yield
 
     app.cleanup_ctx.append(services)

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import repeat
+from operator import attrgetter
 from typing import TypeVar
 
 import aiohttp
@@ -16,7 +18,7 @@ from aiohttp import web
 
 from gateway import metrics
 from gateway.upstream.admission import Admission, ConcurrencyLimit, QueuePolicy, Slot
-from gateway.upstream.breaker import Breaker, Permit
+from gateway.upstream.breaker import Breaker, Permit, State
 from shared import deadline
 from shared.errors import AppError, Code
 from shared.shares import Shares
@@ -63,6 +65,7 @@ class Address:
         self.client = client
         self.breaker = Breaker()
         self.load = 0
+        self.is_away = False  # no connection was made the last time
 
     async def is_ready(self) -> bool:
         try:
@@ -82,6 +85,7 @@ class Address:
             raise
         finally:
             self.load -= load
+            self.is_away = isinstance(outcome, AppError) and outcome.code is Code.UNAVAILABLE
             # The service itself gives up with 504 when the deadline that it was sent is over.
             if outcome is None or (call.short_deadline and outcome.status == HTTPStatus.GATEWAY_TIMEOUT):
                 self.breaker.discard(permit)
@@ -138,6 +142,13 @@ class ServicePool:
         finally:
             for check in checks:
                 check.cancel()
+
+    async def look_for_those_away(self) -> None:
+        """An address that was away is tried as soon as it is ready again, however long its breaker has yet to go."""
+        away = [each for each in self.addresses if each.is_away and each.breaker.state is State.OPEN]
+        for address, is_back in zip(away, await asyncio.gather(*(each.is_ready() for each in away)), strict=True):
+            if is_back:
+                address.breaker.try_now()
 
     @contextmanager
     def _place_to_wait(self, client: str) -> Iterator[None]:
@@ -204,11 +215,16 @@ class ServicePool:
             avoided.add(address)
 
     def _choose(self, avoided: Collection[Address] = ()) -> tuple[Address, Permit]:
-        """Addresses with equal load take turns; `avoided` ones last. Raises UNAVAILABLE if all breakers are open."""
+        """Addresses with equal load take turns; `avoided` ones last. Raises UNAVAILABLE if all breakers are open.
+
+        One that recovers while another is away takes more than its share before a request is refused.
+        """
         now = time.monotonic()
         self._rotation.rotate()
-        for address in sorted(self._rotation, key=lambda each: (each in avoided, each.load)):
-            if permit := address.breaker.permit(now):
+        others = sorted((each for each in self._rotation if each not in avoided), key=attrgetter("load"))
+        hurried = others if any(each.is_away for each in self.addresses) else ()
+        for address, alone in (*zip(others, repeat(False)), *zip(hurried, repeat(True)), *zip(avoided, repeat(False))):
+            if permit := address.breaker.permit(now, alone=alone):
                 return address, permit
         wait = min(address.breaker.retry_after(now) for address in self.addresses)
         metrics.REFUSED.labels("breaker").inc()

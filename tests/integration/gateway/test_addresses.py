@@ -10,10 +10,11 @@ from tests.api import Api
 from tests.integration.gateway.behaviour import DONE, ORDER, Gate, ok, turns
 from tests.integration.gateway.opening import breaking, opened, sample
 from tests.integration.line import Line, line_to
-from tests.integration.upstream import FakeService, fake_service, hang, respond_with
+from tests.integration.upstream import FakeService, fake_service, hang, reset, respond_with
 from tests.waiting import eventually
 from tools.stack import ports
 
+STATE = 'gateway_breaker_state{{address="{}",state="{}",upstream="orders"}}'
 LASTING = BreakerParameters(least_requests=4, first_open=60.0)
 
 
@@ -97,16 +98,35 @@ async def test_no_request_is_refused_because_one_address_takes_no_connections_wh
     assert [answer.raw for answer in answers] == [DONE] * 40
 
 
+async def test_while_one_address_is_away_the_other_takes_everything_although_it_recovers(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a rolling restart, in which the second is stopped when the first has just come back."""
+    breaking(monkeypatch, BreakerParameters(least_requests=4, first_open=0.1, ramp_seconds=60.0))
+    orders.respond = reset
+    async with opened(f"{orders.url},http://127.0.0.1:{ports.choose()}") as gateway:
+        await asyncio.gather(*(gateway.post("/orders", ORDER) for _ in range(8)))
+        orders.respond = ok
+
+        async def recovers() -> bool:
+            await gateway.post("/orders", ORDER)
+            return await sample(gateway, STATE.format(0, "recovering")) == 1
+
+        await eventually(recovers)
+        answers = [await gateway.post("/orders", ORDER) for _ in range(20)]
+
+    assert [answer.raw for answer in answers] == [DONE] * 20
+
+
 async def test_no_reader_notices_that_an_address_dies_and_it_gets_no_requests_while_its_breaker_is_open(
     line: Line, urls: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    series = 'gateway_breaker_state{{address="{}",state="open",upstream="orders"}}'
     retries = 'gateway_retries_total{upstream="orders"}'
     breaking(monkeypatch, LASTING)
     async with opened(urls) as gateway:
         line.cut()
         answers = [await gateway.get("/orders/1") for _ in range(8)]
-        open_breakers = [await sample(gateway, series.format(address)) for address in (0, 1)]
+        open_breakers = [await sample(gateway, STATE.format(address, "open")) for address in (0, 1)]
         before = await sample(gateway, retries)
         answers += [await gateway.get("/orders/1") for _ in range(8)]
         more_retries = await sample(gateway, retries) - before

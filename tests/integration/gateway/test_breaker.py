@@ -4,13 +4,16 @@ test_breaker.py of the unit tests has the rules.
 """
 
 import asyncio
+import socket
 
 import pytest
+from yarl import URL
 
 from gateway.upstream.breaker import BreakerParameters
 from tests.api import Answer, Api
 from tests.integration.gateway.behaviour import DONE, ORDER, Gate, bad_gateway, busy, crash, half, ok
 from tests.integration.gateway.opening import breaking, listening, opened, sample
+from tests.integration.line import Line
 from tests.integration.shared.web.raw import connected
 from tests.integration.upstream import FakeService, Respond, envelope, hang, reset, respond_with
 from tests.waiting import eventually
@@ -34,6 +37,14 @@ async def state(gateway: Api) -> str:
     series = 'gateway_breaker_state{{address="0",state="{}",upstream="orders"}}'
     [found] = [name for name in STATES if await sample(gateway, series.format(name)) == 1]
     return found
+
+
+async def answers_with(gateway: Api, status: int) -> bool:
+    return {answer.status for answer in await place(gateway, 1)} == {status}
+
+
+def port_of(service: FakeService) -> int:
+    return URL(service.url).port or 0
 
 
 @pytest.fixture
@@ -113,6 +124,22 @@ async def test_a_client_that_leaves_says_nothing_about_the_service(orders: FakeS
             answer = await peer.reply()
 
     assert (answer.status, answer.raw) == (200, DONE)
+
+
+@pytest.mark.usefixtures("lasting")
+async def test_an_address_that_was_away_is_asked_as_soon_as_it_is_back(orders: FakeService) -> None:
+    orders.respond = ok
+    with socket.socket() as away:
+        away.bind(("127.0.0.1", 0))
+        async with opened(f"http://127.0.0.1:{away.getsockname()[1]}", orders) as gateway:
+            statuses = {answer.status for answer in await place(gateway)}
+            opened_first = await state(gateway)
+            line = Line(port_of(orders))
+            async with await asyncio.start_server(line.carry, sock=away.dup()):
+                await eventually(lambda: answers_with(gateway, 200))
+                line.cut()
+
+    assert (statuses, opened_first) == ({503}, "open")
 
 
 async def test_a_service_that_is_well_gets_its_load_back(orders: FakeService, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,13 +65,14 @@ def create_app(settings: Settings) -> web.Application:
         if not settings.api_keys:
             log.warning("API keys are not set: every client may do everything", host=settings.host)
         urls = {"products": settings.products_url, "orders": settings.orders_url}
-        async with service_clients(settings.limits, settings.service_secret) as client:
+        tasks = app[TASKS]
+        async with service_clients(settings.limits, settings.service_secret) as client, tasks:
             app[SERVICES] = {name: open_service(name, urls[name], client) for name in urls}
             # The gateway is ready without them: one service may be down while the other answers.
             for service in app[SERVICES].values():
                 app[HEALTH].add(service.name, service.is_ready, required=False)
                 look = f"look for addresses of {service.name}"
-                app[TASKS].start(look, repeat(look, _LOOK, service.look_for_those_away))
+                tasks.start(look, repeat(look, _LOOK, service.look_for_those_away))
             yield
 
     app.cleanup_ctx.append(services)

@@ -90,7 +90,7 @@ class Orders:
         self._watch = watch
         self._in_progress = InProgress()
         self._locked: set[int] = set()
-        self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_WRITE_SPACING)
+        self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_WRITE_SPACING, span="INSERT orders")
 
     async def place(self, lines: Sequence[Line], terms: Terms, key: Key | None = None) -> Placed:
         """Returns a pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE, OUTCOME_UNKNOWN.

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextvars import Context
 from typing import Generic, TypeVar
 
+from shared import spans
 from shared.errors import AppError, Code
 
 Item = TypeVar("Item")
@@ -34,7 +35,8 @@ class Batcher(Generic[Item, Result]):
     a server is down (UNAVAILABLE, OUTCOME_UNKNOWN) also fails the items that wait, with UNAVAILABLE, since they were
     not sent; so an outage costs each caller one limit. A flush that several callers shared is followed by a pause, so
     that more share the next one (`pause_after`, with `spacing`). The queue holds `waiting` items; beyond that,
-    UNAVAILABLE is raised. An item whose caller gave up before its flush began is not flushed.
+    UNAVAILABLE is raised. An item whose caller gave up before its flush began is not flushed. The wait for a
+    result is shown as a `span` of the database `system`.
     """
 
     def __init__(
@@ -44,11 +46,14 @@ class Batcher(Generic[Item, Result]):
         most: int = 256,
         waiting: int = 10_000,
         spacing: float = 0.0,
+        span: str = "flush",
+        system: str = "postgresql",
     ) -> None:
         self._flush = flush
         self._most = most
         self._bound = waiting
         self._spacing = spacing
+        self._span = span, {"db.system.name": system, "db.operation.name": span.split(maxsplit=1)[0]}
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
@@ -62,7 +67,8 @@ class Batcher(Generic[Item, Result]):
         # The task knows the event loop; `get_running_loop` asks the kernel for the process id first.
         future: asyncio.Future[Result] = self._flusher.get_loop().create_future()
         self._waiting.append((item, future))
-        return await future
+        with spans.recorder.span(*self._span):
+            return await future
 
     async def _run(self) -> None:
         try:

@@ -75,8 +75,10 @@ class Cache:
 
     def __init__(self, url: str) -> None:
         self.primary = Primary(url, _LIMIT, self._bypass)
-        self._reads: Batcher[str, tuple[bytes | None, bytes | None]] = Batcher(self._read, spacing=_SPACING)
-        self._drops: Batcher[Collection[str], None] = Batcher(self._drop)
+        self._reads: Batcher[str, tuple[bytes | None, bytes | None]] = Batcher(
+            self._read, spacing=_SPACING, span="EVALSHA", system="redis"
+        )
+        self._drops: Batcher[Collection[str], None] = Batcher(self._drop, span="DEL", system="redis")
         self._loads: dict[tuple[str, bytes], asyncio.Task[bytes | None]] = {}
         self._bypassed = False
         for outcome in ("hit", "miss", "down", "bypass", "unreadable"):

@@ -29,6 +29,7 @@ OUTBOX_AGE = Gauge("outbox_oldest_seconds", "Age of the event that waits longest
 CACHE = Counter("cache_reads_total", "Cache reads by outcome", ("outcome",))
 CONNECTIONS = Gauge("database_connections", "Connections of the pool: busy, idle", ("state",))
 LAG = Histogram("event_loop_lag_seconds", "How much later than asked for a timer runs", buckets=_SECONDS)
+SPANS_LOST = Counter("spans_lost_total", "Spans dropped because the collector did not take them, or not soon enough")
 LOG_LINES_LOST = Counter("log_lines_lost_total", "Log lines dropped because stdout did not take those before them")
 
 OPEN_METRICS, OPEN_METRICS_TYPE = "application/openmetrics-text", openmetrics.CONTENT_TYPE_LATEST

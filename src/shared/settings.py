@@ -167,3 +167,4 @@ class ServiceSettings(Settings):
     drain_seconds: Annotated[float, seconds(0.0, 60.0)] = 0.0
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
     service_secret: Annotated[tuple[str, ...], secrets] = ()
+    otel_exporter_otlp_endpoint: Annotated[str | None, url("http", "https")] = None

@@ -21,6 +21,7 @@ class Trace(NamedTuple):
     """The position of the current work in its trace; `span_id` identifies the part of this process.
 
     `tracestate` is what other vendors' tracers have noted, for the next process; nothing here reads or adds to it.
+    `parent` is the traceparent that it continues.
     """
 
     trace_id: str
@@ -28,6 +29,7 @@ class Trace(NamedTuple):
     flags: str
     request_id: str
     tracestate: str = ""
+    parent: str | None = None
 
     @property
     def traceparent(self) -> str:
@@ -52,7 +54,7 @@ def begin(traceparent: str | None = None, request_id: str | None = None, tracest
     if not request_id or not _REQUEST_ID.fullmatch(request_id):
         request_id = _random(128)
     state = parse_state(tracestate) if tracestate and parent else ""
-    return Trace(trace_id, _random(64), flags, request_id, state)
+    return Trace(trace_id, _random(64), flags, request_id, state, traceparent if parent else None)
 
 
 def parse(traceparent: str | None) -> tuple[str, str] | None:

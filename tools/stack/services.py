@@ -81,6 +81,13 @@ async def migrate(name: str, owner_url: str, service_url: str, operator_url: str
     await jobs.finish(f"the migration of {name}", command, MIGRATION_SECONDS, folder=ROOT, environment=environment)
 
 
+# Read by OpenTelemetry's SDK itself, in every service.
+_OF_THE_SDK = {
+    *("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_RESOURCE_ATTRIBUTES"),
+    *("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+}
+
+
 def environments(
     servers: Servers, passwords: Mapping[str, str], port: Mapping[str, int], environ: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, str]]:
@@ -107,7 +114,7 @@ def variables(name: str) -> set[str]:
     """The environment variables that a service reads."""
     # Imported here, because `python -m tools.ops` runs without src on its path.
     settings = importlib.import_module(f"{name}.settings")
-    return {field.name.upper() for field in dataclasses.fields(settings.Settings)}
+    return {field.name.upper() for field in dataclasses.fields(settings.Settings)} | _OF_THE_SDK
 
 
 def python(root: Path = ROOT) -> dict[str, str]:

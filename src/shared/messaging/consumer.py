@@ -13,7 +13,7 @@ import aiormq
 import structlog
 from aiormq.abc import AbstractConnection
 
-from shared import metrics, tracing
+from shared import metrics, spans, tracing
 from shared.db import FAULTS
 from shared.errors import AppError, Code
 from shared.messaging import cloudevents, dead_letters, topology
@@ -227,7 +227,9 @@ class Consumer(SupervisedConnection):
         while True:
             started = time.monotonic()
             try:
-                handled = await self._handle(events)
+                since = ((received.event.traceparent, received.event.time) for received in events)
+                with spans.recorder.messages("process", f"{topology.EXCHANGE}:{self._queue.name}", since):
+                    handled = await self._handle(events)
             except Exception as raised:  # noqa: BLE001  # distinguishes outage and fault here
                 error = raised
             else:

@@ -17,7 +17,7 @@ import asyncpg
 import orjson
 import structlog
 
-from shared import metrics, tracing
+from shared import metrics, spans, tracing
 from shared.batching import pause_after
 from shared.db import Connection, Database
 from shared.errors import AppError
@@ -194,8 +194,10 @@ class Relay:
     async def _send(self, message: Sequence[asyncpg.Record]) -> Exception | None:
         """Publishes events of one type; returns what prevented it."""
         try:
-            body = cloudevents.encode([self._event(row) for row in message])
-            await self._publisher.publish(topology.EXCHANGE, message[0]["type"], body)
+            events = ((row["traceparent"], None) for row in message)
+            with spans.recorder.messages("publish", f"{topology.EXCHANGE}:{message[0]['type']}", events):
+                body = cloudevents.encode([self._event(row) for row in message])
+                await self._publisher.publish(topology.EXCHANGE, message[0]["type"], body)
         except Exception as error:  # noqa: BLE001  # it is settled with its message
             return error
         return None

@@ -13,7 +13,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from shared import deadline, tracing
+from shared import deadline, spans, tracing
 from shared.errors import AppError, Code
 from shared.web.connection import SAFE
 from shared.web.exchange import Exchange, Reply
@@ -61,6 +61,8 @@ class ServiceClient:
         self._origin = url.origin()
         self._address = url.host or "", url.port or 0
         self._path = url.raw_path.rstrip("/")
+        self._server: dict[str, str | int] = {"server.address": self._address[0], "server.port": self._address[1]}
+        self._url = f"{self._origin}{self._path}"
         self._tls = ssl.create_default_context() if url.scheme == "https" else None
         self._limits = limits
         self._fixed = [
@@ -95,13 +97,17 @@ class ServiceClient:
             raise AppError(Code.UPSTREAM_TIMEOUT, "The request took longer than it may")
         seconds = min((self._limits.total or math.inf) + extra_seconds, left)
         until = time.monotonic() + seconds
-        message = self._message(method, target, headers, body)
-        try:
-            exchange = self._idle.pop() if self._idle else await self._connect(seconds)
-            quiet = (self._limits.sock_read or math.inf) + extra_seconds
-            return await exchange.send(message, is_head=method == "HEAD", until=until, quiet=quiet)
-        except OSError as error:
-            raise self._failure(error) from error
+        url = self._url + target.partition("?")[0]  # a query may tell of persons
+        with spans.recorder.span(method, {**self._server, "http.request.method": method, "url.full": url}):
+            message = self._message(method, target, headers, body)
+            try:
+                exchange = self._idle.pop() if self._idle else await self._connect(seconds)
+                quiet = (self._limits.sock_read or math.inf) + extra_seconds
+                reply = await exchange.send(message, is_head=method == "HEAD", until=until, quiet=quiet)
+            except OSError as error:
+                raise self._failure(error) from error
+            spans.recorder.answered(reply.status, 400)
+            return reply
 
     @asynccontextmanager
     async def stream(
@@ -162,7 +168,7 @@ def _context() -> list[tuple[str, str]]:
     """What a service is told of the request that it is called for."""
     fields = []
     if trace := tracing.current.get():
-        fields += [("traceparent", trace.traceparent), ("X-Request-ID", trace.request_id)]
+        fields += [("traceparent", spans.recorder.own(trace).traceparent), ("X-Request-ID", trace.request_id)]
         if trace.tracestate:
             fields.append(("tracestate", trace.tracestate))
     if (seconds := deadline.left()) != math.inf:

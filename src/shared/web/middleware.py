@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from http import HTTPStatus
 
 import structlog
@@ -11,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 from multidict import CIMultiDictProxy, istr
 
-from shared import deadline, metrics, tracing
+from shared import deadline, metrics, spans, tracing
 from shared.errors import AppError, Code
 from shared.web.connection import SAFE, Connection
 from shared.web.head import problem
@@ -41,18 +42,21 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     started = time.perf_counter()
     headers = request.headers
     here = _trace_of(headers)
-    tracing.current.set(here)
-    try:
-        response = await handler(request)
-    except asyncio.CancelledError:
-        if request.transport is None:
-            _record(request, _CLIENT_GONE, time.perf_counter() - started)
-        raise
-    if _UPGRADE in headers or request.app[HEALTH].draining:
-        response.force_close()  # the parser may have lost what follows a declined upgrade
-    response.headers[REQUEST_ID] = here.request_id
-    _record(request, response.status, time.perf_counter() - started)
-    return response
+    is_shown = request.path not in _OPERATIONAL
+    with spans.recorder.request(here, request.method, request.path) if is_shown else nullcontext():
+        here = spans.recorder.own(here)
+        tracing.current.set(here)
+        try:
+            response = await handler(request)
+        except asyncio.CancelledError:
+            if request.transport is None:
+                _record(request, _CLIENT_GONE, time.perf_counter() - started)
+            raise
+        if _UPGRADE in headers or request.app[HEALTH].draining:
+            response.force_close()  # the parser may have lost what follows a declined upgrade
+        response.headers[REQUEST_ID] = here.request_id
+        _record(request, response.status, time.perf_counter() - started)
+        return response
 
 
 @web.middleware
@@ -138,6 +142,7 @@ def _record(request: web.Request, status: int, seconds: float) -> None:
     resource = request.match_info.route.resource
     method, route = (request.method, resource.canonical) if resource else ("(any)", "(none)")
     metrics.observe_request(method, route, status, seconds, tracing.here().trace_id)
+    spans.recorder.answered(status, 500, method, route if resource else "")
     write = log.debug if route in _OPERATIONAL else log.info
     path, duration = request.path[:MOST_PATH], round(seconds * 1e3, 2)
     write("request", method=request.method, path=path, status=status, duration_ms=duration)

@@ -17,7 +17,7 @@ import uvloop
 from aiohttp import http_parser, web
 from aiohttp.typedefs import Middleware
 
-from shared import logs, metrics
+from shared import logs, metrics, spans
 from shared.settings import ServiceSettings, SettingsError
 from shared.tasks import BackgroundTasks
 from shared.web import health, middleware, responses
@@ -53,11 +53,16 @@ def run(
     def work(number: int, previous: Mapping[str, int]) -> int:
         own = replace(settings, admin_port=settings.admin_port and settings.admin_port + number)
         about = {"service": name, **({"process": str(number)} if listener else {})}
-        with logs.to_stdout(own.log_level, about), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with logs.to_stdout(own.log_level, about):
             if previous:
                 log.error("process ended unasked", **previous)
-            require_c_parsers()
-            return runner.run(serve(create_app(own), own, listener))
+            if own.otel_exporter_otlp_endpoint:
+                from shared.otlp import Recorder  # noqa: PLC0415  # takes time and memory
+
+                spans.recorder = Recorder(name)
+            with closing(spans.recorder), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                require_c_parsers()
+                return runner.run(serve(create_app(own), own, listener))
 
     if settings.processes == 1:
         return work(0, {})

@@ -55,6 +55,7 @@ _COMMON: dict[str, Any] = {
     "admin_port": None,
     "processes": 1,
     "drain_seconds": 0.0,
+    "otel_exporter_otlp_endpoint": None,
 }
 _SERVICE = {name.lower(): value for name, value in _SERVERS.items()} | _COMMON
 _SERVICE |= {"max_in_flight": 1_000, "statement_cache_size": 100}

@@ -1,0 +1,127 @@
+"""Records spans and exports them by OpenTelemetry's SDK, which reads its settings, OTEL_…, itself.
+
+Names and attributes: https://opentelemetry.io/docs/specs/semconv/ (HTTP, database, messaging).
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import datetime
+from functools import partial
+from threading import Thread
+
+from opentelemetry import trace as api
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from shared import metrics
+from shared.tracing import Trace
+
+_MOST_WAITING = 4_096  # spans, of some 2 kB each
+_LAST_SPANS = 3.0  # seconds
+_CARRIER = TraceContextTextMapPropagator()
+_MESSAGES = {"publish": (api.SpanKind.PRODUCER, "send"), "process": (api.SpanKind.CONSUMER, "process")}
+_entered = partial(api.use_span, end_on_exit=True, record_exception=False)
+
+
+class Recorder:
+    """Records what the sampling flag of a trace allows, or the sampler for a new one."""
+
+    def __init__(self, service: str) -> None:
+        resource = Resource.create({SERVICE_NAME: service, **OTELResourceDetector().detect().attributes})
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(_Processor(_Exporter(), max_queue_size=_MOST_WAITING))
+        self._start = self._provider.get_tracer("product-order-system").start_span
+
+    def close(self) -> None:
+        """Sends what is left; a collector that hangs is left behind."""
+        end = Thread(target=self._provider.shutdown, daemon=True)
+        end.start()
+        end.join(_LAST_SPANS)
+
+    def request(self, here: Trace, method: str, path: str) -> AbstractContextManager[object]:
+        """A request that is served; `own` then names its span."""
+        if here.flags == "00":
+            return nullcontext()  # whatever the sampler says: whoever sent it has decided
+        attributes = {"http.request.method": method, "url.path": path, "url.scheme": "http"}
+        parent = _CARRIER.extract({"traceparent": here.parent or ""}, Context())
+        return _entered(self._start("HTTP", parent, api.SpanKind.SERVER, attributes))
+
+    def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[object]:
+        """A call of another server, within a span that is recorded."""
+        is_shown = api.get_current_span().get_span_context().trace_flags.sampled
+        return _entered(self._start(name, None, api.SpanKind.CLIENT, attributes)) if is_shown else nullcontext()
+
+    @contextmanager
+    def messages(
+        self, operation: str, destination: str, events: Iterable[tuple[str | None, datetime | str | None]]
+    ) -> Iterator[None]:
+        """What is done at once with events: each has a traceparent, and the time since when it waited in a queue.
+
+        The spans inside are shown in the trace of the first; the others' spans are linked to that one's.
+        """
+        kind, type_ = _MESSAGES[operation]
+        about = {"messaging.system": "rabbitmq", "messaging.destination.name": destination}
+        about |= {"messaging.operation.name": operation, "messaging.operation.type": type_}
+        now, all_events, started = time.time_ns(), list(events), []
+        for traceparent, since in all_events:
+            if traceparent and traceparent.endswith("-01"):
+                parent = _CARRIER.extract({"traceparent": traceparent}, Context())
+                started.append(self._start(f"{operation} {destination}", parent, kind, about))
+                with suppress(ValueError, OverflowError):  # other programs may publish any text
+                    if since:
+                        began = int(datetime.fromisoformat(str(since)).timestamp() * 1e9)
+                        self._start(f"wait {destination}", parent, start_time=min(max(0, began), now)).end(now)
+        first, *others = started or [api.INVALID_SPAN]
+        first.set_attribute("messaging.batch.message_count", len(all_events))
+        with _entered(first):
+            yield
+        for other in others:
+            other.add_link(first.get_span_context())
+            other.end()
+
+    def answered(self, status: int, least_failure: int, method: str = "", route: str = "") -> None:
+        """Completes the HTTP span around this."""
+        span = api.get_current_span()
+        span.set_attribute("http.response.status_code", status)
+        if route:
+            span.set_attribute("http.route", route)
+            span.update_name(f"{method} {route}")
+        if status >= least_failure:
+            span.set_attribute("error.type", str(status))
+            span.set_status(api.StatusCode.ERROR)
+
+    def own(self, here: Trace) -> Trace:
+        """With the ids of the span around this, which logs and others are told."""
+        context = api.get_current_span().get_span_context()
+        if not context.is_valid:
+            return here
+        trace_id, span_id = api.format_trace_id(context.trace_id), api.format_span_id(context.span_id)
+        return here._replace(trace_id=trace_id, span_id=span_id, flags=f"{context.trace_flags.sampled:02}")
+
+
+class _Exporter(OTLPSpanExporter):
+    taken = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.taken += len(spans)
+        result = super().export(spans)
+        metrics.SPANS_LOST.inc(0 if result is SpanExportResult.SUCCESS else len(spans))
+        return result
+
+
+class _Processor(BatchSpanProcessor):
+    """Counts what finds no room."""
+
+    added = 0
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if self.added - self.span_exporter.taken < _MOST_WAITING:
+            self.added += 1
+            super().on_end(span)
+        else:
+            metrics.SPANS_LOST.inc()

@@ -9,21 +9,13 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 from jsonschema import Draft7Validator
 
-import gateway.settings
 import ops.migrate
 import ops.users
-import orders.settings
-import products.settings
 from tests.unit.test_production import ARROWS, load, merged
 from tools import production
-from tools.stack.services import ROOT
+from tools.stack.services import NAMES, ROOT, variables
 
 CHART = ROOT / "deploy/helm/storefront"
-SERVICES = {
-    "gateway": gateway.settings.Settings,
-    "products": products.settings.Settings,
-    "orders": orders.settings.Settings,
-}
 PROGRAMS = {
     "migrate-products": ops.migrate._Settings,
     "migrate-orders": ops.migrate._Settings,
@@ -58,7 +50,7 @@ def names(settings: Any) -> set[str]:
     return {name.upper() for name in settings.__dataclass_fields__}
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_setting_of_a_service_is_written_or_may_be_set(schema: Any, parts: Any, name: str) -> None:
     part = parts[name]
     written = WRITTEN | part.get("urls", {}).keys() | {f"{called.upper()}_URL" for called in part.get("calls", ())}
@@ -66,7 +58,7 @@ def test_every_setting_of_a_service_is_written_or_may_be_set(schema: Any, parts:
     free = schema["properties"][name]["properties"]["env"]["properties"].keys()
 
     assert not written & free
-    assert written | free == names(SERVICES[name])
+    assert written | free == variables(name)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -82,10 +74,8 @@ def test_the_arrows_are_those_of_the_picture(parts: Any) -> None:
         "orderRedis": "order-redis",
         "broker": "rabbitmq",
     }
-    found = {(name, called) for name in SERVICES for called in parts[name].get("calls", ())}
-    found |= {
-        (name, servers[path.split(".")[0]]) for name in SERVICES for path in parts[name].get("urls", {}).values()
-    }
+    found = {(name, called) for name in NAMES for called in parts[name].get("calls", ())}
+    found |= {(name, servers[path.split(".")[0]]) for name in NAMES for path in parts[name].get("urls", {}).values()}
 
     assert {frozenset(arrow) for arrow in found} == {frozenset(arrow) for arrow in ARROWS}
 

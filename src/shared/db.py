@@ -69,40 +69,40 @@ class Database:
         The connection ends with them, and no call is cancelled: of a commit that waits for a standby a cancellation
         makes one that others see and no standby has, and the next primary gives its numbers to other orders.
         """
-        with spans.recorder.span("postgresql", {"db.system.name": "postgresql"}):
-            try:
-                connection = await self._pool.acquire(timeout=min(_ACQUIRE, limit))
-            except _FAILURES as error:
-                is_full = self._pool.get_size() - self._pool.get_idle_size() == _MAX_CONNECTIONS
-                message = "All connections to the database are taken" if is_full else "The database cannot be reached"
-                raise AppError(Code.UNAVAILABLE, message) from error
-            is_over = False
+        try:
+            connection = await self._pool.acquire(timeout=min(_ACQUIRE, limit))
+        except _FAILURES as error:
+            is_full = self._pool.get_size() - self._pool.get_idle_size() == _MAX_CONNECTIONS
+            message = "All connections to the database are taken" if is_full else "The database cannot be reached"
+            raise AppError(Code.UNAVAILABLE, message) from error
+        is_over = False
 
-            def end() -> None:
-                nonlocal is_over
-                is_over = True
-                connection.terminate()
+        def end() -> None:
+            nonlocal is_over
+            is_over = True
+            connection.terminate()
 
-            timer = asyncio.get_running_loop().call_later(limit, end)
-            try:
+        timer = asyncio.get_running_loop().call_later(limit, end)
+        try:
+            with spans.recorder.span("postgresql", {"db.system.name": "postgresql"}):
                 async with asyncio.timeout(limit + _GRACE):
                     yield connection
-            except FAULTS:
-                raise
-            except asyncpg.LockNotAvailableError as error:
-                raise LockedError(Code.UNAVAILABLE, "Others are changing this at the moment") from error
-            except _FAILURES as error:
-                # A primary that was demoted keeps its sessions while the clients' address leads to another one.
-                if is_over or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
-                    await self._renew()
-                is_answer = isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOSSES)
-                kind = AppError if is_answer else _LostError
-                cause = TimeoutError() if is_over else error
-                raise kind(Code.UNAVAILABLE, "The database did not answer") from cause
-            finally:
-                timer.cancel()
-                with suppress(*_FAILURES):  # the pool has terminated the connection by then
-                    await self._pool.release(connection, timeout=_RELEASE)
+        except FAULTS:
+            raise
+        except asyncpg.LockNotAvailableError as error:
+            raise LockedError(Code.UNAVAILABLE, "Others are changing this at the moment") from error
+        except _FAILURES as error:
+            # A primary that was demoted keeps its sessions while the clients' address leads to another one.
+            if is_over or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+                await self._renew()
+            is_answer = isinstance(error, asyncpg.PostgresError) and not isinstance(error, _LOSSES)
+            kind = AppError if is_answer else _LostError
+            cause = TimeoutError() if is_over else error
+            raise kind(Code.UNAVAILABLE, "The database did not answer") from cause
+        finally:
+            timer.cancel()
+            with suppress(*_FAILURES):  # the pool has terminated the connection by then
+                await self._pool.release(connection, timeout=_RELEASE)
 
     async def _renew(self) -> None:
         """Replaces all connections, at most once a second: to a server that is silent on one, or takes no writes."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -80,6 +81,10 @@ class Api:
             return Answer(response.status, response.headers, await response.read())
 
 
+def port_of(url: str) -> int:
+    return urlsplit(url).port or 0
+
+
 @asynccontextmanager
 async def connect(url: str) -> AsyncIterator[Api]:
     async with aiohttp.ClientSession(url, timeout=_LIMIT, connector=aiohttp.TCPConnector(limit=256)) as session:
@@ -87,12 +92,12 @@ async def connect(url: str) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def serve(app: web.Application, *, handler_cancellation: bool = False) -> AsyncIterator[str]:
-    """The application on a free port of loopback; its base URL."""
+async def serve(app: web.Application, *, port: int = 0, handler_cancellation: bool = False) -> AsyncIterator[str]:
+    """The application on this port of loopback, or a free one; its base URL."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, handler_cancellation=handler_cancellation)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()

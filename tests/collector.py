@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from tests.api import serve
 from tools.stack import ports
 
 
@@ -41,13 +42,8 @@ class Collector:
     async def listening(self) -> AsyncIterator[None]:
         app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_post("/v1/traces", self._take)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, "127.0.0.1", self._port).start()
+        async with serve(app, port=self._port):
             yield
-        finally:
-            await runner.cleanup()
 
     def of(self, trace_id: str) -> list[Span]:
         return [span for span in self.spans if span.trace_id == trace_id]

@@ -66,6 +66,13 @@ async def orders_database_url(databases: Databases) -> AsyncIterator[str]:
         yield url
 
 
+@pytest.fixture
+async def owner_url(databases: Databases) -> AsyncIterator[str]:
+    """The URL of an empty database."""
+    async with databases.empty() as url:
+        yield url
+
+
 @pytest.fixture(scope="session")
 async def vhosts(servers: Servers) -> Vhosts:
     return Vhosts(servers.rabbitmq)

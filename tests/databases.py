@@ -17,6 +17,8 @@ from tools.stack.postgres import Postgres
 Service = Literal["products", "orders"]
 
 PASSWORD = "test"
+# Sessions that wait for a lock, to be selected from or ended.
+WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 _LIMIT = 20.0
 
 
@@ -32,6 +34,27 @@ async def fetch(url: str, statement: str, *arguments: object) -> list[tuple[Any,
 def as_operator(service_url: str) -> str:
     """The URL of the operator's role in the database of a service."""
     return service_url.replace(f":{PASSWORD}@", f"_operator:{PASSWORD}@", 1)
+
+
+def owner(url: str) -> str:
+    """The URL of a service's database for the owner of the schema, whose password is the same."""
+    return url.replace("products:", "products_owner:", 1).replace("orders:", "orders_owner:", 1)
+
+
+def as_admin(postgres: Postgres, url: str) -> str:
+    """The URL of the database that the URL names, for the superuser."""
+    return urlsplit(postgres.admin_url)._replace(path=urlsplit(url).path).geturl()
+
+
+@asynccontextmanager
+async def locked(url: str, statement: str) -> AsyncIterator[None]:
+    """By somebody who has left a transaction open, under a role that has no timeouts."""
+    forgotten = await asyncpg.connect(owner(url), timeout=_LIMIT, command_timeout=_LIMIT)
+    try:
+        await forgotten.execute(f"BEGIN; {statement}")
+        yield
+    finally:
+        await forgotten.close()
 
 
 class Databases:
@@ -76,13 +99,13 @@ class Databases:
 
     async def dump(self, url: str, file: Path) -> None:
         """Writes a backup of the database into the file, as docs/restore.md does it."""
-        await self._run("pg_dump", "--format=custom", f"--file={file}", self._as_admin(urlsplit(url).path[1:]))
+        await self._run("pg_dump", "--format=custom", f"--file={file}", as_admin(self._postgres, url))
 
     async def restore(self, url: str, file: Path) -> None:
         """Puts the backup in the database's place; whoever is connected loses the connection."""
         name = urlsplit(url).path[1:]
         await fetch(self._postgres.admin_url, f"CREATE DATABASE {name}_restored OWNER {name.partition('_')[0]}_owner")
-        await self._run("pg_restore", f"--dbname={self._as_admin(f'{name}_restored')}", str(file))
+        await self._run("pg_restore", f"--dbname={as_admin(self._postgres, url)}_restored", str(file))
         await self.drop(name)
         await fetch(self._postgres.admin_url, f"ALTER DATABASE {name}_restored RENAME TO {name}")
 
@@ -92,13 +115,5 @@ class Databases:
     async def _run(self, program: str, *arguments: str) -> None:
         await jobs.finish(program, (self._postgres.cluster.program(program), *arguments), _LIMIT, environment={})
 
-    def _as_admin(self, database: str) -> str:
-        return self._postgres.admin_url.rpartition("/")[0] + f"/{database}"
-
     def _url(self, service: str, database: str) -> str:
         return self._postgres.database_url(service, PASSWORD, database)
-
-
-def owner(url: str) -> str:
-    """The URL of a service's database for the owner of the schema, whose password is the same."""
-    return url.replace("products:", "products_owner:", 1).replace("orders:", "orders_owner:", 1)

@@ -10,6 +10,7 @@ import aiohttp
 
 from tests.api import Api
 from tests.e2e.system import System
+from tests.traces import traceparent
 from tests.waiting import eventually
 
 _CLIENTS = 4
@@ -44,7 +45,7 @@ class Ordering:
 
     async def _order(self) -> None:
         trace_id = secrets.token_hex(16)
-        headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"}
+        headers = {"traceparent": traceparent(trace_id)}
         try:
             answer = await self._api.post("/orders", self._content, headers=headers)
         except aiohttp.ClientError as error:

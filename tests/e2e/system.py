@@ -1,21 +1,18 @@
 """The three services as processes, on databases of their own."""
 
 import json
+import signal
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import asyncpg
-
-from tests.databases import PASSWORD, Databases, fetch
+from tests.databases import PASSWORD, WAITING, Databases, fetch, locked
 from tools.stack import ports
 from tools.stack.jobs import together
 from tools.stack.servers import Servers
 from tools.stack.services import NAMES, ROOT, Service, environments
-
-_WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 class System:
@@ -49,6 +46,12 @@ class System:
     async def stop(self) -> None:
         await together(*(service.stop() for service in self.services.values()))
 
+    async def kill(self, name: str) -> None:
+        """Without a chance to end in order; `start` starts it again."""
+        daemon = self.services[name].daemon
+        assert daemon.send(signal.SIGKILL)
+        assert await daemon.ended(5)
+
     async def products(self, statement: str, *arguments: object) -> list[tuple[Any, ...]]:
         """A query in products-db."""
         return await fetch(self.environments["products"]["DATABASE_URL"], statement, *arguments)
@@ -61,21 +64,16 @@ class System:
     async def locked(self, row: str, row_id: int) -> AsyncIterator[None]:
         """Keeps a service from writing the row `product` or `order`."""
         url = self.environments[f"{row}s"]["DATABASE_URL"]
-        connection = await asyncpg.connect(url, timeout=10, command_timeout=10)
-        try:
-            async with connection.transaction():
-                await connection.execute(f"SELECT FROM {row}s WHERE id = $1 FOR UPDATE", row_id)
-                yield
-        finally:
-            await connection.close()
+        async with locked(url, f"SELECT FROM {row}s WHERE id = {row_id} FOR UPDATE"):
+            yield
 
     async def waits_for_a_lock(self, name: str) -> bool:
         """Whether the service has begun a write and cannot go on."""
-        return await fetch(self.environments[name]["DATABASE_URL"], f"SELECT {_WAITING}") != []
+        return await fetch(self.environments[name]["DATABASE_URL"], f"SELECT {WAITING}") != []
 
     async def give_up_waiting(self, name: str) -> None:
         """What the database does when the machine of the service goes down."""
-        await fetch(self.environments[name]["DATABASE_URL"], f"SELECT pg_terminate_backend(pid) {_WAITING}")
+        await fetch(self.environments[name]["DATABASE_URL"], f"SELECT pg_terminate_backend(pid) {WAITING}")
 
     async def all_are_final(self, product_id: int) -> bool:
         """Whether no order of the product is pending."""

@@ -1,4 +1,3 @@
-import signal
 from contextlib import AsyncExitStack
 
 import pytest
@@ -7,12 +6,6 @@ from tests.api import Api
 from tests.e2e.ordering import assert_nothing_was_lost_or_doubled, ordering
 from tests.e2e.system import System
 from tests.waiting import eventually
-from tools.stack.services import Service
-
-
-async def kill(service: Service) -> None:
-    assert service.daemon.send(signal.SIGKILL)
-    assert await service.daemon.ended(5)
 
 
 @pytest.mark.parametrize("name", ["products", "orders", "gateway"])
@@ -21,7 +14,7 @@ async def test_a_service_killed_under_load_loses_and_doubles_nothing(api: Api, s
 
     async with ordering(api) as orders:
         await orders.accepts(30)
-        await kill(service)
+        await system.kill(name)
         await service.start()
         await orders.accepts(30)
 
@@ -36,7 +29,7 @@ async def test_orders_that_products_had_in_hand_when_it_was_killed_are_done(api:
         async with system.locked("product", orders.product_id):
             await orders.accepts(10)
             await eventually(lambda: system.waits_for_a_lock("products"))
-            await kill(products)
+            await system.kill("products")
             await system.give_up_waiting("products")
         await products.start()
 
@@ -52,7 +45,7 @@ async def test_a_verdict_that_orders_had_in_hand_when_it_was_killed_counts(api: 
             order = (await api.post("/orders", {"productId": product["id"], "quantity": 1})).data
             await order_lock.enter_async_context(system.locked("order", order["id"]))
         await eventually(lambda: system.waits_for_a_lock("orders"))
-        await kill(orders)
+        await system.kill("orders")
         await system.give_up_waiting("orders")
 
     await orders.start()

@@ -8,15 +8,16 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
-from tests.api import Api
+from tests.api import Api, port_of
 from tests.databases import fetch
 from tests.e2e.system import System
 from tests.integration.shared.web.raw import connected
+from tests.traces import traceparent
 from tests.waiting import reaches
 from tools import dashboards, observe
 from tools.stack import ports
@@ -62,7 +63,7 @@ async def test_every_query_of_a_panel_and_an_alert_returns_something_under_load(
 
 @pytest.mark.timeout(180)
 async def test_ten_thousand_paths_and_traces_make_no_more_series_than_two(system: System) -> None:
-    async with connected(urlsplit(system.services["products"].url).port or 0) as peer:
+    async with connected(port_of(system.services["products"].url)) as peer:
 
         async def ask(numbers: Sequence[int]) -> None:
             for number in numbers:
@@ -132,7 +133,7 @@ async def load(api: Api) -> AsyncIterator[None]:
             if made.status != HTTPStatus.CREATED:  # the machine has other work
                 continue
             order = {"productId": made.data["id"], "quantity": 1}
-            traced = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+            traced = {"traceparent": traceparent(TRACE)}
             placed = [api.post("/orders", order, headers=traced) for _ in range(5)]
             await asyncio.gather(*placed, api.post("/orders", {**order, "holdSeconds": 1}))
             await api.post(f"/products/{made.data['id']}/stock", {"delta": 1})

@@ -3,6 +3,7 @@ from datetime import datetime
 
 from tests.api import Api
 from tests.e2e.system import System
+from tests.traces import traceparent
 from tests.waiting import reaches
 
 LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
@@ -11,7 +12,7 @@ LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
 async def test_an_order_is_done_and_its_trace_is_found_in_all_three_logs(api: Api, system: System) -> None:
     product = (await api.post("/products", LAMP)).data
     trace_id = secrets.token_hex(16)
-    headers = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01", "X-Request-ID": f"request-{trace_id}"}
+    headers = {"traceparent": traceparent(trace_id), "X-Request-ID": f"request-{trace_id}"}
 
     placed = await api.post("/orders", {"productId": product["id"], "quantity": 3}, headers=headers)
     order = await api.data(f"/orders/{placed.data['id']}?wait=10")

@@ -13,11 +13,11 @@ from tests.e2e.ordering import assert_nothing_was_lost_or_doubled, ordering
 from tests.e2e.programs import Program, program
 from tests.e2e.system import System
 from tests.e2e.test_shutdown import LAMP
+from tests.traces import TRACE, TRACE_ID
 from tests.waiting import eventually, reaches
 from tools.stack import ports
 from tools.stack.services import NAMES
 
-SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
 # The product is in no cache.
 ORDERED = """\
@@ -82,8 +82,8 @@ async def test_an_order_is_one_tree_of_all_three_services(api: Api, system: Syst
         product = await api.post("/products", LAMP, headers={"traceparent": UNSAMPLED})
         missing = await api.get("/products/2147483647")
         order = {"productId": product.data["id"], "quantity": 1}
-        await api.post("/orders", order, headers={"traceparent": SAMPLED})
-        await reaches(lambda: collector.tree(SAMPLED.split("-")[1]), ORDERED, within=60)
+        await api.post("/orders", order, headers=TRACE)
+        await reaches(lambda: collector.tree(TRACE_ID), ORDERED, within=60)
         await reaches(lambda: collector.tree(missing.body["traceId"]), MISSING, within=60)
 
     assert collector.tree(UNSAMPLED.split("-")[1]) == []

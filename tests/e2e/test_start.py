@@ -1,13 +1,12 @@
 import json
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from ops.migrate import MIGRATIONS
 from tests.api import connect
-from tests.databases import Databases
 from tests.e2e.programs import program, run
 from tests.waiting import eventually
 from tools.stack import ports
@@ -101,18 +100,13 @@ async def test_a_service_starts_without_its_servers_and_says_what_is_down(name: 
     assert "secret" not in ended.stdout
 
 
-@pytest.fixture
-async def owner_url(databases: Databases) -> AsyncIterator[str]:
-    async with databases.empty() as url:
-        yield url
-
-
-async def test_migrations_say_what_they_did(owner_url: str) -> None:
+@pytest.mark.parametrize("service", ["products", "orders"])
+async def test_migrations_apply_once_and_say_what_they_did(owner_url: str, service: str) -> None:
     urls = {"DATABASE_OWNER_URL": owner_url, "DATABASE_URL": owner_url.replace("owner", "cli_service", 1)}
 
-    first, second = [await run("ops", "migrate", "orders", environment=urls) for _ in range(2)]
+    first, second = [await run("ops", "migrate", service, environment=urls) for _ in range(2)]
 
     assert (first.status, second.status) == (0, 0)
-    files = ", ".join(sorted(path.name for path in (MIGRATIONS / "orders").iterdir()))
-    assert first.stdout == f"migrate orders: {files}\n"
-    assert second.stdout == "migrate orders: nothing to do\n"
+    files = ", ".join(sorted(path.name for path in (MIGRATIONS / service).iterdir()))
+    assert first.stdout == f"migrate {service}: {files}\n"
+    assert second.stdout == f"migrate {service}: nothing to do\n"

@@ -74,6 +74,13 @@ async def orders_redis(servers: Servers) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
+def busy_machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """A machine that is busy for longer than the 50 ms of a round trip is no outage of Redis; `undo` is for one."""
+    monkeypatch.setattr("shared.cache._LIMIT", 2.0)
+    return monkeypatch
+
+
+@pytest.fixture
 async def cache(redis: Redis, redis_line: Line, tasks: BackgroundTasks) -> AsyncIterator[Cache]:
     """Reaches `redis` over `redis_line`."""
     async with open_cache(f"redis://127.0.0.1:{redis_line.port}/0", tasks) as cache:

@@ -6,7 +6,6 @@ from aiohttp import web
 
 FIRST = b'id: 1\nevent: status\ndata: {"status": "pending"}\n\n'
 SECOND = b'id: 2\nevent: status\ndata: {"status": "done"}\n\n'
-HEARTBEAT = b":\n\n"
 
 
 class Script:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from gateway.upstream.breaker import BreakerParameters
-from tests.api import Api
+from tests.api import Api, port_of
 from tests.integration.gateway.behaviour import DONE, ORDER, Gate, ok, turns
 from tests.integration.gateway.opening import breaking, opened, sample
 from tests.integration.line import Line, line_to
@@ -29,7 +29,7 @@ async def second() -> AsyncIterator[FakeService]:
 async def line(orders: FakeService) -> AsyncIterator[Line]:
     """To the first address."""
     orders.respond = ok
-    async with line_to(int(orders.url.rpartition(":")[2])) as line:
+    async with line_to(port_of(orders.url)) as line:
         yield line
 
 

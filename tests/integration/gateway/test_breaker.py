@@ -7,10 +7,9 @@ import asyncio
 import socket
 
 import pytest
-from yarl import URL
 
 from gateway.upstream.breaker import BreakerParameters
-from tests.api import Answer, Api
+from tests.api import Answer, Api, port_of
 from tests.integration.gateway.behaviour import DONE, ORDER, Gate, bad_gateway, busy, crash, half, ok
 from tests.integration.gateway.opening import breaking, listening, opened, sample
 from tests.integration.line import Line
@@ -41,10 +40,6 @@ async def state(gateway: Api) -> str:
 
 async def answers_with(gateway: Api, status: int) -> bool:
     return {answer.status for answer in await place(gateway, 1)} == {status}
-
-
-def port_of(service: FakeService) -> int:
-    return URL(service.url).port or 0
 
 
 @pytest.fixture
@@ -134,7 +129,7 @@ async def test_an_address_that_was_away_is_asked_as_soon_as_it_is_back(orders: F
         async with opened(f"http://127.0.0.1:{away.getsockname()[1]}", orders) as gateway:
             statuses = {answer.status for answer in await place(gateway)}
             opened_first = await state(gateway)
-            line = Line(port_of(orders))
+            line = Line(port_of(orders.url))
             async with await asyncio.start_server(line.carry, sock=away.dup()):
                 await eventually(lambda: answers_with(gateway, 200))
                 line.cut()

@@ -1,14 +1,13 @@
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 
 from gateway import forward
 from tests.api import Api
+from tests.events import HEARTBEAT, following
 from tests.integration.gateway.opening import opened
-from tests.integration.gateway.streams import FIRST, HEARTBEAT, SECOND, Script
+from tests.integration.gateway.streams import FIRST, SECOND, Script
 from tests.integration.upstream import FakeService, envelope, hang, respond_with
 from tests.waiting import eventually
 
@@ -24,27 +23,22 @@ def script(orders: FakeService) -> Script:
     return script
 
 
-@asynccontextmanager
-async def watching(port: int) -> AsyncIterator[aiohttp.ClientResponse]:
-    timeout = aiohttp.ClientTimeout(total=LIMIT)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as session,
-        session.get(f"http://127.0.0.1:{port}{PATH}") as response,
-    ):
-        yield response
+@pytest.fixture
+def url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
 
 
-async def test_a_stream_is_passed_on_piece_by_piece(port: int, script: Script) -> None:
+async def test_a_stream_is_passed_on_piece_by_piece(url: str, script: Script) -> None:
     got = []
-    async with watching(port) as stream:
+    async with following(url, 7) as stream:
         for piece in (FIRST, HEARTBEAT, SECOND):
             script.write(piece)
-            got.append(await stream.content.readany())
+            got.append(await stream.block())
         script.finish()
-        rest = await stream.content.read()
+        end = await stream.block()
 
-    assert (got, rest) == ([FIRST, HEARTBEAT, SECOND], b"")
-    assert (stream.content_type, stream.headers["Cache-Control"]) == ("text/event-stream", "no-store")
+    assert (got, end) == ([FIRST, HEARTBEAT, SECOND], b"")
+    assert (stream.headers["Content-Type"], stream.headers["Cache-Control"]) == ("text/event-stream", "no-store")
     assert stream.headers["X-Accel-Buffering"] == "no"
     assert stream.headers["X-Request-ID"]
 
@@ -106,15 +100,15 @@ async def test_a_broken_stream_is_broken_for_the_client_too(port: int, script: S
 
 
 async def test_a_service_that_is_quiet_for_too_long_is_left(
-    port: int, gateway: Api, orders: FakeService, script: Script, monkeypatch: pytest.MonkeyPatch
+    url: str, gateway: Api, orders: FakeService, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a stream has begun that is a time-out."""
     monkeypatch.setattr(forward, "_QUIET", 0.2)
-    async with watching(port) as stream:
+    async with following(url, 7) as stream:
         script.write(FIRST)
-        got = await stream.content.readany()
+        got = await stream.block()
         with pytest.raises(aiohttp.ClientPayloadError):
-            await stream.content.read()
+            await stream.block()
     await eventually(script.ended.is_set)
     orders.respond = hang
     answer = await gateway.get(PATH)
@@ -123,10 +117,10 @@ async def test_a_service_that_is_quiet_for_too_long_is_left(
     assert (answer.status, answer.code) == (504, "upstream_timeout")
 
 
-async def test_a_client_that_leaves_is_noticed_at_the_next_piece(port: int, script: Script) -> None:
-    async with watching(port) as stream:
+async def test_a_client_that_leaves_is_noticed_at_the_next_piece(url: str, script: Script) -> None:
+    async with following(url, 7) as stream:
         script.write(FIRST)
-        await stream.content.readany()
+        await stream.block()
 
     def next_piece_finds_no_client() -> bool:
         script.write(HEARTBEAT)

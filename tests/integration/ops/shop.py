@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 import asyncpg
 
+from tests.traces import TRACE_ID
+
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 PRODUCT, OTHER = 7, 9
 # What an order is of: how many of which product.
 ONE, SEVERAL = MappingProxyType({PRODUCT: 2}), MappingProxyType({PRODUCT: 2, OTHER: 3})

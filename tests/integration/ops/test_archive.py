@@ -18,7 +18,7 @@ from tests.databases import Databases, as_operator, fetch
 from tests.e2e.programs import program
 from tests.integration.ops.conftest import Ops
 from tests.integration.ops.shop import ONE, OTHER, PRODUCT, SEVERAL, Shop
-from tests.integration.services.verdicts import verdict
+from tests.integration.services.verdicts import announced, verdict
 from tests.waiting import eventually, reaches
 
 Archive = Callable[..., Awaitable[Answer]]
@@ -358,14 +358,8 @@ async def test_an_event_of_an_archived_order_changes_nothing_and_is_answered_not
         await vhost.publish_batch(*(event(kind, each) for each in data))
     another = {"orderId": 99, "orderUid": uid(99), "productId": 404, "quantity": 1}
     await vhost.publish_batch(event("order.created", another))
-    answers: list[dict[str, Any]] = []
-
-    async def answered() -> int:
-        answers.extend(await vhost.take_events("orders.stock"))
-        return len(answers)
-
-    await reaches(answered, 1)
-    assert answers[0]["data"]["orderId"] == 99
+    [answer] = await announced(vhost, 1, "orders.stock")
+    assert answer["data"]["orderId"] == 99
     after = await rows(shop)
     assert [len(table) for table in after] == [len(table) + (number == 5) for number, table in enumerate(before)]
     assert (set(before[5]) - set(after[5]), after[6], await vhost.depth("products.orders.dead")) == (

@@ -15,11 +15,11 @@ from shared.messaging.publisher import Publisher
 from shared.messaging.topology import ORDERS_STOCK, PRODUCTS_ORDERS
 from tests.broker import Vhost, headers
 from tests.integration.ops.conftest import Ops
+from tests.traces import TRACE_ID, traceparent
 from tests.waiting import reaches
 
 QUEUE, DEAD = PRODUCTS_ORDERS.name, PRODUCTS_ORDERS.dead
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+TRACEPARENT = traceparent()
 UNKNOWN = "0123456789abcdef"
 
 

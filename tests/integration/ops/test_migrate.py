@@ -1,6 +1,5 @@
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,7 +8,8 @@ import pytest
 
 from ops.migrate import MIGRATIONS, migrate
 from ops.sql_files import MigrationError, Mode, read
-from tests.databases import Databases, Service, fetch, owner
+from tests.api import port_of
+from tests.databases import Databases, Service, as_admin, fetch, owner
 from tests.integration.outages import stopped
 from tests.waiting import eventually
 from tools.stack.servers import Servers
@@ -52,16 +52,9 @@ FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 
 
 
 @pytest.fixture
-async def owner_url(databases: Databases) -> AsyncIterator[str]:
-    """The URL of an empty database."""
-    async with databases.empty() as url:
-        yield url
-
-
-@pytest.fixture
 def service_url(owner_url: str) -> str:
     """The URL of a role that `migrate` makes."""
-    return urlsplit(owner_url)._replace(netloc=f"a-service:p%40ss@127.0.0.1:{urlsplit(owner_url).port}").geturl()
+    return urlsplit(owner_url)._replace(netloc=f"a-service:p%40ss@127.0.0.1:{port_of(owner_url)}").geturl()
 
 
 @pytest.fixture
@@ -88,14 +81,6 @@ async def applied(owner_url: str, service_url: str, folder: Path) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("service", ["products", "orders"])
-async def test_the_migrations_of_each_service_apply_once(owner_url: str, service_url: str, service: str) -> None:
-    first, second = [await applied(owner_url, service_url, MIGRATIONS / service) for _ in range(2)]
-
-    assert first == sorted(path.name for path in (MIGRATIONS / service).iterdir())
-    assert second == []
-
-
 @pytest.mark.parametrize(("service", "expected"), [("products", []), ("orders", [("status",)])])
 async def test_a_new_collation_of_the_operating_system_cannot_put_an_index_out_of_order(
     owner_url: str, service_url: str, service: str, expected: list[tuple[str]]
@@ -110,7 +95,6 @@ async def test_a_new_collation_of_the_operating_system_cannot_put_an_index_out_o
 async def test_a_migration_that_is_interrupted_anywhere_goes_on_from_there_and_a_key_stays_unique(
     databases: Databases, servers: Servers, owner_url: str, service_url: str, service: Service
 ) -> None:
-    as_admin = urlsplit(servers.postgres.admin_url)._replace(path=urlsplit(owner_url).path).geturl()
     for migration in read(MIGRATIONS / service):
         statements = [statement.sql for statement in migration.statements()]
         claim = [CLAIM[service]] if migration.name.endswith("_keys.sql") else []
@@ -123,7 +107,7 @@ async def test_a_migration_that_is_interrupted_anywhere_goes_on_from_there_and_a
                     await connection.execute(sql)
             await connection.close()
             if attempt is not statements and (built := BUILT.match(attempt[-1])):
-                await fetch(as_admin, UNFINISHED.format(built[1]))
+                await fetch(as_admin(servers.postgres, owner_url), UNFINISHED.format(built[1]))
 
     async with databases.fresh(service) as migrated_at_once:
         assert set(await fetch(owner_url, SCHEMA)) == set(await fetch(owner(migrated_at_once), SCHEMA))

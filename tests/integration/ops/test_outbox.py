@@ -8,6 +8,7 @@ from ops.databases import snapshot
 from ops.errors import OpsError
 from tests.databases import fetch
 from tests.integration.ops.conftest import Ops
+from tests.traces import TRACE_ID, traceparent
 
 WAITING = "INSERT INTO outbox (type, payload, created_at) VALUES ($1, '{}', now() - interval '1 minute' * $2)"
 
@@ -35,7 +36,6 @@ PARKED = """
 INSERT INTO parked_events (id, type, payload, traceparent, created_at, attempts, last_error, parked_at)
 VALUES ($1, 'order.gone', '{"orderId": 7}', $2, '2026-01-01', 2, 'UnroutableError: no queue takes it', '2026-01-02')
 """
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
 async def test_parked_events_are_listed_shown_retried_and_dropped(
@@ -43,7 +43,7 @@ async def test_parked_events_are_listed_shown_retried_and_dropped(
 ) -> None:
     for url, numbers in ((orders_url, (4, 5, 6)), (products_url, (5,))):
         for number in numbers:
-            await fetch(url, PARKED, number, f"00-{TRACE_ID}-b7ad6b7169203331-01")
+            await fetch(url, PARKED, number, traceparent())
 
     counted = await ops("outbox")
     listed = (await ops("outbox", "list", "--limit", "3")).document["parked"]

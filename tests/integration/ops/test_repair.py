@@ -12,7 +12,8 @@ import pytest
 from ops.output import Answer
 from orders import repository
 from tests.integration.ops.conftest import Ops
-from tests.integration.ops.shop import MOVE, ONE, OTHER, PRODUCT, SEVERAL, TRACE_ID, Shop
+from tests.integration.ops.shop import MOVE, ONE, OTHER, PRODUCT, SEVERAL, Shop
+from tests.traces import TRACE_ID
 from tests.waiting import eventually
 
 ORDER = 10

@@ -6,11 +6,11 @@ from uuid import UUID
 from tests.api import Answer, Api
 from tests.broker import Vhost
 from tests.databases import fetch
+from tests.traces import TRACE, TRACE_ID
 from tests.waiting import reaches
 
 LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-TRACE = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01", "X-Request-ID": "my-request"}
+ASKED = {**TRACE, "X-Request-ID": "my-request"}
 
 
 async def change(api: Api, content: dict[str, object], *if_match: str) -> Answer:
@@ -26,8 +26,8 @@ def shown(answer: Answer) -> tuple[str, str, int, str]:
 
 
 async def test_a_product_is_created_and_announced(products_api: Api, products_database_url: str, vhost: Vhost) -> None:
-    answer = await products_api.post("/products", LAMP, headers=TRACE)
-    await products_api.request("PATCH", "/products/1", json={"price": "25"}, headers=TRACE)
+    answer = await products_api.post("/products", LAMP, headers=ASKED)
+    await products_api.request("PATCH", "/products/1", json={"price": "25"}, headers=ASKED)
     await reaches(lambda: vhost.depth("orders.products"), 2)
     product = answer.data
     assert (answer.status, answer.headers["Location"], answer.headers["ETag"]) == (201, "/products/1", '"1"')

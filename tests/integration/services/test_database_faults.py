@@ -6,14 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
 from products.app import create_app
 from products.settings import Settings
 from tests.api import Api
 from tests.broker import Vhost
-from tests.databases import fetch
+from tests.databases import fetch, locked
 from tests.integration.conftest import is_up, running
 from tests.integration.line import line_to
 from tests.integration.services.conftest import Start
@@ -43,18 +42,6 @@ FAULTS = {
     ),
     "a locked table": ([], []),
 }
-
-
-@asynccontextmanager
-async def locked(database_url: str, statement: str) -> AsyncIterator[None]:
-    """By somebody who has left a transaction open, under a role that has no timeouts."""
-    owner_url = database_url.replace("//orders:", "//orders_owner:").replace("//products:", "//products_owner:")
-    forgotten = await asyncpg.connect(owner_url)
-    try:
-        await forgotten.execute(f"BEGIN; {statement}")
-        yield
-    finally:
-        await forgotten.close()
 
 
 @asynccontextmanager

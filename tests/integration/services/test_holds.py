@@ -17,11 +17,11 @@ from orders.settings import Settings
 from shared.errors import AppError
 from tests.api import Answer, Api, connect, serve
 from tests.broker import Vhost
-from tests.databases import fetch
+from tests.databases import fetch, locked
 from tests.events import following
 from tests.integration.conftest import is_up, running
-from tests.integration.services.test_database_faults import locked
-from tests.integration.services.verdicts import TRACE, TRACE_ID, announced, becomes, status_of, verdict
+from tests.integration.services.verdicts import announced, becomes, status_of, verdict
+from tests.traces import TRACE, TRACE_ID
 from tests.waiting import eventually, reaches
 
 LIMIT = 12.0

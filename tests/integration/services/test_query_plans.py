@@ -12,7 +12,7 @@ from orders import repository as orders
 from products import repository as products
 from shared.contracts.requests import OrderStatus
 from shared.pagination import MAX_ID
-from tests.databases import fetch
+from tests.databases import fetch, owner
 
 ROWS = {
     "orders": [
@@ -104,9 +104,8 @@ MERGED: list[tuple[str, tuple[object, ...], list[str]]] = [
 
 
 async def fill(url: str, service: str) -> None:
-    owner_url = url.replace(f"//{service}:", f"//{service}_owner:")
     for statement in ROWS[service]:
-        await fetch(owner_url, statement)
+        await fetch(owner(url), statement)
 
 
 async def plans(url: str, query: str, *arguments: object) -> list[tuple[str, ...]]:

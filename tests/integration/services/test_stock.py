@@ -16,15 +16,13 @@ from shared.contracts.fields import MAX_STOCK
 from shared.db import Database
 from tests.api import Answer, Api
 from tests.broker import Vhost, event, headers
-from tests.databases import fetch
+from tests.databases import WAITING, as_admin, fetch, locked, owner
 from tests.integration.services.stock import cancelled, created, left, movements, outcomes, product
-from tests.integration.services.test_database_faults import locked
-from tests.integration.services.test_unknown_outcomes import WAITING
+from tests.traces import traceparent
 from tests.waiting import reaches
 from tools.stack.servers import Servers
 
 REFUSED = (409, "conflict", ["delta"])
-TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def answers(settlement: Settlement) -> list[tuple[int, str, str | None]]:
@@ -59,7 +57,7 @@ async def becomes(url: str, product_id: int, qty: int) -> None:
 async def test_an_order_is_decided_once_and_answered_alike_each_time(stock: Stock, products_database_url: str) -> None:
     product_id = await product(products_database_url, qty=5)
     claims = [
-        Claim(1, (Line(product_id, 3),), traceparent=TRACEPARENT),
+        Claim(1, (Line(product_id, 3),), traceparent=traceparent()),
         Claim(2, (Line(product_id, 3),)),
         Claim(3, (Line(404, 1),)),
     ]
@@ -79,7 +77,7 @@ async def test_an_order_is_decided_once_and_answered_alike_each_time(stock: Stoc
     verdicts = [(1, "done", None), (2, "rejected", "insufficient_stock"), (3, "rejected", "product_not_found")]
     assert await announced(products_database_url) == [*verdicts, *verdicts, (4, "done", None)]
     traceparents = await fetch(products_database_url, "SELECT traceparent FROM outbox ORDER BY id LIMIT 2")
-    assert traceparents == [(TRACEPARENT,), (None,)]
+    assert traceparents == [(traceparent(),), (None,)]
     assert [await left(products_database_url, each) for each in (product_id, new_id)] == [1, 1]
 
 
@@ -155,7 +153,7 @@ async def consuming(api: Api) -> str:
 async def test_a_schema_that_is_missing_or_changes_under_its_statements_costs_no_order(
     products_api: Api, products_database_url: str, vhost: Vhost
 ) -> None:
-    owner_url = products_database_url.replace("//products:", "//products_owner:")
+    owner_url = owner(products_database_url)
     product_id = await product(products_database_url, qty=10)
     await fetch(owner_url, "ALTER TABLE reservations RENAME TO not_yet")
     await vhost.publish_batch(created(product_id, 1, 1), created(product_id, 2, 1))
@@ -341,15 +339,14 @@ async def test_what_a_newer_release_has_written_stops_no_cancellation(
     products_api: Api, products_database_url: str, vhost: Vhost, servers: Servers
 ) -> None:
     """A reason of its own is passed on; what it alone can decide is parked, and the others of the batch go on."""
-    url, name = products_database_url, products_database_url.rsplit("/", 1)[1]
+    url, admin_url = products_database_url, as_admin(servers.postgres, products_database_url)
     product_id = await product(url, qty=10)
     await vhost.publish_batch(*(created(product_id, order_id, 1) for order_id in (1, 2, 3)))
     await becomes(url, product_id, 7)
     await vhost.take("orders.stock")
-    owner = f"{servers.postgres.admin_url.rsplit('/', 1)[0]}/{name}"
-    await fetch(owner, "ALTER TABLE reservations DROP CONSTRAINT reservations_known_outcome")
-    await fetch(owner, "UPDATE reservations SET outcome = 'rejected', reason = 'out_of_season' WHERE order_id = 1")
-    await fetch(owner, "UPDATE reservations SET outcome = 'shipped' WHERE order_id = 2")
+    await fetch(admin_url, "ALTER TABLE reservations DROP CONSTRAINT reservations_known_outcome")
+    await fetch(admin_url, "UPDATE reservations SET outcome = 'rejected', reason = 'out_of_season' WHERE order_id = 1")
+    await fetch(admin_url, "UPDATE reservations SET outcome = 'shipped' WHERE order_id = 2")
 
     await vhost.publish_batch(*(created(product_id, order_id, 1) for order_id in (1, 2)))
     await vhost.publish_batch(*(cancelled(product_id, order_id, 1) for order_id in (1, 2, 3)))

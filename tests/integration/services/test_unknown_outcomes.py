@@ -17,7 +17,7 @@ from orders.settings import Settings as OrdersSettings
 from products.app import create_app as create_products
 from products.settings import Settings as ProductsSettings
 from tests.api import Answer, Api
-from tests.databases import fetch
+from tests.databases import WAITING, as_admin, fetch, owner
 from tests.integration.conftest import running
 from tests.integration.line import Line, line_to
 from tests.integration.services.stock import product
@@ -36,7 +36,6 @@ AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER wait_at_commit AFTER INSERT OR UPDATE ON {table} DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW WHEN (NEW.id > {above}) EXECUTE FUNCTION wait_at_commit()
 """
-WAITING = "FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +176,7 @@ def start(
 @asynccontextmanager
 async def held_up(url: str, table: str, above: int) -> AsyncIterator[Callable[[], Awaitable[object]]]:
     """Each commit that changes a row with an id above `above` waits until the function is called."""
-    owner_url = url.replace(f"//{table}:", f"//{table}_owner:")
-    connection = await asyncpg.connect(owner_url)
+    connection = await asyncpg.connect(owner(url))
     try:
         await connection.execute(_WAIT_AT_COMMIT.format(table=table, above=above))
         await connection.execute("SELECT pg_advisory_lock(1)")
@@ -224,7 +222,6 @@ async def test_a_write_without_an_answer_is_done_once_or_said_to_be_unknown(
 async def unconfirmed(servers: Servers, url: str) -> AsyncIterator[None]:
     """Commits of new sessions on the database wait for a standby that is not there."""
     admin_url, name = servers.postgres.admin_url, urlsplit(url).path[1:]
-    owner_url = urlsplit(admin_url)._replace(path=f"/{name}").geturl()
     await fetch(admin_url, f"ALTER DATABASE {name} SET synchronous_commit = on")
     await fetch(admin_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
     await fetch(admin_url, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
@@ -232,7 +229,7 @@ async def unconfirmed(servers: Servers, url: str) -> AsyncIterator[None]:
         await fetch(admin_url, "SELECT pg_reload_conf()")
 
         async def waits() -> bool:
-            connection = await asyncpg.connect(owner_url)
+            connection = await asyncpg.connect(as_admin(servers.postgres, url))
             try:
                 await connection.execute("DROP TABLE IF EXISTS tried; CREATE TABLE tried ()", timeout=0.2)
             except TimeoutError:

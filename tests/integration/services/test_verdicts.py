@@ -8,18 +8,18 @@ import pytest
 
 from tests.api import Answer, Api
 from tests.broker import Vhost, headers
-from tests.databases import fetch
+from tests.databases import as_admin, fetch
 from tests.integration.services.verdicts import (
     ORDER,
     PRODUCT_UID,
     PRODUCTS_TRACE_ID,
-    TRACE,
-    TRACE_ID,
+    announced,
     becomes,
     status_of,
     verdict,
 )
-from tests.waiting import eventually, reaches
+from tests.traces import TRACE, TRACE_ID, traceparent
+from tests.waiting import reaches
 from tools.stack.servers import Servers
 
 NO_STOCK = "insufficient_stock"
@@ -115,7 +115,7 @@ async def test_what_an_order_tells_is_stored_once_it_tells_something_else(
 ) -> None:
     """A verdict under the trace of its order, and then a cancellation by the release before, which stores it all."""
     [placed] = await place(orders_api, 1)
-    await vhost.publish_batch({**verdict(1, "done"), "traceparent": f"00-{placed['traceId']}-b7ad6b7169203331-01"})
+    await vhost.publish_batch({**verdict(1, "done"), "traceparent": traceparent(placed["traceId"])})
     await becomes(orders_api, 1, "done")
     before = await orders_api.data("/orders/1/history")
     stored = await fetch(orders_database_url, "SELECT FROM order_entries")
@@ -152,14 +152,7 @@ async def test_an_order_is_cancelled_once_however_often_and_announced(
     assert {answer.status for answer in (*at_once, again)} == {200}
     assert [answer.data for answer in at_once] == [again.data] * 20
     assert [status for status, *_ in await history(orders_api)] == ["pending", "cancelled"]
-    events: list[dict[str, Any]] = []
-
-    async def all_are_published() -> bool:
-        events.extend(await vhost.take_events("products.orders"))
-        return len(events) >= 4
-
-    await eventually(all_are_published)
-    cancellations = [each for each in events if each["type"] == "order.cancelled"]
+    cancellations = [each for each in await announced(vhost, 4) if each["type"] == "order.cancelled"]
     uids = dict(await fetch(orders_database_url, "SELECT id, uid::text FROM orders"))
     assert [each["data"] for each in cancellations] == [
         {**ORDER, "orderId": order_id, "orderUid": uids[order_id], "productUid": PRODUCT_UID} for order_id in (1, 2)
@@ -187,11 +180,13 @@ async def test_an_order_that_a_newer_release_has_changed_is_shown_by_every_route
     orders_api: Api, orders_database_url: str, vhost: Vhost, servers: Servers
 ) -> None:
     await orders_api.post("/orders", {**ORDER, "customerId": "Zoe", "reference": "A-1"})
-    owner = f"{servers.postgres.admin_url.rsplit('/', 1)[0]}/{orders_database_url.rsplit('/', 1)[1]}"
-    await fetch(owner, "ALTER TABLE orders DROP CONSTRAINT orders_known_status")
-    await fetch(owner, "UPDATE orders SET status = 'shipped', reason = 'early'")
-    await fetch(owner, "INSERT INTO order_history (order_id, status, reason) VALUES (1, 'shipped', 'early')")
-    await fetch(owner, "INSERT INTO order_history (order_id, status, created_at) VALUES (1, 'done', now() + '1 s')")
+    for statement in (
+        "ALTER TABLE orders DROP CONSTRAINT orders_known_status",
+        "UPDATE orders SET status = 'shipped', reason = 'early'",
+        "INSERT INTO order_history (order_id, status, reason) VALUES (1, 'shipped', 'early')",
+        "INSERT INTO order_history (order_id, status, created_at) VALUES (1, 'done', now() + '1 s')",
+    ):
+        await fetch(as_admin(servers.postgres, orders_database_url), statement)
     await vhost.publish_batch(verdict(1, "done"))
 
     selections = ("productId=7", "customerId=Zoe", "reference=A-1", "limit=1")

@@ -14,13 +14,14 @@ from shared.cache import Cache, open_cache
 from shared.tasks import BackgroundTasks
 from tests.integration.line import Line, line_to
 from tests.integration.outages import hung
+from tests.integration.shared.test_cache import KEY, NEW, OLD, OTHER, Source
 from tests.waiting import eventually, reaches
 from tools.stack import ports, programs
 from tools.stack.processes import Command
 from tools.stack.redis import Redis
 from tools.stack.servers import Servers
 
-KEY, ANOTHER, OLD, NEW = "product:1", "product:2", b'"old"', b'"new"'
+pytestmark = pytest.mark.usefixtures("busy_machine")
 _SENTINEL = """\
 bind 127.0.0.1
 port {port}
@@ -45,34 +46,10 @@ class Sentinel(Redis):
         return Command((programs.require("redis-server"), str(file), "--sentinel"), {}, self._folder)
 
 
-class Reader:
-    """Reads the key as a service does, and remembers what it was told."""
-
-    def __init__(self, cache: Cache) -> None:
-        self._cache = cache
-        self.source = OLD
-        self.loads = 0
-        self.found: list[bytes | None] = []
-
-    async def load(self) -> bytes:
-        self.loads += 1
-        return self.source
-
-    async def is_hit(self) -> bool:
-        loads = self.loads
-        self.found.append(await self._cache.get(KEY, self.load, bytes))
-        return self.loads == loads
-
-    async def write(self) -> None:
-        self.source = NEW
-        await self._cache.drop([KEY])
-        self.found.clear()
-
-
-@pytest.fixture(autouse=True)
-def limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine is no outage."""
-    monkeypatch.setattr("shared.cache._LIMIT", 2.0)
+async def write(cache: Cache, source: Source) -> None:
+    source.value = NEW
+    await cache.drop([KEY])
+    source.found.clear()
 
 
 async def lead_new_connections_there(redis: Client, line: Line, port: int) -> None:
@@ -107,24 +84,24 @@ async def test_behind_one_address_another_primary_is_flushed_before_it_is_used( 
     servers: Servers,
     change: Callable[[Client, Line, int], Awaitable[None]],
 ) -> None:
-    reader = Reader(cache)
-    await reader.is_hit()
-    await reader.write()
-    assert [await reader.is_hit(), await reader.is_hit()] == [False, True]
-    reader.found.clear()
+    source = Source(OLD)
+    await source.is_not_asked(cache)
+    await write(cache, source)
+    assert [await source.is_not_asked(cache), await source.is_not_asked(cache)] == [False, True]
+    source.found.clear()
     new = redis if change is promote_it_anew else orders_redis
     await orders_redis.set(KEY, OLD)
-    await new.set(ANOTHER, OLD)
+    await new.set(OTHER, OLD)
 
     async def is_flushed() -> bool:
-        await reader.is_hit()
-        return not await new.exists(ANOTHER)
+        await source.is_not_asked(cache)
+        return not await new.exists(OTHER)
 
     try:
         await change(redis, redis_line, servers.orders_redis.port)
         await eventually(is_flushed, within=3.0)
-        await eventually(reader.is_hit)
-        assert (set(reader.found), await new.get(KEY)) == ({NEW}, NEW)
+        await eventually(lambda: source.is_not_asked(cache))
+        assert (set(source.found), await new.get(KEY)) == ({NEW}, NEW)
         await reaches(cache.is_up, True)
     finally:
         await command(redis, "REPLICAOF NO ONE")
@@ -153,19 +130,19 @@ async def test_sentinels_name_the_primary_and_one_that_comes_back_as_its_rival_i
         hosts = (9, silent.port, *(each.port for each in watchers))
         url = f"redis+sentinel://{','.join(f'127.0.0.1:{each}' for each in hosts)}/main/0"
         async with started(*watchers), open_cache(url, tasks) as cache:
-            reader = Reader(cache)
-            await eventually(reader.is_hit)
+            source = Source(OLD)
+            await eventually(lambda: source.is_not_asked(cache))
             assert await ask(first, f"GET {KEY}") == OLD
-            await reader.write()
+            await write(cache, source)
             await reaches(lambda: ask(second, f"EXISTS {KEY}"), 0)
             await ask(second, f"SET {KEY} {OLD.decode()}")
             await eventually(lambda: ask(watchers[0], "SENTINEL REPLICAS main"))
             async with hung(first):
                 await reaches(lambda: role(second), b"master", within=20.0)
-                await eventually(reader.is_hit)
-                assert (set(reader.found), await ask(second, f"GET {KEY}")) == ({NEW}, NEW)
+                await eventually(lambda: source.is_not_asked(cache))
+                assert (set(source.found), await ask(second, f"GET {KEY}")) == ({NEW}, NEW)
             # It believes to be the primary until a Sentinel tells it, some ten seconds later.
-            await reader.write()
+            await write(cache, source)
             assert await ask(second, f"EXISTS {KEY}") == 0
             assert await cache.is_up()
 

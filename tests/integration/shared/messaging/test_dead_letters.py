@@ -11,11 +11,10 @@ from shared.messaging.topology import PRODUCTS_ORDERS
 from tests.broker import Vhost, event, headers, orders_created
 from tests.integration.line import Line
 from tests.integration.shared.messaging.conftest import Handler, consuming
+from tests.traces import TRACE, TRACE_ID
 from tests.waiting import eventually, reaches
 
 DEAD, PARKED = PRODUCTS_ORDERS.dead, PRODUCTS_ORDERS.parked
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 
 UNREADABLE = {
     "not an object": 17,
@@ -98,7 +97,7 @@ async def test_a_text_that_is_too_long_for_a_header_is_cut(
 async def test_only_the_faulty_event_of_a_batch_is_buried(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
     handler.poison = 13
     events = orders_created(7, range(1, 21))
-    events[12] |= {"traceparent": TRACEPARENT, "tenant": "south"}
+    events[12] |= {**TRACE, "tenant": "south"}
     del events[12]["time"]
 
     await vhost.publish_batch(*events)
@@ -109,7 +108,7 @@ async def test_only_the_faulty_event_of_a_batch_is_buried(consumer: Consumer, ha
     assert headers(dead) == {
         "x-reason": "failed",
         "x-error": "AppError: an order that cannot be applied",
-        "traceparent": TRACEPARENT,
+        **TRACE,
     }
     assert orjson.loads(dead.body) == [events[12]]
 
@@ -133,7 +132,7 @@ async def test_the_log_line_of_a_dead_letter_is_found_by_the_trace_of_its_order(
     handler.poison = 13
     [event] = orders_created(7, [13], quantity)
     with capture_logs() as lines:
-        await vhost.publish_batch({**event, "traceparent": TRACEPARENT})
+        await vhost.publish_batch(event | TRACE)
         await eventually(lambda: "event buried" in [line["event"] for line in lines])
 
     assert [line["trace_ids"] for line in lines if line["event"] == "event buried"] == [[TRACE_ID]]

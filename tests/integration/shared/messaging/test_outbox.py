@@ -12,9 +12,9 @@ from shared.messaging.publisher import Publisher
 from shared.tasks import BackgroundTasks, repeat
 from tests.broker import Vhost, Vhosts
 from tests.integration.line import Line
+from tests.traces import TRACE, traceparent
 from tests.waiting import eventually, reaches
 
-TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 QUEUE = "products.orders"
 ERRORS = {"nobody.listens": "UnroutableError: no queue takes it", "too.long" * 40: "ValueError: "}
 
@@ -30,7 +30,7 @@ async def write(database: Database, rows: int, event_type: str = "order.created"
             """,
             event_type,
             rows,
-            TRACEPARENT,
+            traceparent(),
             characters,
         )
 
@@ -53,7 +53,7 @@ async def test_rows_are_published_unasked(products_database: Database, running_r
         "id": "1",
         "source": "/products",
         "type": "order.created",
-        "traceparent": TRACEPARENT,
+        **TRACE,
         "data": {"number": "1"},
     }
     await write(products_database, rows=1)

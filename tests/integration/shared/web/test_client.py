@@ -17,13 +17,15 @@ from shared.errors import AppError, Code
 from shared.web import exchange
 from shared.web.client import ServiceClient, service_clients
 from shared.web.exchange import Exchange
+from tests.api import port_of
+from tests.traces import TRACE_ID, traceparent
 from tests.waiting import eventually, reaches
 
 OK = b"HTTP/1.1 200 OK\r\n"
 WHOLE = OK + b"Content-Length: 2\r\n\r\nok"
 AGAIN = OK + b"Content-Length: 5\r\n\r\nagain"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\no\r\n1;ext=1\r\nk\r\n0\r\n"
-TRACE = tracing.Trace("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "01", "my-request", "a=1")
+TRACE = tracing.Trace(TRACE_ID, "b7ad6b7169203331", "01", "my-request", "a=1")
 LITTLE = 0.2
 FINE = (200, b"ok")
 AFTERWARDS = (200, b"again")
@@ -202,7 +204,7 @@ async def test_a_request_is_sent_as_it_is_and_nothing_in_it_can_begin_another() 
         f"X-Service-Secret: {'s' * 16}",
         'If-Match: "1"',
         'If-Match: "\udcff"',
-        "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        f"traceparent: {traceparent()}",
         "X-Request-ID: my-request",
         "tracestate: a=1",
         "",
@@ -239,7 +241,7 @@ async def test_a_connection_on_which_anything_comes_unasked_is_used_no_more(unas
 
 async def test_an_answer_that_comes_as_its_caller_is_cancelled_is_for_nobody() -> None:
     async with listening(Service(b"", HANG)) as url:
-        port = int(url.rpartition(":")[2])
+        port = port_of(url)
         _, made = await asyncio.get_running_loop().create_connection(lambda: Exchange([]), "127.0.0.1", port)
         call = asyncio.create_task(made.send(b"GET / HTTP/1.1\r\n\r\n", is_head=False, until=math.inf, quiet=60.0))
         await asyncio.sleep(0)
@@ -254,7 +256,7 @@ async def test_an_answer_that_comes_as_its_caller_is_cancelled_is_for_nobody() -
 async def test_a_connection_that_is_lost_before_it_is_used_fails_at_once() -> None:
     service = Service(WHOLE)
     async with listening(service) as url:
-        port = int(url.rpartition(":")[2])
+        port = port_of(url)
         transport, made = await asyncio.get_running_loop().create_connection(lambda: Exchange([]), "127.0.0.1", port)
         await eventually(lambda: service.writers)
         service.writers[0].close()
@@ -352,7 +354,7 @@ async def test_connections_go_to_all_addresses_of_a_name_that_take_them(monkeypa
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{last}", port)) for last in (1, 2, 3)]
 
     async with listening(first) as url:
-        port = int(url.rpartition(":")[2])
+        port = port_of(url)
         server = await asyncio.start_server(second.serve, "127.0.0.2", port)
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
         limits = ClientTimeout(total=20.0, connect=20.0, sock_read=20.0)

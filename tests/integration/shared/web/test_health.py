@@ -1,16 +1,12 @@
 """Which of its servers a service needs in order to be ready; the rules of a report are in the unit tests."""
 
-from urllib.parse import urlsplit
-
-import asyncpg
 import pytest
 
 from orders.repository import SCHEMA
 from tests.api import Api
 from tests.broker import Vhost
-from tests.databases import fetch
+from tests.databases import as_admin, fetch, locked
 from tests.integration.line import Line
-from tests.integration.outages import stopped
 from tests.integration.services.verdicts import verdict
 from tests.waiting import reaches
 from tools.stack.servers import Servers
@@ -34,22 +30,11 @@ async def test_a_service_needs_no_cache_or_broker_to_be_ready(
     await reaches(lambda: readiness(products_api), (200, "ready", {**UP, "cache": "down", "broker": "down"}))
 
 
-async def test_without_its_database_a_service_is_alive_but_not_ready(orders_api: Api, servers: Servers) -> None:
-    assert await readiness(orders_api) == (200, "ready", UP)
-    async with stopped(servers.postgres):
-        not_ready = await readiness(orders_api)
-        live = await orders_api.get("/health/live")
-
-    assert not_ready == (503, "not_ready", {**UP, "database": "down", "schema": "down"})
-    assert (live.status, live.data) == (200, {"status": "live"})
-
-
 async def test_a_service_whose_schema_is_too_old_is_not_ready_and_says_so(
     orders_api: Api, orders_database_url: str, servers: Servers, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert await readiness(orders_api) == (200, "ready", UP)
-    database = urlsplit(orders_database_url).path
-    admin_url = urlsplit(servers.postgres.admin_url)._replace(path=database).geturl()
+    admin_url = as_admin(servers.postgres, orders_database_url)
     await fetch(admin_url, f"DELETE FROM schema_migrations WHERE version = {SCHEMA}")
 
     assert await readiness(orders_api) == (503, "not_ready", {**UP, "schema": "down"})
@@ -66,14 +51,10 @@ async def test_a_service_that_holds_events_still_answers_requests(
         orders_database_url,
         "INSERT INTO orders (product_id, quantity, unit_price, total_price, trace_id) VALUES (7, 1, 1, 1, 'none')",
     )
-    somebody = await asyncpg.connect(orders_database_url)
-    try:
-        await somebody.execute("BEGIN; SELECT FROM orders WHERE id = 1 FOR UPDATE")
+    async with locked(orders_database_url, "SELECT FROM orders WHERE id = 1 FOR UPDATE"):
         await vhost.publish_batch(verdict(1, "done"))
         await reaches(lambda: readiness(orders_api), (200, "ready", {**UP, "consumers": "down"}))
         assert (await orders_api.get("/orders/1")).data["status"] == "pending"
-    finally:
-        await somebody.close()
 
     await reaches(lambda: readiness(orders_api), (200, "ready", UP))
 

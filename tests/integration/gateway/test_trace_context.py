@@ -6,8 +6,6 @@ The cases are those of the W3C's test suite, https://github.com/w3c/trace-contex
 import string
 from collections.abc import Sequence
 
-import pytest
-
 from shared import tracing
 from tests.api import Api
 from tests.integration.gateway.behaviour import ok
@@ -109,22 +107,21 @@ async def test_a_valid_traceparent_is_continued_and_any_other_begins_a_trace(
     continued = [(headers, trace_id == TRACE_ID) for (headers, _), trace_id in zip(PARENTS, sent, strict=True)]
     assert continued == PARENTS
     assert OTHER_ID not in sent
+    assert {seen.headers["traceparent"][:3] for seen in orders.seen} == {"00-"}
     assert len(spans | {SPAN_ID, ""}) == len(PARENTS) + 2
     # A tracestate belongs to the traceparent that it came with.
     states = [seen.headers.get("tracestate") for seen in orders.seen]
     assert states == ["foo=1" if continued else None for _, continued in PARENTS]
 
 
-@pytest.mark.parametrize(("values", "expected"), STATES, ids=[ascii(values)[1:60] for values, _ in STATES])
-async def test_a_valid_tracestate_is_passed_on_as_one_list(
-    gateway: Api, orders: FakeService, values: Sequence[str], expected: str | None
-) -> None:
+async def test_a_valid_tracestate_is_passed_on_as_one_list(gateway: Api, orders: FakeService) -> None:
     orders.respond = ok
-    states = [("TraceState", value) for value in values]
-    await gateway.get(
-        "/orders/7", headers=[("traceparent", VALID), *states, ("trace-state", "a=1"), ("trace.state", "b=1")]
-    )
+    for values, _ in STATES:
+        states = [("TraceState", value) for value in values]
+        await gateway.get(
+            "/orders/7", headers=[("traceparent", VALID), *states, ("trace-state", "a=1"), ("trace.state", "b=1")]
+        )
 
-    [seen] = orders.seen
-    assert seen.headers["traceparent"].startswith(f"00-{TRACE_ID}-")
-    assert seen.headers.get("tracestate") == expected
+    sent = [seen.headers.get("tracestate") for seen in orders.seen]
+    assert [(values, state) for (values, _), state in zip(STATES, sent, strict=True)] == STATES
+    assert {seen.headers["traceparent"].split("-")[1] for seen in orders.seen} == {TRACE_ID}

@@ -84,7 +84,9 @@ async def test_metadata_is_replaced_whatever_the_status_and_nothing_else_changes
     if status == "cancelled":
         await orders_api.request("POST", "/orders/1/cancel")
     elif status != "pending":
-        await vhost.publish_batch(verdict(1, status, "insufficient_stock" if status == "rejected" else None))
+        short = [{"productId": 7, "requested": 3, "available": 1}]
+        why: dict[str, Any] = {"reason": "insufficient_stock", "shortages": short} if status == "rejected" else {}
+        await vhost.publish_batch(verdict(1, status, **why))
         await becomes(orders_api, 1, status)
     before = await orders_api.data("/orders/1")
 
@@ -102,17 +104,9 @@ async def test_metadata_is_replaced_whatever_the_status_and_nothing_else_changes
     assert (again.status, again.data) == (201, placed)
 
 
-async def test_a_change_of_an_unknown_order_or_of_anything_else_is_refused(orders_api: Api) -> None:
-    await orders_api.post("/orders", ORDER)
-
-    contents: list[dict[str, Any]] = [
-        *({"metadata": {"a": "b"}, "reference": "A-2"}, {"customerId": "c"}, {"metadata": None}, {})
-    ]
-    refused = [await orders_api.request("PATCH", "/orders/1", json=content) for content in contents]
+async def test_a_change_of_an_unknown_order_is_refused(orders_api: Api) -> None:
     unknown = await orders_api.request("PATCH", "/orders/2", json={"metadata": {}})
 
-    fields = [["reference"], ["customerId", "metadata"], ["metadata"], ["metadata"]]
-    assert [answer.refusal for answer in refused] == [(400, "validation_error", each) for each in fields]
     assert unknown.refusal == (404, "not_found", [])
 
 

@@ -63,7 +63,7 @@ async def test_a_final_order_is_answered_at_once_and_a_pending_one_in_time(api: 
 
 
 @pytest.mark.usefixtures("never_polling")
-async def test_a_waiting_request_is_answered_as_soon_as_the_order_is_final(api: Api, vhost: Vhost) -> None:
+async def test_a_waiting_request_is_answered_as_soon_as_the_order_is_final(api: Api, url: str, vhost: Vhost) -> None:
     await api.post("/orders", ORDER)
     tasks = [await waiting(api) for _ in range(10)]
     await vhost.publish_batch(verdict(1, "rejected", "insufficient_stock"))
@@ -71,6 +71,8 @@ async def test_a_waiting_request_is_answered_as_soon_as_the_order_is_final(api: 
     task = await waiting(api, order_id=2)
     await api.request("POST", "/orders/2/cancel")
     cancelled = await asyncio.wait_for(task, 20)
+    async with following(url, 1) as events, asyncio.timeout(12):
+        assert await events.rest() == ["1 pending", "2 rejected"]
 
     found = {(answer.data["status"], answer.data["reason"]) for answer in answers}
     assert found == {("rejected", "insufficient_stock")}

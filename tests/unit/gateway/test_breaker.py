@@ -199,7 +199,3 @@ def test_after_any_events_an_address_that_is_well_gets_all_its_load(events: list
         breaker.record(breaker.permit(now), True, now)
         now += 0.1
     assert breaker.state is State.CLOSED
-
-
-def test_states_are_named_in_the_metrics_as_here() -> None:
-    assert [state.value for state in State] == ["closed", "open", "half_open", "recovering"]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access.keyring import ApiKey, Keyring, check_key, parse_keys, require
+from gateway.access.keyring import ApiKey, Keyring, check_key, parse_keys
 from gateway.scopes import Scope
 from shared.errors import AppError, Code
 
@@ -73,25 +73,6 @@ def test_a_key_has_at_most_200_characters_of_a_token() -> None:
 @given(st.text())
 def test_no_header_breaks_the_keyring_or_opens_it(authorization: str) -> None:
     assert refusal(authorization)[0] is Code.UNAUTHORIZED
-
-
-def test_a_public_scope_needs_no_key() -> None:
-    require(None, None)
-    require(WAREHOUSE, None)
-
-
-@pytest.mark.parametrize("scope", Scope)
-def test_a_scope_needs_a_key_that_has_it(scope: Scope) -> None:
-    with pytest.raises(AppError) as no_key:
-        require(None, scope)
-    assert (no_key.value.code, no_key.value.headers) == (Code.UNAUTHORIZED, {"WWW-Authenticate": NO_KEY})
-    if scope in CHECKOUT.scopes:
-        require(CHECKOUT, scope)
-        return
-    with pytest.raises(AppError) as lacking:
-        require(CHECKOUT, scope)
-    challenge = f'Bearer realm="shop", error="insufficient_scope", scope="{scope}"'
-    assert (lacking.value.code, lacking.value.headers) == (Code.FORBIDDEN, {"WWW-Authenticate": challenge})
 
 
 def test_a_key_shows_nothing_of_its_digest() -> None:

@@ -20,10 +20,6 @@ def test_the_key_is_shown_once_and_its_entry_opens_with_it(capsys: pytest.Captur
     assert (key.name, key.scopes) == ("checkout", frozenset({Scope.ORDERS_READ, Scope.ORDERS_WRITE}))
 
 
-def test_every_key_is_another() -> None:
-    assert len({keys.make_key() for _ in range(100)}) == 100
-
-
 def test_all_that_is_wrong_is_named_and_no_key_is_made(capsys: pytest.CaptureFixture[str]) -> None:
     assert keys.main(["check out", "orders:write", "root", "orders"]) == 2
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.access.rate import Decision, Policy, RateLimiter, Refusals, parse_rate_limit
+from gateway.access.rate import Policy, RateLimiter, Refusals, parse_rate_limit
 
 # Monotonic clocks count from the start of the machine.
 STARTS = st.floats(0, 3e7)
@@ -21,20 +21,6 @@ def policies(draw: Callable[..., int]) -> Policy:
 
 def allowed(limiter: RateLimiter, client: str, now: float, tries: int) -> int:
     return sum(limiter.take(client, now).allowed for _ in range(tries))
-
-
-def test_decisions_show_what_is_left_and_how_long_to_wait() -> None:
-    limiter = RateLimiter(100, 60, 3)
-    decisions = [limiter.take("a", now) for now in (7.0, 7.0, 7.0, 7.0, 7.5, 8.2)]
-    expected = [
-        Decision(allowed=True, remaining=2, reset_seconds=1, retry_after=0),
-        Decision(allowed=True, remaining=1, reset_seconds=2, retry_after=0),
-        Decision(allowed=True, remaining=0, reset_seconds=2, retry_after=0),
-        Decision(allowed=False, remaining=0, reset_seconds=2, retry_after=1),
-        Decision(allowed=False, remaining=0, reset_seconds=2, retry_after=1),
-        Decision(allowed=True, remaining=1, reset_seconds=2, retry_after=0),
-    ]
-    assert expected == decisions
 
 
 def test_rounding_adds_no_second() -> None:

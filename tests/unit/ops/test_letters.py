@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from ops.letters import content, describe, identify
-from shared.messaging.topology import BESIDE_ARGUMENTS
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.binary() | st.datetimes(),
@@ -67,9 +66,3 @@ def test_a_letter_is_described_from_its_headers(
     letter = describe("products.orders", Basic.Properties(headers=headers, timestamp=timestamp), b"")
 
     assert letter == {**NOTHING, "id": letter["id"], "queue": "products.orders", "events": 0, **expected}
-
-
-def test_a_dead_letter_may_be_read_far_more_often_than_the_brokers_default_allows() -> None:
-    limit = BESIDE_ARGUMENTS["x-delivery-limit"]
-    assert isinstance(limit, int)
-    assert limit >= 100_000

@@ -34,15 +34,6 @@ def write(folder: Path, *names: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(
-    ("before", "expected"),
-    [([], [FIRST, SECOND]), ([FIRST], [SECOND]), ([FIRST, SECOND], []), ([FIRST, SECOND, NEWER], [])],
-    ids=["0", "1", "2", "by a newer release"],
-)
-def test_what_was_not_applied_is_pending(before: list[Migration], expected: list[Migration]) -> None:
-    assert pending([FIRST, SECOND], applied(*before)) == expected
-
-
 def test_a_file_is_taken_apart_into_its_statements_and_an_error_is_found_in_its_line() -> None:
     statements = replace(FIRST, sql=SQL).statements()
 
@@ -81,15 +72,6 @@ def test_an_unknown_way_to_apply_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_not_as_it_was_applied_is_refused_by_name(files: list[Migration], refused: str) -> None:
     with pytest.raises(MigrationError, match=refused):
         pending(files, applied(FIRST, SECOND))
-
-
-def test_files_are_read_in_order(tmp_path: Path) -> None:
-    folder = write(tmp_path, "0002_outbox.sql", "0001_orders.sql", "0003_more_2.sql")
-    expected = [
-        Migration(number, name, f"-- {name}", Mode.TRANSACTION)
-        for number, name in enumerate(["0001_orders.sql", "0002_outbox.sql", "0003_more_2.sql"], 1)
-    ]
-    assert expected == read(folder)
 
 
 @pytest.mark.parametrize(

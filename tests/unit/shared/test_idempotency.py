@@ -28,10 +28,6 @@ def hash_of_body(body: str) -> bytes:
     return hash_of(load(CreateProduct(), decode(body.encode())))
 
 
-def test_a_request_without_a_key_is_not_hashed() -> None:
-    assert key_of(None, "POST /products", PRODUCT) is None
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -57,13 +53,6 @@ def test_another_operation_and_another_field_make_another_request() -> None:
     contents: list[dict[str, Any]] = [{}, {"name": ""}, {"name": None}, {"name": "None"}]
     hashes = [hash_of(PRODUCT, operation) for operation in operations] + [hash_of(content) for content in contents]
     assert len(set(hashes)) == 8
-
-
-def test_a_key_takes_its_own_request_only() -> None:
-    KEY.check(b"1")
-    with pytest.raises(AppError) as refusal:
-        KEY.check(b"2")
-    assert refusal.value.code is Code.IDEMPOTENCY_MISMATCH
 
 
 def test_a_second_request_with_a_key_is_refused_while_the_first_is_in_progress() -> None:

@@ -1,11 +1,10 @@
 import string
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.pagination import MAX_ID, Page, decode_cursor, encode_cursor, page_of
+from shared.pagination import MAX_ID, decode_cursor, encode_cursor
 
 IDS = st.integers(1, MAX_ID)
 ALPHABET = string.ascii_letters + string.digits + "-_"
@@ -43,18 +42,3 @@ def test_a_cursor_has_one_spelling_and_no_row_lies_below_the_first() -> None:
     for wrong in (*spellings, *map(encode_cursor, (0, -1, -(2**63)))):
         with pytest.raises(ValueError, match="not a cursor"):
             decode_cursor(wrong)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    id: int
-
-
-@pytest.mark.parametrize(
-    ("ids", "shown", "next_below"),
-    [([], [], None), ([9, 8], [9, 8], None), ([9, 8, 7], [9, 8, 7], None), ([9, 8, 7, 6], [9, 8, 7], 7)],
-)
-def test_a_page_leads_on_below_its_last_row(ids: list[int], shown: list[int], next_below: int | None) -> None:
-    rows, page = page_of([Row(row_id) for row_id in ids], 3)
-    assert [row.id for row in rows] == shown
-    assert page == Page(3, encode_cursor(next_below) if next_below else None)

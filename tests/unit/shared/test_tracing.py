@@ -11,29 +11,13 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN_ID = "00f067aa0ba902b7"
 TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-# https://www.w3.org/TR/trace-context/#versioning-of-traceparent and #traceparent-header-field-values
-VALID = {
-    "sampled": f"00-{TRACE_ID}-{SPAN_ID}-01",
-    "not sampled": f"00-{TRACE_ID}-{SPAN_ID}-00",
-    "a later version": f"01-{TRACE_ID}-{SPAN_ID}-01",
-    "a later version with more fields": f"cc-{TRACE_ID}-{SPAN_ID}-01-what-the-future-brings",
-}
+# Those that tests/integration/gateway/test_trace_context.py does not have, or that HTTP does not carry as they are.
 INVALID = {
     "empty": "",
-    "upper case": f"00-{TRACE_ID.upper()}-{SPAN_ID}-01",
-    "version ff": f"ff-{TRACE_ID}-{SPAN_ID}-01",
-    "zero trace id": f"00-{'0' * 32}-{SPAN_ID}-01",
-    "zero span id": f"00-{TRACE_ID}-{'0' * 16}-01",
-    "version 00 with more fields": f"00-{TRACE_ID}-{SPAN_ID}-01-extra",
-    "version 00 with a trailing dash": f"00-{TRACE_ID}-{SPAN_ID}-01-",
-    "a later version that goes on without a dash": f"01-{TRACE_ID}-{SPAN_ID}-01.what",
-    "short trace id": f"00-{TRACE_ID[1:]}-{SPAN_ID}-01",
-    "long trace id": f"00-0{TRACE_ID}-{SPAN_ID}-01",
     "no flags": f"00-{TRACE_ID}-{SPAN_ID}",
     "no hex": f"00-{'g' * 32}-{SPAN_ID}-01",
     "space around it": f" 00-{TRACE_ID}-{SPAN_ID}-01",
     "a line feed after it": f"00-{TRACE_ID}-{SPAN_ID}-01\n",
-    "two values in one": f"00-{TRACE_ID}-{SPAN_ID}-01,00-{TRACE_ID}-{SPAN_ID}-01",
 }
 
 REQUEST_IDS = st.text(string.ascii_letters + string.digits + "._:/+=@-", min_size=1, max_size=128)
@@ -50,11 +34,6 @@ def test_each_process_continues_a_traceparent_with_its_own_span(trace_id: str, s
     there = tracing.begin(here.traceparent)
     assert (here.trace_id, here.flags) == (there.trace_id, there.flags) == (trace_id, flags)
     assert len({span_id, here.span_id, there.span_id}) == 3
-
-
-def test_any_valid_traceparent_is_read_and_sent_on_as_version_00() -> None:
-    assert {tracing.trace_id_of(each) for each in VALID.values()} == {TRACE_ID}
-    assert {tracing.begin(each).traceparent[:36] for each in VALID.values()} == {f"00-{TRACE_ID}-"}
 
 
 @pytest.mark.parametrize("traceparent", [*INVALID.values(), None], ids=[*INVALID, "none"])

@@ -31,7 +31,7 @@ _REQUEST_LINES = (
 )
 _TARGETS = (
     *(b"/echo more", b"/echo\0", b"/\xc3\xbc", b"echo", b"*"),
-    *(b"http://other/echo", b"http://user@test/echo", b"ftp://test/echo"),
+    *(b"http://other/echo", b"http://user@test/echo", b"http://test:80/echo", b"ftp://test/echo"),
     *(b"//echo", b"/echo/../echo", b"/./echo", b"/a%2fb", b"/%2E%2e", b"/a\\b", b"/a%5cb", b"/%00"),
 )
 _HEADS = (

@@ -193,7 +193,8 @@ async def test_bytes_past_the_length_are_the_next_request(patient: Site) -> None
 
 
 async def test_good_requests_on_one_connection_are_answered_in_turn(patient: Site) -> None:
-    first, second = chunked(b"3;ext=1\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n"), post(b"Content-Length: 2\r\n", b"de")
+    first = chunked(b"3;ext=1\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n", b"Transfer-Encoding: Chunked\r\n")
+    second = post(b"Content-Length: 2\r\n", b"de")
     absolute = get(b"Host: TEST\r\n", b"http://test/echo?x=//../%2f")
     async with connected(patient.port) as peer:
         peer.send(b"\r\n" + first + second + absolute)

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 
 import pytest
@@ -111,6 +112,12 @@ def test_any_version_listed_in_any_line_is_allowed(lines: list[list[int]], data:
     assert read(IF_MATCH, *map(listed, lines)) == expected
 
 
-@given(st.text(st.sampled_from('"0123456789,* W/')))
+@given(st.lists(st.sampled_from(('"1"', '"20"', '"0"', 'W/"3"', '""', '"', "4", ",", " ", "*", "W/"))).map("".join))
 def test_any_list_of_tags_is_read_or_refused(value: str) -> None:
-    read(IF_MATCH, value)
+    """Compared with one that goes from tag to tag."""
+    versions, rest = set[int](), value.strip(" ")
+    while rest.strip(" ,") and (tag := re.match(r'[ ,]*((?:W/)?"[^" ]*") *(?:,|$)', rest)):
+        versions |= {int(number) for number in re.findall(r'^"([1-9]\d{0,9})"$', tag[1])}
+        rest = rest[tag.end() :]
+    expected = None if value.strip(" ") == "*" else REFUSED if rest.strip(" ,") else versions
+    assert read(IF_MATCH, value) == expected

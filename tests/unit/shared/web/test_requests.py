@@ -7,7 +7,6 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from marshmallow import Schema, fields
 
 from shared.contracts.requests import CreateOrder, CreateProduct
 from shared.errors import AppError, Code, Detail
@@ -21,24 +20,15 @@ JSON = st.recursive(
 )
 
 NOT_JSON = {
-    "nothing": b"",
     "white space": b" \n",
     "words": b"quantity=2",
     "half an object": b'{"quantity": 2',
-    "something after it": b"{} {}",
     "single quotes": b"{'quantity': 2}",
     "a trailing comma": b'{"quantity": 2,}',
-    "NaN": b'{"price": NaN}',
     "Infinity": b'{"price": Infinity}',
-    "-Infinity": b'{"price": -Infinity}',
     "a leading zero": b'{"price": 01}',
-    "an integer of 5,000 digits": b'{"price": ' + b"9" * 5_000 + b"}",
-    "an exponent of 25 digits": b'{"price": 1e' + b"9" * 25 + b"}",
-    "100,000 levels": b"[" * 100_000,
     "two byte order marks": b"\xef\xbb\xbf\xef\xbb\xbf{}",
-    "not UTF-8": b'{"name": "\xff"}',
     "a surrogate in UTF-8": b'{"name": "\xed\xa0\x80"}',
-    "UTF-16": '{"quantity": 2}'.encode("utf-16"),
 }
 
 
@@ -70,7 +60,7 @@ FAULTS = {
 def test_the_refusal_says_where_the_body_is_no_json(body: bytes, message: str) -> None:
     with pytest.raises(AppError) as refusal:
         decode(body)
-    assert refusal.value.details == (Detail("body", message),)
+    assert (refusal.value.code, refusal.value.details) == (Code.INVALID_JSON, (Detail("body", message),))
 
 
 REPEATED = {
@@ -140,30 +130,6 @@ def test_a_lone_surrogate_is_answered_too() -> None:
     with pytest.raises(AppError) as refused:
         load(CreateOrder(), decode(rb'{"productId": 1, "quantity": 2, "\ud800": 3}'))
     assert orjson.loads(answer(refused.value))["statusCode"] == 400
-
-
-def test_a_checked_body_has_the_names_of_its_schema_and_every_wrong_field_is_named() -> None:
-    assert load(CreateOrder(), {"productId": 1, "quantity": 2}) == {"product_id": 1, "quantity": 2}
-    with pytest.raises(AppError) as refusal:
-        load(CreateOrder(), {"productId": "1", "colour": "red"})
-    assert refusal.value.code is Code.VALIDATION_ERROR
-    assert {detail.field for detail in refusal.value.details} == {"productId", "quantity", "colour"}
-    assert all(detail.message for detail in refusal.value.details)
-
-
-@pytest.mark.parametrize("content", [None, [], "text", 1])
-def test_a_body_that_is_no_object_is_refused_as_a_whole(content: object) -> None:
-    with pytest.raises(AppError) as refusal:
-        load(CreateOrder(), content)
-    assert [detail.field for detail in refusal.value.details] == ["body"]
-
-
-def test_a_field_inside_a_list_is_named_by_its_place() -> None:
-    schema = Schema.from_dict({"lines": fields.List(fields.Integer(strict=True))})()
-    with pytest.raises(AppError) as refusal:
-        load(schema, {"lines": [1, "two"]})
-    expected = (Detail("lines.1", "Not a valid integer."),)
-    assert expected == refusal.value.details
 
 
 def test_a_line_that_is_no_object_is_named_by_its_place() -> None:

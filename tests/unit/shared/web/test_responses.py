@@ -9,11 +9,10 @@ from aiohttp.test_utils import make_mocked_request
 
 from shared import tracing
 from shared.errors import AppError, Code, Detail
-from shared.pagination import Page
 from shared.web import responses
 from shared.web.responses import answer, refusal
+from tests.traces import TRACE_ID, traceparent
 
-TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 # The phrases of RFC 9110 §15, and of RFC 6585 §4 and §5 for 429 and 431.
 PROMISED = {
     "invalid_json": "400 Bad Request",
@@ -45,7 +44,7 @@ PROMISED = {
 
 @pytest.fixture(autouse=True)
 def trace() -> Iterator[None]:
-    token = tracing.current.set(tracing.begin(f"00-{TRACE_ID}-b7ad6b7169203331-01"))
+    token = tracing.current.set(tracing.begin(traceparent()))
     yield
     tracing.current.reset(token)
 
@@ -69,12 +68,6 @@ def test_a_success_holds_the_data_and_where_it_comes_from() -> None:
     response = answer(request, orjson.Fragment(b'{"price": 1.10}'))
     assert isinstance(response.body, bytes)
     assert b'"data":{"price": 1.10},' in response.body
-
-
-@pytest.mark.parametrize("cursor", ["a-cursor", None])
-def test_a_list_says_where_it_goes_on(cursor: str | None) -> None:
-    expected = {"statusCode": 200, "data": [], "page": {"limit": 50, "next": cursor}}
-    assert content(answer(make_mocked_request("GET", "/orders"), [], page=Page(50, cursor))) == expected
 
 
 def test_a_failure_holds_the_code_the_message_and_each_wrong_field() -> None:
@@ -112,36 +105,6 @@ def test_an_answer_of_the_services_is_recognised_as_an_envelope_of_its_status() 
     for content in others:
         assert not responses.is_envelope(200, content)
         assert not responses.is_written(200, orjson.dumps(content))
-
-
-@pytest.mark.parametrize(
-    ("path", "following", "expected"),
-    [
-        ("/orders", "NEXT", "/orders?cursor=NEXT"),
-        ("/orders?limit=2&status=done", "NEXT", "/orders?limit=2&status=done&cursor=NEXT"),
-        ("/orders?cursor=THIS&limit=2", "NEXT", "/orders?cursor=NEXT&limit=2"),
-        ("/orders?cursor=THIS", None, None),
-    ],
-)
-def test_the_next_page_has_this_address_and_its_cursor(path: str, following: str | None, expected: str | None) -> None:
-    link = answer(make_mocked_request("GET", path), [], page=Page(2, following)).headers.get("Link")
-    assert link == (expected and f'<{expected}>; rel="next"')
-
-
-def test_an_answer_has_the_headers_of_its_handler_and_no_link_without_a_page() -> None:
-    request = make_mocked_request("POST", "/orders")
-    response = answer(request, {"id": 1}, status=201, headers={"Location": "/orders/1", "ETag": '"1"'})
-    assert (response.status, response.headers["Location"], response.headers["ETag"]) == (201, "/orders/1", '"1"')
-    assert "Link" not in response.headers
-    assert isinstance(response.body, bytes)
-    assert orjson.loads(response.body)["data"] == {"id": 1}
-
-
-def test_a_refusal_has_the_headers_of_its_error() -> None:
-    error = AppError(Code.RATE_LIMITED, "Too many requests", retry_after=7, headers={"RateLimit": '"default";r=0;t=7'})
-    response = refusal(make_mocked_request("GET", "/orders"), error)
-    shown = {name: response.headers.get(name) for name in ("RateLimit", "Retry-After")}
-    assert (response.status, shown) == (429, {"RateLimit": '"default";r=0;t=7', "Retry-After": "7"})
 
 
 async def test_the_security_headers_give_way_to_the_handlers_and_no_server_is_named() -> None:

@@ -26,38 +26,17 @@ BODIES: dict[str, tuple[dict[str, bytes], dict[str, bytes]]] = {
         {"productId": b"7", "quantity": b"1"},
         {"productId": b'"7"', "quantity": b"1000001", "price": b"1"},
     ),
+    "PATCH /orders/1": ({"metadata": b"{}"}, {"metadata": b"null", "reference": b'"A-2"'}),
     "POST /orders/1/hold": ({"holdSeconds": b"900"}, {"holdSeconds": b"604801", "expiresAt": b"1"}),
 }
 _LINE = b'{"productId": 7, "quantity": 1}'
-_101_LINES = b", ".join(b'{"productId": %d, "quantity": 1}' % number for number in range(1, 102))
 # Bodies of an order with lines or a hold, and the fields that are refused.
 LINES: dict[str, tuple[bytes, list[str]]] = {
-    "lines that are no list": (b'{"lines": %s}' % _LINE, ["lines"]),
-    "lines of null": (b'{"lines": null}', ["lines"]),
-    "no line": (b'{"lines": []}', ["lines"]),
-    "101 lines": (b'{"lines": [%s]}' % _101_LINES, ["lines"]),
-    "a line that is no object": (b'{"lines": [%s, 7]}' % _LINE, ["lines.1"]),
     "an empty line": (b'{"lines": [{}, %s]}' % _LINE, ["lines.0.productId", "lines.0.quantity"]),
     "a product twice": (
         b'{"lines": [%s, {"productId": 8, "quantity": 1}, %s]}' % (_LINE, _LINE),
         ["lines.2.productId"],
     ),
-    "an unknown field in a line": (
-        b'{"lines": [%s, {"productId": 8, "quantity": 1, "color": "red"}]}' % _LINE,
-        ["lines.1.color"],
-    ),
-    "a wrong price in a line": (
-        b'{"lines": [{"productId": 7, "quantity": 1, "unitPrice": "1.005"}]}',
-        ["lines.0.unitPrice"],
-    ),
-    "lines and a product": (b'{"lines": [%s], "productId": 8, "quantity": 1}' % _LINE, ["productId", "quantity"]),
-    **{
-        f"holdSeconds={seconds.decode()}": (
-            b'{"productId": 7, "quantity": 1, "holdSeconds": %s}' % seconds,
-            ["holdSeconds"],
-        )
-        for seconds in (b"0", b"604801", b"1.5", b'"1"', b"null")
-    },
     "lines and a wrong hold": (b'{"lines": [%s], "holdSeconds": 0}' % _LINE, ["holdSeconds"]),
 }
 # Wrong values of a header; of two lines both are sent.
@@ -104,23 +83,13 @@ def of_bodies(route: str) -> dict[str, Case]:
     method, path = route.split()
     valid, wrong = BODIES[route]
     body = whole(valid)
-    missing = ["body"] if method == "PATCH" else sorted(valid)
+    missing = ["body"] if route == "PATCH /products/1" else sorted(valid)
     name, values = HEADERS.get(route, ("", []))
     cases: dict[str, tuple[str, int, str, list[str], dict[str, Any]]] = {
         "no JSON": (path, 400, "invalid_json", ["body"], {"data": b"name=Lamp", "headers": JSON}),
-        "nothing": (path, 400, "invalid_json", ["body"], {"data": b"", "headers": JSON}),
-        "nested too deeply": (path, 400, "invalid_json", ["body"], {"data": b"[" * 60_000, "headers": JSON}),
         "a member twice": (
             *(path, 400, "validation_error", ["name"]),
             {"data": b'{"name": "a", "name": "b"}', "headers": JSON},
-        ),
-        "a member twice further below": (
-            *(path, 400, "validation_error", ["a.0.b"]),
-            {"data": b'{"a": [{"b": 1, "b": 1}]}', "headers": JSON},
-        ),
-        "an array after a byte order mark": (
-            *(path, 400, "validation_error", ["body"]),
-            {"data": b"\xef\xbb\xbf[]", "headers": JSON},
         ),
         "an array": (path, 400, "validation_error", ["body"], {"data": b"[]", "headers": JSON}),
         "an empty object": (path, 400, "validation_error", missing, {"data": b"{}", "headers": JSON}),
@@ -180,6 +149,7 @@ def _cases() -> dict[str, Case]:
     for method, path, content in (
         ("PATCH", "/products/0", BODIES["PATCH /products/1"][0]),
         ("POST", "/products/0/stock", BODIES["POST /products/1/stock"][0]),
+        ("PATCH", "/orders/0", BODIES["PATCH /orders/1"][0]),
         ("POST", "/orders/0/hold", BODIES["POST /orders/1/hold"][0]),
     ):
         options = {"data": whole(content), "headers": JSON}

@@ -18,15 +18,6 @@ async def test_a_wrong_request_reaches_no_service(gateway: Api, products: FakeSe
 GZIP = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
 
 
-async def test_a_compressed_body_is_read_and_forwarded_plain(gateway: Api, orders: FakeService) -> None:
-    order = b'{"productId": 7, "quantity": 1}'
-
-    await gateway.request("POST", "/orders", data=gzip.compress(order), headers=GZIP)
-
-    [seen] = orders.seen
-    assert (seen.body, seen.headers.get("Content-Encoding")) == (order, None)
-
-
 @pytest.mark.parametrize(
     ("body", "refused"),
     [(b"no gzip", (400, "invalid_json", [])), (gzip.compress(b" " * 10_000_000), (413, "payload_too_large", []))],
@@ -61,7 +52,8 @@ async def test_only_a_coding_that_is_decoded_is_accepted(gateway: Api, orders: F
         assert answer.headers.get("Accept-Encoding") == ("gzip, deflate" if answer.status == 415 else None)
 
     assert found == CODINGS
-    assert {seen.body for seen in orders.seen} == {b'{"productId": 7, "quantity": 1}'}
+    forwarded = {(seen.body, seen.headers.get("Content-Encoding")) for seen in orders.seen}
+    assert forwarded == {(b'{"productId": 7, "quantity": 1}', None)}
 
 
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"

@@ -6,6 +6,7 @@ from tests.api import Api
 from tests.integration.gateway.behaviour import DONE, ORDER, ok
 from tests.integration.gateway.opening import opened
 from tests.integration.upstream import FakeService, respond_with
+from tests.traces import TRACE
 
 # Hop-by-hop headers (RFC 9110 §7.6.1) and their predecessors, private ones, and those that only a proxy may set.
 DROPPED = dict.fromkeys(
@@ -16,12 +17,11 @@ DROPPED = dict.fromkeys(
     ),
     "1",
 )
-# A tracestate passes beside a valid traceparent only: test_trace_context.py.
-TRACEPARENT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 FORGED = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
-PASSED = {"Idempotency-Key": "key", "tracestate": "a=1", "Content-Type": "application/json"}
+# A tracestate passes beside a valid traceparent only: test_trace_context.py.
+PASSED = {"Idempotency-Key": "key", "tracestate": "a=1", "Content-Type": "application/json", "X-Request-ID": "mine"}
 # What a service is sent besides, by docs/gateway.md, and what HTTP/1.1 itself needs.
-ADDED = {"traceparent", "X-Request-ID", "X-Request-Timeout-Ms", *FORGED, "Host", "Content-Length"}
+ADDED = {"traceparent", "X-Request-Timeout-Ms", *FORGED, "Host", "Content-Length"}
 OWN = {"Location": "/orders/1", "ETag": '"1"', "Link": "</orders>", "Allow": "GET", "Retry-After": "7"}
 OWN["Idempotency-Replayed"] = "true"
 FORBIDDEN = dict.fromkeys(
@@ -35,11 +35,12 @@ FORBIDDEN = dict.fromkeys(
 
 async def test_a_service_is_sent_what_is_documented_and_nothing_else(gateway: Api, orders: FakeService) -> None:
     orders.respond = ok
-    headers = DROPPED | FORGED | PASSED | TRACEPARENT
+    headers = DROPPED | FORGED | PASSED | TRACE
     headers |= {"Connection": "X-Once, keep-alive", "Host": "shop.example:4000"}
-    await gateway.post("/orders", ORDER, headers=headers)
+    answer = await gateway.post("/orders", ORDER, headers=headers)
 
     [seen] = orders.seen
+    assert answer.headers["X-Request-ID"] == "mine"
     assert {name.lower() for name in seen.headers} == {name.lower() for name in (*PASSED, *ADDED)}
     made = {
         "X-Forwarded-For": "127.0.0.1",
@@ -71,11 +72,11 @@ async def test_a_header_that_connection_names_does_not_pass(gateway: Api, orders
     """RFC 9110 §7.6.1, in both directions."""
     orders.respond = respond_with(200, DONE, {**OWN, "Connection": "keep-alive,link , ETag"})
     headers = [("Connection", "idempotency-key , keep-alive"), ("Connection", "TraceState")]
-    headers += [*PASSED.items(), *TRACEPARENT.items()]
+    headers += [*PASSED.items(), *TRACE.items()]
     answer = await gateway.post("/orders", ORDER, headers=headers)
 
     [seen] = orders.seen
-    assert set(PASSED) & set(seen.headers) == {"Content-Type"}
+    assert set(PASSED) & set(seen.headers) == {"Content-Type", "X-Request-ID"}
     assert set(OWN) & set(answer.headers) == set(OWN) - {"Link", "ETag"}
 
 

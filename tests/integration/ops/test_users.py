@@ -9,6 +9,7 @@ import orjson
 import pytest
 from aiormq.abc import AbstractChannel
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from ops.errors import OpsError
 from orders.app import create_app as create_orders
@@ -21,7 +22,7 @@ from tests.api import Api, connect, serve
 from tests.broker import USERS, Vhost, Vhosts, event
 from tests.databases import fetch
 from tests.integration.conftest import running
-from tests.waiting import reaches
+from tests.waiting import eventually, reaches
 
 QUEUE_NAMES = {queue.name for queue in QUEUES}
 BESIDE = {name for queue in QUEUES for name in queue.beside}
@@ -182,9 +183,11 @@ async def test_what_an_administrator_deletes_the_services_declare_again(
 async def test_an_exchange_that_was_deleted_is_there_again_after_the_next_run(shop: Api, vhost: Vhost) -> None:
     async with vhost.channel() as channel:
         await channel.exchange_delete(EXCHANGE)
-    order_id = (await shop.post("/orders", {"productId": 1, "quantity": 1})).data["id"]
+    with capture_logs() as lines:
+        order_id = (await shop.post("/orders", {"productId": 1, "quantity": 1})).data["id"]
+        await eventually(lambda: any(line["event"] == "outbox waits" for line in lines))
 
-    before = await shop.data(f"/orders/{order_id}?wait=2")
+    before = await shop.data(f"/orders/{order_id}")
     await vhost.give_users()
     after = await shop.data(f"/orders/{order_id}?wait=20")
 

@@ -23,17 +23,17 @@ from tests.databases import fetch
 from tests.integration.line import Line
 from tests.integration.services.verdicts import ORDER, PRODUCT_UID
 from tests.integration.upstream import FakeService, Respond, envelope, hang, reset, respond_with
+from tests.traces import TRACE, TRACE_ID
 from tests.waiting import reaches
 
-TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
-TRACE = {"traceparent": f"00-{TRACE_ID}-b7ad6b7169203331-01", "X-Request-ID": "my-request"}
+ASKED = {**TRACE, "X-Request-ID": "my-request"}
 UNAVAILABLE = (503, "unavailable")
 
 
 async def test_an_order_is_accepted_as_pending_at_the_products_price_and_written_under_its_trace(
     orders_api: Api, orders_database_url: str, product_service: FakeService, vhost: Vhost
 ) -> None:
-    answer = await orders_api.post("/orders", ORDER, headers=TRACE)
+    answer = await orders_api.post("/orders", ORDER, headers=ASKED)
 
     expected = {"id": 1, "unitPrice": "19.90", "totalPrice": "59.70", "status": "pending", "traceId": TRACE_ID}
     assert (answer.status, answer.headers["Location"]) == (201, "/orders/1")
@@ -57,19 +57,6 @@ async def test_an_order_of_an_unknown_product_is_not_written(orders_api: Api, or
     assert answer.refusal == (404, "not_found", ["productId"])
     assert (await orders_api.get("/orders/1")).refusal == (404, "not_found", [])
     assert await fetch(orders_database_url, "SELECT 1 FROM orders UNION ALL SELECT 1 FROM outbox") == []
-
-
-async def test_a_cached_product_is_not_asked_for_again(orders_api: Api, product_service: FakeService) -> None:
-    placed = [await orders_api.post("/orders", ORDER)]
-    product_service.respond = reset
-
-    placed += [await orders_api.post("/orders", ORDER) for _ in range(2)]
-    unknown = await orders_api.post("/orders", {**ORDER, "productId": 8})
-
-    assert [answer.status for answer in placed] == [201] * 3
-    assert (unknown.status, unknown.code, unknown.headers["Retry-After"]) == (*UNAVAILABLE, "1")
-    assert {asked.target for asked in product_service.seen} == {"/products/7", "/products/8"}
-    assert [asked.target for asked in product_service.seen].count("/products/7") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +33,13 @@ async def refusal(work: Callable[[], Awaitable[object]]) -> tuple[Code, int | No
         async with asyncio.timeout(4):
             await work()
     return refused.value.code, refused.value.retry_after
+
+
+async def is_up(database: Database) -> bool:
+    try:
+        return await database.is_up()
+    except AppError:
+        return False
 
 
 async def test_a_transaction_is_committed_or_rolled_back_by_any_exception(products_database: Database) -> None:
@@ -86,14 +94,14 @@ async def test_an_error_of_data_blames_its_statement(products_database: Database
             await connection.execute(raising(state))
 
 
-@pytest.mark.parametrize("state", OF_THE_SERVER)
-async def test_every_other_error_is_an_outage_known_or_not(products_database: Database, state: str) -> None:
-    async def fail() -> None:
+async def test_every_other_error_is_an_outage_known_or_not(products_database: Database) -> None:
+    async def fail(state: str) -> None:
         async with products_database.transaction() as connection:
             await connection.execute(raising(state))
 
-    assert await refusal(fail) == OUTAGE
-    assert await count(products_database) == 0  # the connection goes on working
+    for state in OF_THE_SERVER:
+        assert (state, await refusal(partial(fail, state))) == (state, OUTAGE)
+        assert await count(products_database) == 0  # the connection goes on working
 
 
 @pytest.mark.parametrize("state", ["08006", "40003", "40001", "57014", "23514"])
@@ -142,14 +150,8 @@ async def test_a_server_that_is_down_is_unavailable_and_used_again_when_it_is_ba
             refusal(products_database.is_up), refusal(products_database.is_up)
         )
 
-    async def is_up() -> bool:
-        try:
-            return await products_database.is_up()
-        except AppError:
-            return False
-
     assert with_connection == with_new_one == OUTAGE
-    await eventually(is_up)
+    await eventually(lambda: is_up(products_database))
 
 
 @pytest.mark.parametrize("statement", ["SELECT pg_sleep(30)", "SELECT pg_terminate_backend(pg_backend_pid())"])
@@ -177,6 +179,7 @@ async def test_idle_connections_that_the_server_ends_are_replaced_or_an_outage(
                 codes.add(error.code)
 
     assert codes <= {Code.UNAVAILABLE}
+    await eventually(lambda: is_up(products_database))
 
 
 async def test_the_wait_for_a_free_connection_has_a_limit(products_database: Database) -> None:

@@ -96,16 +96,6 @@ async def test_a_batch_that_was_not_acknowledged_is_delivered_again(
     assert handler.batches == [1, 1]
 
 
-async def test_it_consumes_again_after_its_queue_is_gone(consumer: Consumer, handler: Handler, vhost: Vhost) -> None:
-    async with vhost.channel() as channel:
-        await channel.queue_delete(QUEUE)
-    await eventually(lambda: not consumer.connected)
-    await eventually(lambda: consumer.connected)
-    await vhost.publish_batch(*orders_created(7, [2]))
-
-    await eventually(lambda: handler.applied == [2])
-
-
 async def test_it_consumes_again_though_it_was_not_told_that_its_queue_is_another_one(
     handler: Handler, publisher: Publisher, vhost: Vhost, consumer_line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,23 +33,6 @@ async def test_many_messages_are_in_flight_at_once_and_arrive_in_order(publisher
     assert [message.body for message in await vhost.take(QUEUE)] == bodies
 
 
-@pytest.mark.parametrize(
-    ("exchange", "key", "costs_the_channel"),
-    [(EXCHANGE, "nobody.listens", False), ("no.such.exchange", "order.created", True)],
-)
-async def test_a_message_that_reaches_no_queue_is_an_error_and_the_publisher_goes_on(
-    publisher: Publisher, vhost: Vhost, exchange: str, key: str, costs_the_channel: bool
-) -> None:
-    with pytest.raises(PublishError):
-        await publisher.publish(exchange, key, b"[]")
-
-    if costs_the_channel:
-        await eventually(lambda: not publisher.connected)
-        await eventually(lambda: publisher.connected)
-    await publisher.publish(EXCHANGE, "order.created", b"[]")
-    assert await vhost.depth(QUEUE) == 1
-
-
 async def test_without_a_connection_it_is_an_error_at_once_until_it_has_connected_again(
     publisher: Publisher, broker_line: Line, vhost: Vhost
 ) -> None:

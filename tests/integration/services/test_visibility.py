@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from shared.cache import Cache
 from tests.api import Api
-from tests.integration.services.verdicts import ORDER
+from tests.integration.services.verdicts import ORDER, PRODUCT_UID
 from tests.waiting import eventually
 
 LAMP = {"name": "Desk lamp", "price": "19.90", "qty": 10}
@@ -119,6 +119,9 @@ async def test_a_write_that_fails_drops_its_keys_too_since_it_may_be_committed(c
     assert await read() == [b"2", b"2"]
 
 
+OF_PRODUCT = b"""
+    "uid": "%s", "name": "Lamp", "price": "0.01", "qty": 1, "held": 0, "version": 1, "createdAt": "", "updatedAt": ""
+""" % PRODUCT_UID.encode()
 OF_LINE = b'"quantity": 1, "unitPrice": "0.01", "totalPrice": "0.01"'
 OTHERS_ORDER = b"""{
     "id": 1, "lines": [{"productId": 8, %s}], "productId": 8, %s, "status": "done", "reason": null, "shortages": [],
@@ -131,7 +134,7 @@ SPOILED = {
     "no field": b"{}",
     "a field of another type": b'{"id": 7, "name": "Lamp", "price": true, "next": null, "orders": [{"id": "1"}]}',
     "a price below zero": b'{"id": 7, "name": "Lamp", "price": "-1.00", "next": null, "orders": [1]}',
-    "another product": b'{"id": 8, "name": "Lamp", "price": "0.01", "next": null, "orders": [%s]}' % OTHERS_ORDER,
+    "another product": b'{"id": 8, %s, "next": null, "orders": [%s]}' % (OF_PRODUCT, OTHERS_ORDER),
     "half a line": b'{"id": 8, "next": null, "orders": [%s]}' % HALF_A_LINE,
 }
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -55,7 +56,7 @@ def guard(keyring: Keyring | None, limiter: RateLimiter, refusals: Refusals) -> 
         try:
             check(request)
             return await handler(request)
-        except AppError:
+        except (AppError, web.HTTPException):
             if seconds := refusals.delay(request[COUNTED_FOR], time.monotonic()):
                 await asyncio.sleep(seconds)
                 if not request.content.is_eof():
@@ -91,14 +92,13 @@ async def finish(
 ) -> None:
     """Runs on `on_response_prepare`, because a stream sends its headers before its handler returns.
 
-    Holds back the answer to what was no request, so that it reached no middleware.
+    Holds back the refusal of what the guard has not seen: of a head that is malformed, or that no parser takes.
     """
-    if CLIENT in request:
+    if COUNTED_FOR in request:
         response.headers.update(request.get(_LIMIT, {}))
-    elif holder := holder_of(request.remote or ""):
-        now = time.monotonic()
-        refusals.saw(holder, now)
-        await asyncio.sleep(refusals.delay(holder, now))
+    elif response.status >= HTTPStatus.BAD_REQUEST:  # a preflight is none
+        holder = bucket(request[CLIENT]) if CLIENT in request else holder_of(request.remote or "")
+        await asyncio.sleep(refusals.delay(holder, time.monotonic()) if holder else 0)
 
 
 def _authorization(request: web.Request) -> str | None:

@@ -276,19 +276,27 @@ async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
     assert last.status == (429 if limit else 400)
 
 
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("GET /orders/1", 401), ("GET /nothing", 404), ("DELETE /orders", 405), ("GET /orders//1", 400)],
+)
 async def test_a_client_that_is_refused_again_and_again_waits_for_it(
-    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch, line: str, status: int
 ) -> None:
+    """Whether a key, the path, the method or the form of the head is wrong."""
     monkeypatch.setattr(app, "Refusals", partial(Refusals, 1.0, 60.0))
     async with opened(orders, API_KEYS=API_KEYS, TRUSTED_PROXIES="127.0.0.1") as gateway:
         served = await gateway.get("/orders/1", headers=bearer(KEYS[Scope.ORDERS_READ]))
-        first = await gateway.get("/orders/1")
-        again = asyncio.create_task(gateway.get("/orders/1"))
-        other = await gateway.get("/orders/1", headers={"X-Forwarded-For": "192.0.2.1"})
+        first = await gateway.request(*line.split())
+        again = asyncio.create_task(gateway.request(*line.split()))
+        others = [
+            (await gateway.request(*line.split(), headers={"X-Forwarded-For": f"192.0.2.{last}"})).status
+            for last in range(3)
+        ]
         waits = not again.done()
         again.cancel()
 
-    assert (first.status, served.status, other.status, waits) == (401, 200, 401, True)
+    assert (first.status, served.status, others, waits) == (status, 200, [status] * 3, True)
 
 
 async def test_what_is_no_request_waits_for_its_refusal_too(

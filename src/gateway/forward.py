@@ -90,7 +90,7 @@ async def forward(route: Route, request: web.Request) -> web.StreamResponse:
         await request.read() if route.body is not None else None,
         extra_seconds=math.inf if route.streamed else query.get("wait", 0),
         short_deadline=not route.streamed and seconds < min(_FAIR_DEADLINE, request.app[SECONDS]),
-        slots=1 + query.get("limit", 0) // _ITEMS_OF_A_SLOT,
+        slots=1 + (len(query.get("ids") or ()) or query.get("limit", 0)) // _ITEMS_OF_A_SLOT,
     )
     if route.streamed:
         return await _stream(request, service, call)

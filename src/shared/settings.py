@@ -80,8 +80,7 @@ def secrets(text: str) -> tuple[str, ...]:
 def _within(read: Callable[[str], Number], low: float, high: float, problem: str) -> Callable[[str], Number]:
     def parse(text: str) -> Number:
         with suppress(ValueError):
-            number = read(text)
-            if low <= number <= high:
+            if re.fullmatch("[0-9.e]+", text) and low <= (number := read(text)) <= high:  # Python also takes +1_0
                 return number
         raise ValueError(problem)
 

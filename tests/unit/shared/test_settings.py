@@ -139,9 +139,10 @@ _HAS_NO_PRIMARY = [
 _IS_NO_CHOICE = ["SETTING must be one of a, b"]
 _ARE_NO_SECRETS = ["SETTING must be secrets of 16 to 200 letters, digits or . _ ~ + / = -, with commas between them"]
 _IS_NO_FLAG = ["SETTING must be one of true, false"]
+_OTHER_NUMBERS = ("+1", "0_1", "\u0665")  # Python reads them
 REFUSED: dict[str, dict[str, list[str]]] = {
-    "integer": dict.fromkeys(("-1", "0", "10", "1.0", "1e0", "0x1", "1" * 5_000), _IS_NO_INTEGER),
-    "seconds": dict.fromkeys(("nan", "inf", "-1", "0.49", "9.1", "1e999", "soon"), _IS_NO_TIME),
+    "integer": dict.fromkeys(("-1", "0", "10", "1.0", "1e0", "0x1", "1" * 5_000, *_OTHER_NUMBERS), _IS_NO_INTEGER),
+    "seconds": dict.fromkeys(("nan", "inf", "-1", "0.49", "9.1", "1e999", "soon", *_OTHER_NUMBERS), _IS_NO_TIME),
     "url": {
         "": ["SETTING is not set"],
         **dict.fromkeys(("localhost:5432", "//localhost", "http://", "http:///path", "ftp://host"), _IS_NO_URL),

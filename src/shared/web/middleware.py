@@ -111,9 +111,11 @@ def request_limits(most_in_flight: int, secrets: Sequence[str]) -> Middleware:
             seconds = deadline.parse(request.headers.get(deadline.HEADER))
             if seconds is None:
                 return await handler(request)
-            late = Code.UPSTREAM_TIMEOUT if request.method in SAFE else Code.OUTCOME_UNKNOWN
-            async with deadline.within(seconds, late):
-                return await handler(request)
+            with deadline.until(seconds) as when:
+                async with asyncio.timeout_at(when):
+                    return await handler(request)
+        except TimeoutError as error:
+            raise AppError(Code.UPSTREAM_TIMEOUT if request.method in SAFE else Code.OUTCOME_UNKNOWN) from error
         finally:
             in_flight -= 1
 

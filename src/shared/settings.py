@@ -53,7 +53,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
-    return _within(float, low, high, f"must be a number of seconds from {low:g} to {high:g}")
+    return _within(float, low, high, f"must be a number from {low:g} to {high:g}")
 
 
 def choice(*texts: str) -> Callable[[str], str]:

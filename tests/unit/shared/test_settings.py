@@ -129,7 +129,7 @@ TAKEN: dict[str, dict[str, object]] = {
     "own": {" 7 ": 7},
 }
 _IS_NO_INTEGER = ["SETTING must be an integer from 1 to 9"]
-_IS_NO_TIME = ["SETTING must be a number of seconds from 0.5 to 9"]
+_IS_NO_TIME = ["SETTING must be a number from 0.5 to 9"]
 _IS_NO_URL = ["SETTING must be a URL that starts with http:// or https://"]
 _ARE_NO_URLS = ["SETTING must be URLs that start with http:// or https://"]
 _IS_NO_REDIS = ["SETTING must be a URL that starts with redis:// or rediss:// or redis+sentinel://"]
@@ -253,10 +253,10 @@ WRONG = {
         "PORT": ("http", "must be an integer from 0 to 65535"),
         "PRODUCTS_URL": ("products:3001", "must be URLs that start with http:// or https://"),
         "ORDERS_URL": ("", "is not set"),
-        "REQUEST_SECONDS": ("60.1", "must be a number of seconds from 0.1 to 60"),
+        "REQUEST_SECONDS": ("60.1", "must be a number from 0.1 to 60"),
         **dict.fromkeys(
             ("UPSTREAM_TOTAL_SECONDS", "UPSTREAM_CONNECT_SECONDS", "UPSTREAM_READ_SECONDS"),
-            ("nan", "must be a number of seconds from 0.1 to 60"),
+            ("nan", "must be a number from 0.1 to 60"),
         ),
         "API_KEYS": ("shop secret orders:read", "entry 1: the SHA-256 must be 64 hexadecimal digits"),
         "RATE_LIMIT": ("many", "must be REQUESTS/SECONDS or REQUESTS/SECONDS/BURST, as 100/60 or 100/60/20"),
@@ -278,7 +278,7 @@ WRONG = {
         "REDIS_URL": ("http://localhost", "must be a URL that starts with redis:// or rediss:// or redis+sentinel://"),
         "AMQP_URL": ("http://localhost", "must be a URL that starts with amqp:// or amqps://"),
         "PRODUCTS_URL": ("ftp://localhost", "must be a URL that starts with http:// or https://"),
-        "STUCK_ORDER_SECONDS": ("0.9", "must be a number of seconds from 1 to 86400"),
+        "STUCK_ORDER_SECONDS": ("0.9", "must be a number from 1 to 86400"),
         "MAX_IN_FLIGHT": ("100001", "must be an integer from 1 to 100000"),
         "LINES_AND_HOLDS": ("yes", "must be one of true, false"),
     },

@@ -167,3 +167,14 @@ class ServiceSettings(Settings):
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
     service_secret: Annotated[tuple[str, ...], secrets] = ()
     otel_exporter_otlp_endpoint: Annotated[str | None, url("http", "https")] = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BackendSettings(ServiceSettings):
+    """Of a service that has a database, a cache and the broker, and how many requests it handles at once."""
+
+    database_url: PostgresUrl
+    statement_cache_size: Annotated[int, integer(0, 10_000)] = 100
+    redis_url: RedisUrl
+    amqp_url: AmqpUrl
+    max_in_flight: Annotated[int, integer(1, 100_000)] = 1_000

@@ -277,9 +277,9 @@ WRONG = {
         "DATABASE_URL": ("mysql://localhost", "must be a URL that starts with postgresql:// or postgres://"),
         "REDIS_URL": ("http://localhost", "must be a URL that starts with redis:// or rediss:// or redis+sentinel://"),
         "AMQP_URL": ("http://localhost", "must be a URL that starts with amqp:// or amqps://"),
+        "MAX_IN_FLIGHT": ("100001", "must be an integer from 1 to 100000"),
         "PRODUCTS_URL": ("ftp://localhost", "must be a URL that starts with http:// or https://"),
         "STUCK_ORDER_SECONDS": ("0.9", "must be a number from 1 to 86400"),
-        "MAX_IN_FLIGHT": ("100001", "must be an integer from 1 to 100000"),
         "LINES_AND_HOLDS": ("yes", "must be one of true, false"),
     },
     "products": {

@@ -126,7 +126,7 @@ class Orders:
             return longer or await repository.lock(connection, order_id, trace)
 
         if order.status == OrderStatus.HELD:
-            order = await self._change(order_id, extend)
+            order = await self._change(order, extend)
         if not extended and order.status == OrderStatus.HELD:
             raise invalid_field("holdSeconds", f"The hold must end within {MAX_HOLD} s from the order's making.")
         if not extended:
@@ -151,7 +151,8 @@ class Orders:
 
     async def change(self, order_id: int, metadata: str | None) -> Order:
         """Replaces the metadata. Raises AppError NOT_FOUND."""
-        return await self._change(order_id, partial(repository.change, order_id=order_id, metadata=metadata))
+        work = partial(repository.change, order_id=order_id, metadata=metadata)
+        return await self._change(await self.get(order_id), work)
 
     async def apply(self, verdicts: Sequence[Verdict]) -> Applied:
         """Sets the status of each order that was pending until now.
@@ -295,17 +296,16 @@ class Orders:
             changed = await repository.change_status(connection, statement, [(order_id, trace)])
             return changed[0] if changed else await repository.lock(connection, order_id, trace)
 
-        return await self._change(order_id, change)
+        return await self._change(await self.get(order_id), change)
 
-    async def _change(self, order_id: int, work: Callable[[Connection], Awaitable[Order | None]]) -> Order:
-        product_ids = (await self.get(order_id)).product_ids
-        async with self._cache.dropping([_cache_key(product_id) for product_id in product_ids]):
-            order = await self._database.write(work, first=work)
-        if order is None:
-            raise _unknown(order_id)
+    async def _change(self, order: Order, work: Callable[[Connection], Awaitable[Order | None]]) -> Order:
+        async with self._cache.dropping([_cache_key(product_id) for product_id in order.product_ids]):
+            changed = await self._database.write(work, first=work)
+        if changed is None:
+            raise _unknown(order.id)
         self._relay.wake()
         self._watch.wake([order.id])
-        return order
+        return changed
 
     async def _write(self, drafts: list[Draft]) -> list[Order | None]:
         keys = {_cache_key(id_) for draft in drafts for id_ in product_ids(draft.product_id, draft.lines)}

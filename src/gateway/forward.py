@@ -121,7 +121,7 @@ async def _read_body(request: web.Request, schema: Schema) -> None:
     size = 0 if request.content.is_eof() else request.content_length or MAX_BODY
     if size and not bodies.take(client, size):
         metrics.REFUSED.labels("bodies").inc()
-        raise AppError(Code.UNAVAILABLE, "Too many bodies are on their way", retry_after=1)
+        raise AppError(Code.UNAVAILABLE, "Too many bodies are on their way")
     try:
         if holds_back(request):
             await request.writer.write(_CONTINUE)

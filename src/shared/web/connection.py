@@ -18,7 +18,7 @@ from aiohttp.streams import StreamReader
 from shared import logs, metrics, tracing
 from shared.errors import AppError, Code
 from shared.web.requests import holds_back, unsupported_coding
-from shared.web.responses import MOST_PATH, error_of, on_prepare, refusal
+from shared.web.responses import MOST_PATH, error_of, refusal
 
 log = structlog.get_logger()
 
@@ -72,7 +72,7 @@ class Connection(web.RequestHandler):
         idle: "dict[Connection, float]",
         lost: "Callable[[Connection], None]",
         limits: ServerLimits,
-        prepare: Prepare = on_prepare,
+        prepare: Prepare,
         *,
         lingering: "set[Connection]",
     ) -> None:

@@ -105,7 +105,7 @@ def request_limits(most_in_flight: int, secrets: Sequence[str]) -> Middleware:
         if known and not _has_secret(request, known):
             raise AppError(Code.UNAUTHORIZED, "Only the gateway and the services may ask here", headers=_CHALLENGE)
         if in_flight >= most_in_flight:
-            raise AppError(Code.UNAVAILABLE, "The service is overloaded", retry_after=1)
+            raise AppError(Code.UNAVAILABLE, "The service is overloaded")
         in_flight += 1
         try:
             seconds = deadline.parse(request.headers.get(deadline.HEADER))

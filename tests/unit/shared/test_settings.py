@@ -68,7 +68,6 @@ DEFAULTS = {
         request_seconds=5.0,
         upstream_total_seconds=4.5,
         upstream_connect_seconds=1.0,
-        upstream_read_seconds=4.5,
         api_keys=(),
         gateway_allow_anonymous=False,
         rate_limit=Policy(300_000, 60, 300_000),
@@ -241,10 +240,10 @@ def test_what_is_set_replaces_a_default() -> None:
     placed = orders.settings.Settings.load(REQUIRED["orders"] | more)
     assert (placed.host, placed.port, placed.log_level) == ("::1", 65535, "debug")
     assert (placed.stuck_order_seconds, placed.max_in_flight, placed.lines_and_holds) == (1.0, 100_000, True)
-    limits = {"TOTAL": "0.5", "CONNECT": "0.1", "READ": "60"}
+    limits = {"TOTAL": "0.5", "CONNECT": "0.1"}
     more = {f"UPSTREAM_{name}_SECONDS": value for name, value in limits.items()} | {"API_KEYS": KEY}
     settings = gateway.settings.Settings.load(REQUIRED["gateway"] | more)
-    assert settings.limits == ClientTimeout(total=0.5, connect=0.1, sock_read=60.0)
+    assert settings.limits == ClientTimeout(total=0.5, connect=0.1)
     assert "aaaa" not in repr(settings)
 
 
@@ -255,7 +254,7 @@ WRONG = {
         "ORDERS_URL": ("", "is not set"),
         "REQUEST_SECONDS": ("60.1", "must be a number from 0.1 to 60"),
         **dict.fromkeys(
-            ("UPSTREAM_TOTAL_SECONDS", "UPSTREAM_CONNECT_SECONDS", "UPSTREAM_READ_SECONDS"),
+            ("UPSTREAM_TOTAL_SECONDS", "UPSTREAM_CONNECT_SECONDS"),
             ("nan", "must be a number from 0.1 to 60"),
         ),
         "API_KEYS": ("shop secret orders:read", "entry 1: the SHA-256 must be 64 hexadecimal digits"),

@@ -98,7 +98,7 @@ async def forward(route: Route, request: web.Request) -> web.StreamResponse:
 
 
 async def expectation(request: web.Request) -> None:
-    """`_check` sends 100 Continue: a client refused by its head need not send the body (RFC 9110 §10.1.1)."""
+    """`_read_body` sends 100 Continue: a client refused by its head need not send the body (RFC 9110 §10.1.1)."""
     if request.version >= HttpVersion11 and request.headers["Expect"].lower() != "100-continue":
         raise web.HTTPExpectationFailed
 

@@ -36,7 +36,7 @@ Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Seconds, bytes and numbers that a peer may use; `idle` exceeds that of `shared.web.client`.
+    """Seconds, bytes and numbers that a peer may use; `idle` exceeds `shared.web.exchange.KEEPALIVE`.
 
     `body_bytes` are those of a body on the wire, with its chunks, and `unread` those that are received ahead. A peer
     that has been refused may go on sending for `linger` seconds; no more than `lingering` of them are read.

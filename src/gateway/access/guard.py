@@ -1,9 +1,9 @@
 """Decides who is let in, and how often, by the head of a request, before its body is read."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -20,6 +20,9 @@ from shared.errors import AppError, Code
 from shared.web import middleware
 from shared.web.health import DETAILED
 from shared.web.middleware import Handler
+
+if TYPE_CHECKING:
+    from shared.web.connection import Connection
 
 # The address that a request comes from, and the name of its API key, if it has one.
 CLIENT = web.RequestKey("client", str)
@@ -58,7 +61,7 @@ def guard(keyring: Keyring | None, limiter: RateLimiter, refusals: Refusals) -> 
             return await handler(request)
         except (AppError, web.HTTPException):
             if seconds := refusals.delay(request[COUNTED_FOR], time.monotonic()):
-                await asyncio.sleep(seconds)
+                await cast("Connection", request.protocol).hold(seconds)
                 if not request.content.is_eof():
                     request.protocol.close()  # to read and drop the body would cost more than the refusal
             raise
@@ -98,7 +101,8 @@ async def finish(
         response.headers.update(request.get(_LIMIT, {}))
     elif response.status >= HTTPStatus.BAD_REQUEST:  # a preflight is none
         holder = bucket(request[CLIENT]) if CLIENT in request else holder_of(request.remote or "")
-        await asyncio.sleep(refusals.delay(holder, time.monotonic()) if holder else 0)
+        if holder and (seconds := refusals.delay(holder, time.monotonic())):
+            await cast("Connection", request.protocol).hold(seconds)
 
 
 def _authorization(request: web.Request) -> str | None:

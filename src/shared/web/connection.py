@@ -270,12 +270,17 @@ class Connection(web.RequestHandler):
         """Lets the peer read the answer while bytes of its request are still on their way: RFC 9112 §9.6."""
         if self.transport is not None:
             self.transport.write_eof()
-            self._gone = asyncio.get_running_loop().create_future()
             if len(self._lingering) < self._limits.lingering:
                 self._lingering.add(self)
                 if self._reading_held:
                     self.transport.resume_reading()
-            await asyncio.wait({self._gone}, timeout=self._limits.linger)
+            await self.hold(self._limits.linger)
+
+    async def hold(self, seconds: float) -> None:
+        """Waits for so long, or until the peer has left: nothing of it is kept then."""
+        if self.transport is not None:
+            self._gone = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._gone}, timeout=seconds)
 
 
 def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -> web.Response:

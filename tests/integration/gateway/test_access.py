@@ -322,6 +322,24 @@ async def test_what_is_no_request_waits_for_its_refusal_too(
     assert (replies, waits) == ([400, 400, 200], True)
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [b"POST /orders HTTP/1.1\r\nHost: a", b"GET //1 HTTP/1.1\r\nHost: a", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b"],
+)
+async def test_nothing_is_kept_of_a_client_that_leaves_while_its_refusal_waits(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch, request_: bytes
+) -> None:
+    monkeypatch.setattr(app, "Refusals", partial(Refusals, 0.01, 60.0))
+    async with listening(orders, API_KEYS=API_KEYS) as port:
+        before = asyncio.all_tasks()
+        for last in (2, 3):
+            async with connected(port, f"127.0.0.{last}") as peer:
+                peer.send(request_ + b"\r\n\r\n")
+                if last == 2:
+                    await peer.reply()
+        await eventually(lambda: asyncio.all_tasks() <= before)
+
+
 async def test_the_body_of_a_request_that_waited_for_its_refusal_is_not_read(
     orders: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,6 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
-import orjson
 import structlog
 from aiohttp import HttpVersion11, web
 from marshmallow import Schema
@@ -29,7 +28,7 @@ from shared.web.connection import SAFE
 from shared.web.exchange import Reply
 from shared.web.headers import IDEMPOTENCY_KEY, IF_MATCH, IF_NONE_MATCH, read_idempotency_key, read_if_match
 from shared.web.requests import MAX_BODY, holds_back, read_json, read_path, read_query
-from shared.web.responses import answer, is_envelope, is_written
+from shared.web.responses import is_written
 
 log = structlog.get_logger()
 
@@ -40,7 +39,6 @@ _ITEMS_OF_A_SLOT = 4
 _CONNECTION = istr("Connection")
 _NO_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)  # RFC 9110 §15.3.5, §15.4.5
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CODE_OF = {code.status: code for code in reversed(Code)}
 # Seconds without a byte after which a stream is broken: a little more than two heartbeats.
 _QUIET = 35.0
 
@@ -90,7 +88,7 @@ async def forward(route: Route, request: web.Request) -> web.StreamResponse:
         await request.read() if route.body is not None else None,
         extra_seconds=math.inf if route.streamed else query.get("wait", 0),
         short_deadline=not route.streamed and seconds < min(_FAIR_DEADLINE, request.app[SECONDS]),
-        slots=1 + query.get("limit", 0) // _ITEMS_OF_A_SLOT,
+        slots=1 + (len(query.get("ids") or ()) or query.get("limit", 0)) // _ITEMS_OF_A_SLOT,
     )
     if route.streamed:
         return await _stream(request, service, call)
@@ -100,7 +98,7 @@ async def forward(route: Route, request: web.Request) -> web.StreamResponse:
 
 
 async def expectation(request: web.Request) -> None:
-    """`_check` sends 100 Continue: a client refused by its head need not send the body (RFC 9110 §10.1.1)."""
+    """`_read_body` sends 100 Continue: a client refused by its head need not send the body (RFC 9110 §10.1.1)."""
     if request.version >= HttpVersion11 and request.headers["Expect"].lower() != "100-continue":
         raise web.HTTPExpectationFailed
 
@@ -123,7 +121,7 @@ async def _read_body(request: web.Request, schema: Schema) -> None:
     size = 0 if request.content.is_eof() else request.content_length or MAX_BODY
     if size and not bodies.take(client, size):
         metrics.REFUSED.labels("bodies").inc()
-        raise AppError(Code.UNAVAILABLE, "Too many bodies are on their way", retry_after=1)
+        raise AppError(Code.UNAVAILABLE, "Too many bodies are on their way")
     try:
         if holds_back(request):
             await request.writer.write(_CONTINUE)
@@ -200,25 +198,12 @@ def _key_of_client(name: str, idempotency_key: str) -> str:
 
 
 def _answer(request: web.Request, reply: Reply) -> web.Response:
-    """A service's envelope passes byte for byte; other JSON is wrapped, and anything else becomes a 502."""
+    """A service's envelope passes byte for byte; anything else, as a proxy's page, becomes a 502."""
     if reply.status == HTTPStatus.UNAUTHORIZED:  # the secrets differ, which is no fault of the client's
         raise AppError(Code.UPSTREAM_ERROR, "The service does not let the gateway in")
-    is_fine = request.method == "HEAD" or reply.status in _NO_BODY or is_written(reply.status, reply.body)
-    if not is_fine and not is_envelope(reply.status, content := _parse(reply.body)):
-        if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise AppError(Code.UPSTREAM_ERROR, "The service failed")
-        if reply.status >= HTTPStatus.BAD_REQUEST:
-            code = _CODE_OF.get(reply.status, Code.UPSTREAM_ERROR)
-            raise AppError(code, code.meaning)
-        return answer(request, content, status=reply.status)
+    if not (request.method == "HEAD" or reply.status in _NO_BODY or is_written(reply.status, reply.body)):
+        raise AppError(Code.UPSTREAM_ERROR)
     return web.Response(body=reply.body or None, status=reply.status, headers=_only(RETURNED, reply.headers))
-
-
-def _parse(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise AppError(Code.UPSTREAM_ERROR, "The service's answer is not JSON") from error
 
 
 def _only(names: tuple[str, ...], headers: MultiMapping[str]) -> CIMultiDict[str]:

@@ -54,7 +54,6 @@ class Settings(ServiceSettings):
     request_seconds: _Seconds = 5.0
     upstream_total_seconds: _Seconds = 4.5
     upstream_connect_seconds: _Seconds = 1.0
-    upstream_read_seconds: _Seconds = 4.5
     api_keys: Annotated[tuple[ApiKey, ...], _keys] = ()
     rate_limit: Annotated[Policy, parse_rate_limit] = _MORE_THAN_ANYONE_ASKS
     trusted_proxies: Annotated[tuple[Network, ...], parse_networks] = ()
@@ -63,11 +62,7 @@ class Settings(ServiceSettings):
 
     @property
     def limits(self) -> ClientTimeout:
-        return ClientTimeout(
-            total=self.upstream_total_seconds,
-            connect=self.upstream_connect_seconds,
-            sock_read=self.upstream_read_seconds,
-        )
+        return ClientTimeout(total=self.upstream_total_seconds, connect=self.upstream_connect_seconds)
 
     @classmethod
     def contradictions(cls, values: Mapping[str, Any]) -> list[str]:

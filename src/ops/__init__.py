@@ -1,1 +1,1 @@
-"""The operator's program: migrations, dead letters, a reconciliation of the databases, the outboxes."""
+"""The operator's program: migrations, dead letters, reconciliation, repair, outboxes, archive, the broker's users."""

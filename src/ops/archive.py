@@ -79,7 +79,7 @@ async def run(environ: Mapping[str, str], options: argparse.Namespace) -> Answer
                     stay += count - written[path]
                 for path in [] if options.dry_run else sorted(folder.glob(_NAME.format("*"))):
                     if path.stat().st_mode & _UNFINISHED:
-                        with Progress(f"removed of {path.name}", written[path]) as progress:
+                        with Progress(f"removed of {path.name}", sum(map(len, _batches(path)))) as progress:
                             removed[path] = await _remove(orders, products, path, progress)
                         path.chmod(_FINISHED)
     except (OSError, EOFError, zlib.error, ValueError) as error:
@@ -107,10 +107,10 @@ async def _write(urls: DatabaseUrls, path: Path, progress: Progress, *bounds: ob
                 (checks.with_lines(Order, row) async for row in orders.stream(_ORDERS, *bounds)),
                 (checks.with_lines(Reservation, row) async for row in products.stream(_RESERVATIONS, *bounds[:2])),
             ):
-                progress.advance()
                 if order and reservation and compare(order, reservation, 0) is None:
                     line = f"{order.content[:-1]}, {reservation.content[1:]}"
                     file.write(line.replace("\n", " ") + "\n")
+                    progress.advance()
                     written.add(str(order.uid or order.id))
         for line in chain.from_iterable(_batches(path)):
             earlier = orjson.loads(line)["order"]

@@ -3,24 +3,22 @@
 import argparse
 from collections.abc import Callable
 
+from shared.settings import Number, integer, seconds
+
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise argparse.ArgumentTypeError(f"must be an integer from {low} to {high}")
-        return int(text)
-
-    return read
+    return _argument(integer(low, high))
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must be a number from {low:.10g} to {high:.10g}")
-        return value
+    return _argument(seconds(low, high))
 
-    return read
+
+def _argument(read: Callable[[str], Number]) -> Callable[[str], Number]:
+    def parse(text: str) -> Number:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse

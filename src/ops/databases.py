@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import asyncpg
 
 from ops.errors import OpsError, first_line
-from shared.db import connect
+from shared.db import FAILURES, connect
 from shared.settings import PostgresUrl, Settings
 
-_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _CONNECT = 10.0
 # A whole table may have to be read and sorted.
 _STATEMENT = 900.0
@@ -57,7 +56,7 @@ async def session(url: str, name: str) -> AsyncIterator[Session]:
     try:
         yield Session(name, connection)
     finally:
-        with suppress(*_FAILURES):
+        with suppress(*FAILURES):
             await connection.close(timeout=_CLOSE)
 
 
@@ -86,5 +85,5 @@ async def both(
 def _named(name: str) -> Iterator[None]:
     try:
         yield
-    except _FAILURES as error:
+    except FAILURES as error:
         raise OpsError(f"{name}: {first_line(error)}") from error

@@ -111,8 +111,8 @@ def _by_service(ids: Sequence[str], databases: Mapping[str, str]) -> dict[str, l
     """The numbers of IDs such as `orders/17`; those of another form are of no event."""
     numbers: dict[str, list[int]] = {}
     for service, _, number in (each.partition("/") for each in ids):
-        if service in databases and number.isascii() and number.isdigit():
-            numbers.setdefault(service, []).append(min(int(number), 2**63 - 1))
+        if service in databases and number.isascii() and number.isdigit() and number[0] != "0":
+            numbers.setdefault(service, []).append(min(int(number[:20]), 2**63 - 1))
     return numbers
 
 

@@ -25,7 +25,7 @@ from shared.web.middleware import request_limits
 from shared.web.server import TASKS, application
 
 # Shorter than the wait of a client of `POST /orders`, so that time is left for the write.
-_PRODUCT_TIMEOUTS = ClientTimeout(total=2.0, connect=0.5, sock_read=2.0)
+_PRODUCT_TIMEOUTS = ClientTimeout(total=2.0, connect=0.5)
 
 _POLL_SECONDS = 1.0
 

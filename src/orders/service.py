@@ -35,7 +35,7 @@ from shared.contracts.fields import DEFAULT_PAGE, MAX_HOLD, has_shape
 from shared.contracts.requests import OrderStatus
 from shared.db import Connection, Database, LockedError
 from shared.errors import AppError, Code, Detail, invalid_field
-from shared.idempotency import InProgress, Key
+from shared.idempotency import Key
 from shared.messaging.outbox import Relay
 from shared.pagination import MAX_ID, Page
 
@@ -88,7 +88,6 @@ class Orders:
         self._relay = relay
         self._products = products
         self._watch = watch
-        self._in_progress = InProgress()
         self._locked: set[int] = set()
         self._writes: Batcher[Draft, Order | None] = Batcher(self._write, spacing=_WRITE_SPACING, span="INSERT orders")
 
@@ -96,13 +95,11 @@ class Orders:
         """Returns a pending order. Raises AppError NOT_FOUND for an unknown product, UNAVAILABLE, OUTCOME_UNKNOWN.
 
         With a reference it also raises DUPLICATE_REFERENCE, with the price of a line PRICE_CHANGED unless its product,
-        past all caches, has that price. With a key it also raises CONFLICT while a request with the same key is in
-        progress, and IDEMPOTENCY_MISMATCH. It raises CONFLICT for several lines or a hold if they are not turned on.
+        past all caches, has that price. With a key it also raises IDEMPOTENCY_MISMATCH. It raises CONFLICT for several
+        lines or a hold if they are not turned on.
         """
-        if key is None:
-            return await self._place(lines, terms, None)
-        with self._in_progress.claim(key):
-            return await self._replay(key, terms) or await self._place(lines, terms, key)
+        earlier = await self._replay(key, terms) if key else None
+        return earlier or await self._place(lines, terms, key)
 
     async def cancel(self, order_id: int) -> Order:
         """Returns the order, cancelled now or before. Raises AppError NOT_FOUND, CONFLICT, EXPIRED."""
@@ -129,7 +126,7 @@ class Orders:
             return longer or await repository.lock(connection, order_id, trace)
 
         if order.status == OrderStatus.HELD:
-            order = await self._change(order_id, extend)
+            order = await self._change(order, extend)
         if not extended and order.status == OrderStatus.HELD:
             raise invalid_field("holdSeconds", f"The hold must end within {MAX_HOLD} s from the order's making.")
         if not extended:
@@ -154,7 +151,8 @@ class Orders:
 
     async def change(self, order_id: int, metadata: str | None) -> Order:
         """Replaces the metadata. Raises AppError NOT_FOUND."""
-        return await self._change(order_id, partial(repository.change, order_id=order_id, metadata=metadata))
+        work = partial(repository.change, order_id=order_id, metadata=metadata)
+        return await self._change(await self.get(order_id), work)
 
     async def apply(self, verdicts: Sequence[Verdict]) -> Applied:
         """Sets the status of each order that was pending until now.
@@ -274,7 +272,7 @@ class Orders:
         order = await self._writes.submit(draft(lines, products, terms, tracing.here(), key))
         if order:
             return Placed(order)
-        # Another process has placed an order under this key since `place` looked for one.
+        # Another request has placed an order under this key since `place` looked for one.
         if key and (earlier := await self._replay(key, terms)):
             return earlier
         if terms.reference:
@@ -283,7 +281,7 @@ class Orders:
             if first_id:
                 detail = Detail("reference", f"The order {first_id} has it.")
                 raise AppError(Code.DUPLICATE_REFERENCE, details=[detail])
-        raise AppError(Code.CONFLICT, "A request with this Idempotency-Key is in progress", retry_after=1)
+        raise AppError(Code.UNAVAILABLE, "The order that had the key or the reference has just gone")
 
     async def _replay(self, key: Key, terms: Terms) -> Placed | None:
         async with self._database.connection() as connection:
@@ -298,17 +296,16 @@ class Orders:
             changed = await repository.change_status(connection, statement, [(order_id, trace)])
             return changed[0] if changed else await repository.lock(connection, order_id, trace)
 
-        return await self._change(order_id, change)
+        return await self._change(await self.get(order_id), change)
 
-    async def _change(self, order_id: int, work: Callable[[Connection], Awaitable[Order | None]]) -> Order:
-        product_ids = (await self.get(order_id)).product_ids
-        async with self._cache.dropping([_cache_key(product_id) for product_id in product_ids]):
-            order = await self._database.write(work, first=work)
-        if order is None:
-            raise _unknown(order_id)
+    async def _change(self, order: Order, work: Callable[[Connection], Awaitable[Order | None]]) -> Order:
+        async with self._cache.dropping([_cache_key(product_id) for product_id in order.product_ids]):
+            changed = await self._database.write(work, first=work)
+        if changed is None:
+            raise _unknown(order.id)
         self._relay.wake()
         self._watch.wake([order.id])
-        return order
+        return changed
 
     async def _write(self, drafts: list[Draft]) -> list[Order | None]:
         keys = {_cache_key(id_) for draft in drafts for id_ in product_ids(draft.product_id, draft.lines)}

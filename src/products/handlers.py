@@ -5,7 +5,7 @@ from aiohttp import web
 from products.service import Catalogue, Written
 from products.views import movement_view, product_view
 from shared.contracts.requests import AdjustStock, ChangeProduct, CreateProduct, PageQuery, ProductsQuery
-from shared.web.headers import REPLAYED, entity_tag, read_if_match, read_key
+from shared.web.headers import REPLAYED, read_if_match, read_key
 from shared.web.requests import read_json, read_path, read_query
 from shared.web.responses import answer
 
@@ -67,5 +67,5 @@ async def list_movements(request: web.Request) -> web.Response:
 
 
 def _answer(request: web.Request, written: Written, status: int = 200) -> web.Response:
-    headers = {"ETag": entity_tag(written.product["version"]), **(REPLAYED if written.replayed else {})}
+    headers = {"ETag": f'"{written.product["version"]}"', **(REPLAYED if written.replayed else {})}
     return answer(request, written.product, status=status, headers=headers)

@@ -18,7 +18,7 @@ from shared import pagination, tracing
 from shared.cache import Cache
 from shared.db import Connection, Database, LockedError
 from shared.errors import AppError, Code, Detail
-from shared.idempotency import InProgress, Key
+from shared.idempotency import Key
 from shared.messaging.outbox import Relay
 from shared.pagination import Page
 
@@ -41,10 +41,9 @@ class Catalogue:
         self._database = database
         self._cache = cache
         self._relay = relay
-        self._in_progress = InProgress()
 
     async def create(self, name: str, price: Decimal, qty: int, key: Key | None = None) -> Written:
-        """Raises AppError CONFLICT or IDEMPOTENCY_MISMATCH for the key."""
+        """Raises AppError IDEMPOTENCY_MISMATCH for the key."""
         insert = partial(repository.create, name=name, price=price, qty=qty, traceparent=tracing.here().traceparent)
         return await self._write(insert, None, key)
 
@@ -119,25 +118,17 @@ class Catalogue:
         self, write: Callable[[Connection], Awaitable[Product]], product_id: int | None, key: Key | None = None
     ) -> Written:
         """`product_id` is None for a product that has no id yet."""
-        if key is None:
-            # One that no client can send, so that a second attempt finds what the first one has done.
-            written = await self._commit(write, product_id, Key(f"service {uuid4()}", b""))
-            return Written(written.product)
-        with self._in_progress.claim(key):
-            return await self._commit(write, product_id, key)
-
-    async def _commit(
-        self, write: Callable[[Connection], Awaitable[Product]], product_id: int | None, key: Key
-    ) -> Written:
         keys = set() if product_id is None else {_cache_key(product_id)}
+        # One that no client can send, so that a second attempt finds what the first one has done.
+        kept_as = key or Key(f"service {uuid4()}", b"")
 
         async def write_once(connection: Connection) -> Written:
-            if answer := await repository.take_key(connection, key):
-                return Written(answer, replayed=True)
+            if answer := await repository.take_key(connection, kept_as):
+                return Written(answer, replayed=key is not None)
             product = await write(connection)
             keys.add(_cache_key(product.id))
             view = product_view(product)
-            await repository.keep_answer(connection, key, _json(view))
+            await repository.keep_answer(connection, kept_as, _json(view))
             return Written(view)
 
         async with self._cache.dropping(keys):

@@ -1,6 +1,6 @@
 """Shares the cost of a write: items that arrive while one flush runs share the next one.
 
-An item that arrives when no flush runs is flushed at once, alone.
+An item that arrives when no flush runs is flushed at once, alone, but for the pause that follows a shared flush.
 """
 
 import asyncio

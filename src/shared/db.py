@@ -42,7 +42,7 @@ _PURGED_AT_ONCE = 500
 # Only an error of data (SQLSTATE classes 22 and 23) may blame a request or an event. Any other may go away while these
 # stay as they are: it comes from the server's state, its settings, the schema or a pooler between.
 FAULTS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-_FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+FAILURES = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 # With these a server or a pooler says that it has lost sight of the statement, or asyncpg that the session has ended.
 _LOSSES = (asyncpg.PostgresConnectionError, asyncpg.StatementCompletionUnknownError)
 
@@ -71,7 +71,7 @@ class Database:
         """
         try:
             connection = await self._pool.acquire(timeout=min(_ACQUIRE, limit))
-        except _FAILURES as error:
+        except FAILURES as error:
             is_full = self._pool.get_size() - self._pool.get_idle_size() == _MAX_CONNECTIONS
             message = "All connections to the database are taken" if is_full else "The database cannot be reached"
             raise AppError(Code.UNAVAILABLE, message) from error
@@ -91,7 +91,7 @@ class Database:
             raise
         except asyncpg.LockNotAvailableError as error:
             raise LockedError(Code.UNAVAILABLE, "Others are changing this at the moment") from error
-        except _FAILURES as error:
+        except FAILURES as error:
             # A primary that was demoted keeps its sessions while the clients' address leads to another one.
             if is_over or isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                 await self._renew()
@@ -101,7 +101,7 @@ class Database:
             raise kind(Code.UNAVAILABLE, "The database did not answer") from cause
         finally:
             timer.cancel()
-            with suppress(*_FAILURES):  # the pool has terminated the connection by then
+            with suppress(*FAILURES):  # the pool has terminated the connection by then
                 await self._pool.release(connection, timeout=_RELEASE)
 
     async def _renew(self) -> None:
@@ -176,7 +176,7 @@ def columns(rows: Collection[object], *names: str) -> list[list[Any]]:
 async def connect(url: str, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
     """Tries the hosts of the URL in their order, within `timeout` seconds for all."""
     limit = options.pop("timeout")
-    return await first_of(each_host(url), partial(asyncpg.connect, timeout=limit, **options), limit, _FAILURES)
+    return await first_of(each_host(url), partial(asyncpg.connect, timeout=limit, **options), limit, FAILURES)
 
 
 @asynccontextmanager
@@ -220,6 +220,6 @@ async def _roll_back(connection: Connection) -> None:
     try:
         async with asyncio.timeout(_RELEASE):
             await connection.execute("ROLLBACK")
-    except _FAILURES:
+    except FAILURES:
         with suppress(asyncpg.InterfaceError):  # the connection is closed already
             connection.terminate()  # the server rolls back when it notices

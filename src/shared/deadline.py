@@ -1,15 +1,11 @@
 """The time that a request has left, passed from process to process as `X-Request-Timeout-Ms`."""
 
-import asyncio
 import math
 import re
 import time
 from contextvars import ContextVar
-from typing import Any
 
 from multidict import istr
-
-from shared.errors import AppError, Code
 
 HEADER = istr("X-Request-Timeout-Ms")
 
@@ -44,30 +40,9 @@ class until:  # noqa: N801  # used as a statement, as asyncio.timeout is
     def __init__(self, seconds: float) -> None:
         self.when = time.monotonic() + seconds  # the clock of the event loop too
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> float:
         self._outer = _current.set(self.when)
+        return self.when
 
     def __exit__(self, *_error: object) -> None:
         _current.reset(self._outer)
-
-
-class within(until):  # noqa: N801  # as above
-    """Cancels its body when the time is up, and raises AppError `code`."""
-
-    __slots__ = ("_code", "_timer")
-
-    def __init__(self, seconds: float, code: Code = Code.UPSTREAM_TIMEOUT) -> None:
-        super().__init__(seconds)
-        self._code = code
-        self._timer = asyncio.timeout_at(self.when)
-
-    async def __aenter__(self) -> None:
-        self.__enter__()
-        await self._timer.__aenter__()
-
-    async def __aexit__(self, *error: Any) -> None:
-        self.__exit__()
-        try:
-            await self._timer.__aexit__(*error)
-        except TimeoutError as late:
-            raise AppError(self._code) from late

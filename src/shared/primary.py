@@ -42,7 +42,7 @@ class Primary:
         ]
         self._limit, self._on_change = limit, on_change
         self._address: dict[str, Any] = {}
-        self._reign: dict[str, str] = {}
+        self._replication: dict[str, str] = {}
         self._redis: Redis | None = None
 
     @property
@@ -56,14 +56,14 @@ class Primary:
         is_same = await self._find() == self._address
         if is_same:
             async with asyncio.timeout(self._limit):
-                is_same = self._reign.items() <= (await self.redis.info("replication")).items()
+                is_same = self._replication.items() <= (await self.redis.info("replication")).items()
         if not is_same:
             self._on_change(NotConnected("another server is the primary"))
         return is_same
 
     async def renew(self) -> None:
         """Leaves all connections for those to the server that is the primary now; what they are waiting for fails."""
-        self._address, old, self._reign = await self._find(), self._redis, {}
+        self._address, old, self._replication = await self._find(), self._redis, {}
         pool = BlockingConnectionPool(
             **self._options | self._address,
             max_connections=4,
@@ -72,7 +72,7 @@ class Primary:
             socket_connect_timeout=self._limit,
             retry=Retry(NoBackoff(), 1),
             maint_notifications_config=_OFF,
-            redis_connect_func=partial(self._greet, self._reign),
+            redis_connect_func=partial(self._handshake, self._replication),
         )
         self._redis = Redis(connection_pool=pool)
         if old:
@@ -82,18 +82,18 @@ class Primary:
         for each in filter(None, (*self._sentinels, self._redis)):
             await each.connection_pool.disconnect()
 
-    async def _greet(self, reign: dict[str, str], connection: Any) -> None:
-        """The first words on a connection, which is for this reign."""
+    async def _handshake(self, replication: dict[str, str], connection: Any) -> None:
+        """Opens a connection to the primary with this replication id, whichever it is if none has been seen yet."""
         await connection.on_connect()
         await connection.send_command("INFO", "replication")
         lines = (await connection.read_response()).decode().splitlines()
         found = dict(line.split(":", 1) for line in lines if line.startswith(("role:", "master_replid:")))
-        if reign is not self._reign:
+        if replication is not self._replication:
             raise NotConnected("these connections were left")
-        if found.get("role") != "master" or (reign or found) != found:
+        if found.get("role") != "master" or (replication or found) != found:
             self._on_change(error := NotConnected("the server is a replica, or another one than before"))
             raise error
-        reign.update(found)
+        replication.update(found)
 
     async def _find(self) -> dict[str, Any]:
         """The address after the latest failover that any of the Sentinels knows of; empty where the URL has it."""

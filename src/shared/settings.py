@@ -53,7 +53,7 @@ def integer(low: int, high: int) -> Callable[[str], int]:
 
 
 def seconds(low: float, high: float) -> Callable[[str], float]:
-    return _within(float, low, high, f"must be a number of seconds from {low:g} to {high:g}")
+    return _within(float, low, high, f"must be a number from {low:g} to {high:g}")
 
 
 def choice(*texts: str) -> Callable[[str], str]:
@@ -80,8 +80,7 @@ def secrets(text: str) -> tuple[str, ...]:
 def _within(read: Callable[[str], Number], low: float, high: float, problem: str) -> Callable[[str], Number]:
     def parse(text: str) -> Number:
         with suppress(ValueError):
-            number = read(text)
-            if low <= number <= high:
+            if re.fullmatch("[0-9.e]+", text) and low <= (number := read(text)) <= high:  # Python also takes +1_0
                 return number
         raise ValueError(problem)
 
@@ -168,3 +167,14 @@ class ServiceSettings(Settings):
     log_level: Annotated[str, choice("debug", "info", "warning", "error")] = "info"
     service_secret: Annotated[tuple[str, ...], secrets] = ()
     otel_exporter_otlp_endpoint: Annotated[str | None, url("http", "https")] = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BackendSettings(ServiceSettings):
+    """Of a service that has a database, a cache and the broker, and how many requests it handles at once."""
+
+    database_url: PostgresUrl
+    statement_cache_size: Annotated[int, integer(0, 10_000)] = 100
+    redis_url: RedisUrl
+    amqp_url: AmqpUrl
+    max_in_flight: Annotated[int, integer(1, 100_000)] = 1_000

@@ -30,7 +30,7 @@ class FakeService:
     def __init__(self) -> None:
         self.url = ""
         self.seen: list[Seen] = []
-        self.respond: Respond = respond_with(200, b"{}")
+        self.respond: Respond = respond_with(200, envelope(200, {}))
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
@@ -56,9 +56,9 @@ def respond_with(status: int, body: bytes, headers: Mapping[str, str] | None = N
 
 
 def envelope(status: int, data: Any, **more: Any) -> bytes:
-    """As the services write it, with spaces that only a byte-for-byte copy keeps."""
+    """As the services write it, with a time that only a byte-for-byte copy keeps."""
     body = {"statusCode": status, "data": data, **more, "traceId": "a" * 32, "timestamp": "T", "path": "/from/service"}
-    return json.dumps(body).encode()
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
 async def hang(_request: web.Request) -> NoReturn:

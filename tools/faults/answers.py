@@ -126,7 +126,6 @@ def _gateway_was_down(evidence: Evidence, attempt: Attempt) -> bool:
 def _explained(operation: Operation) -> Mapping[int, tuple[str, ...]]:
     """The codes that each status may have. An order that is repeated without a key meets its own reference."""
     of_order = {
-        "conflict": operation.key is not None,  # it is in progress
         "duplicate_reference": operation.key is None and operation.reference is not None,
         "price_changed": operation.priced,
     }

@@ -169,7 +169,7 @@ def declare_nothing_again() -> None:
 
 def blame_what_is_not_known() -> None:
     """The errors that were known to be outages; connections that are not allowed (55000) are not among them."""
-    db._FAILURES = (  # type: ignore[assignment]  # that is the mutation
+    db.FAILURES = (  # type: ignore[assignment]  # that is the mutation
         OSError,
         TimeoutError,
         asyncpg.InterfaceError,

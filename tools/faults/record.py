@@ -21,8 +21,7 @@ class Attempt:
     error: str = ""
     """Why there was no answer."""
     is_deferred: bool = False
-    """The answer has `Retry-After`, as the 409 has for a key whose first request is still in progress, or for a
-    confirmation of an order that is still pending."""
+    """The answer has `Retry-After`, as the 409 has for a confirmation of an order that is still pending."""
 
     @property
     def data(self) -> Any:

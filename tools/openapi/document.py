@@ -49,7 +49,7 @@ _TAGS = (
 # By the function that reads a header of a route: the component of the parameter, and the refusals that follow from it.
 _HEADER: Mapping[ReadHeader, tuple[str, tuple[Code, ...]]] = MappingProxyType(
     {
-        read_idempotency_key: ("IdempotencyKey", (Code.CONFLICT, Code.IDEMPOTENCY_MISMATCH)),
+        read_idempotency_key: ("IdempotencyKey", (Code.IDEMPOTENCY_MISMATCH,)),
         read_if_match: ("IfMatch", (Code.PRECONDITION_FAILED,)),
         read_if_none_match: ("IfNoneMatch", ()),
         read_last_event_id: ("LastEventId", ()),

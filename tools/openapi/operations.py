@@ -45,6 +45,7 @@ _OPERATIONS = {
         responses.ProductAnswer(),
         description="The change is refused (409) if the stock would leave the range from 0 to 2147483647; the details "
         "then show the present stock.",
+        refusals=(Code.CONFLICT,),
     ),
     "GET /products/{id}/movements": Operation(
         "listMovements", "List the changes of a product's stock, newest first", responses.MovementsPage()

@@ -1,8 +1,9 @@
 """Decides who is let in, and how often, by the head of a request, before its body is read."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -19,6 +20,9 @@ from shared.errors import AppError, Code
 from shared.web import middleware
 from shared.web.health import DETAILED
 from shared.web.middleware import Handler
+
+if TYPE_CHECKING:
+    from shared.web.connection import Connection
 
 # The address that a request comes from, and the name of its API key, if it has one.
 CLIENT = web.RequestKey("client", str)
@@ -55,9 +59,9 @@ def guard(keyring: Keyring | None, limiter: RateLimiter, refusals: Refusals) -> 
         try:
             check(request)
             return await handler(request)
-        except AppError:
+        except (AppError, web.HTTPException):
             if seconds := refusals.delay(request[COUNTED_FOR], time.monotonic()):
-                await asyncio.sleep(seconds)
+                await cast("Connection", request.protocol).hold(seconds)
                 if not request.content.is_eof():
                     request.protocol.close()  # to read and drop the body would cost more than the refusal
             raise
@@ -91,14 +95,14 @@ async def finish(
 ) -> None:
     """Runs on `on_response_prepare`, because a stream sends its headers before its handler returns.
 
-    Holds back the answer to what was no request, so that it reached no middleware.
+    Holds back the refusal of what the guard has not seen: of a head that is malformed, or that no parser takes.
     """
-    if CLIENT in request:
+    if COUNTED_FOR in request:
         response.headers.update(request.get(_LIMIT, {}))
-    elif holder := holder_of(request.remote or ""):
-        now = time.monotonic()
-        refusals.saw(holder, now)
-        await asyncio.sleep(refusals.delay(holder, now))
+    elif response.status >= HTTPStatus.BAD_REQUEST:  # a preflight is none
+        holder = bucket(request[CLIENT]) if CLIENT in request else holder_of(request.remote or "")
+        if holder and (seconds := refusals.delay(holder, time.monotonic())):
+            await cast("Connection", request.protocol).hold(seconds)
 
 
 def _authorization(request: web.Request) -> str | None:

@@ -103,7 +103,8 @@ class Refusals:
             self._latest = client
 
     def delay(self, client: str, now: float) -> float:
-        """The seconds that this refusal waits."""
+        """The seconds that this refusal waits. Its request is seen here too: most are of no route."""
+        self.saw(client, now)
         if now - self._swept >= 1:
             self._swept = now
             self._turns = {each: turn for each, turn in self._turns.items() if turn > now}

@@ -178,7 +178,7 @@ class Admission:
     def _refusal(self, now: float) -> AppError:
         self._policy.refused(now)
         metrics.REFUSED.labels("overload").inc()
-        return AppError(Code.UNAVAILABLE, f"{self._service} is overloaded", retry_after=1)
+        return AppError(Code.UNAVAILABLE, f"{self._service} is overloaded")
 
     async def _wait(self, client: str, slots: int, seconds: float) -> None:
         """Until slots come free: they count as taken at that moment, before this task runs. Raises TimeoutError."""

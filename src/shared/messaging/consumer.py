@@ -145,7 +145,7 @@ class Consumer(SupervisedConnection):
             self._held = await self._is_down()
 
     async def _work(self, deliveries: Deliveries, connection: AbstractConnection) -> None:
-        """Ends when the channel is closed, a redelivered batch changes nothing; or when events are given back."""
+        """Ends when the channel is closed, or when events are given back: a batch that comes again changes nothing."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._take(deliveries))

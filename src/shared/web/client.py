@@ -26,7 +26,7 @@ async def service_clients(
 ) -> AsyncIterator[Callable[[str, str], "ServiceClient"]]:
     """Makes clients from the name and the base URL of a service, and closes their connections at the end.
 
-    `limits` has seconds for the whole call, for a connection, between two reads. Calls carry the first of `secrets`.
+    `limits` has seconds for the whole call, and for a connection. Calls carry the first of `secrets`.
     """
     async with AsyncExitStack() as opened:
         streams = aiohttp.ClientSession(
@@ -85,7 +85,7 @@ class ServiceClient:
         body: bytes | None = None,
         extra_seconds: float = 0.0,
     ) -> Reply:
-        """`target` is an encoded path with its query; `extra_seconds` are added to the limits.
+        """`target` is an encoded path with its query; `extra_seconds` are added to the limit of the call.
 
         The call ends with the deadline of the request that it serves. It is sent once.
 
@@ -102,8 +102,7 @@ class ServiceClient:
             message = self._message(method, target, headers, body)
             try:
                 exchange = self._idle.pop() if self._idle else await self._connect(seconds)
-                quiet = (self._limits.sock_read or math.inf) + extra_seconds
-                reply = await exchange.send(message, is_head=method == "HEAD", until=until, quiet=quiet)
+                reply = await exchange.send(message, is_head=method == "HEAD", until=until)
             except OSError as error:
                 raise self._failure(error) from error
             spans.recorder.answered(reply.status, 400)

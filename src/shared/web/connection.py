@@ -18,7 +18,7 @@ from aiohttp.streams import StreamReader
 from shared import logs, metrics, tracing
 from shared.errors import AppError, Code
 from shared.web.requests import holds_back, unsupported_coding
-from shared.web.responses import MOST_PATH, error_of, on_prepare, refusal
+from shared.web.responses import MOST_PATH, error_of, refusal
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ Prepare = Callable[[web.Request, web.StreamResponse], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
-    """Seconds, bytes and numbers that a peer may use; `idle` exceeds that of `shared.web.client`.
+    """Seconds, bytes and numbers that a peer may use; `idle` exceeds `shared.web.exchange.KEEPALIVE`.
 
     `body_bytes` are those of a body on the wire, with its chunks, and `unread` those that are received ahead. A peer
     that has been refused may go on sending for `linger` seconds; no more than `lingering` of them are read.
@@ -72,7 +72,7 @@ class Connection(web.RequestHandler):
         idle: "dict[Connection, float]",
         lost: "Callable[[Connection], None]",
         limits: ServerLimits,
-        prepare: Prepare = on_prepare,
+        prepare: Prepare,
         *,
         lingering: "set[Connection]",
     ) -> None:
@@ -270,12 +270,17 @@ class Connection(web.RequestHandler):
         """Lets the peer read the answer while bytes of its request are still on their way: RFC 9112 §9.6."""
         if self.transport is not None:
             self.transport.write_eof()
-            self._gone = asyncio.get_running_loop().create_future()
             if len(self._lingering) < self._limits.lingering:
                 self._lingering.add(self)
                 if self._reading_held:
                     self.transport.resume_reading()
-            await asyncio.wait({self._gone}, timeout=self._limits.linger)
+            await self.hold(self._limits.linger)
+
+    async def hold(self, seconds: float) -> None:
+        """Waits for so long, or until the peer has left: nothing of it is kept then."""
+        if self.transport is not None:
+            self._gone = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._gone}, timeout=seconds)
 
 
 def _refuse(request: web.BaseRequest, error: AppError, method: str, path: str) -> web.Response:

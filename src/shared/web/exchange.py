@@ -36,14 +36,14 @@ class Exchange(asyncio.Protocol):
         self._parser = HttpResponseParser(self)
         self._waiter: asyncio.Future[Reply] | None = None
 
-    async def send(self, request: bytes, *, is_head: bool, until: float, quiet: float) -> Reply:
-        """The answer has to be whole at `until` by the monotonic clock, and may pause for `quiet` seconds.
+    async def send(self, request: bytes, *, is_head: bool, until: float) -> Reply:
+        """The answer has to be whole at `until` by the monotonic clock.
 
         Raises TimeoutError, and ConnectionError if it breaks off or is not HTTP; these and a cancellation close it.
         """
         if self._transport.is_closing():
             raise ConnectionError("The connection was closed before it was used")
-        self._is_head, self._last_moment, self._quiet = is_head, until, quiet
+        self._is_head = is_head
         self._status = self._size = 0
         self._is_whole = self._is_clean = False
         self._headers: CIMultiDict[str] = CIMultiDict()
@@ -51,7 +51,7 @@ class Exchange(asyncio.Protocol):
         waiter: asyncio.Future[Reply] = self._loop.create_future()
         self._waiter = waiter
         self._transport.write(request)
-        self._limit(min(until, time.monotonic() + quiet))
+        self._limit(until)
         try:
             return await waiter
         finally:
@@ -93,8 +93,6 @@ class Exchange(asyncio.Protocol):
             self._end(None)
         elif error or self._size > (_MOST if self._status else _MOST_OF_HEAD):
             self._end(error or ConnectionError("The answer is too large"))
-        else:
-            self._limit(min(self._last_moment, time.monotonic() + self._quiet))
 
     def on_message_begin(self) -> None:
         self._is_clean = not self._is_whole  # another answer behind the one that was asked for

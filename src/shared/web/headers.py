@@ -64,10 +64,6 @@ def read_if_none_match(request: web.Request) -> frozenset[str]:
     return frozenset(tag.value for tag in request.if_none_match or ())
 
 
-def entity_tag(version: int) -> str:
-    return f'"{version}"'
-
-
 def read_last_event_id(request: web.Request) -> int:
     """The position of the last event that the client has, 0 for none. Raises AppError for a malformed id."""
     position = _only(request, LAST_EVENT_ID) or "0"

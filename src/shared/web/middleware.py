@@ -105,15 +105,17 @@ def request_limits(most_in_flight: int, secrets: Sequence[str]) -> Middleware:
         if known and not _has_secret(request, known):
             raise AppError(Code.UNAUTHORIZED, "Only the gateway and the services may ask here", headers=_CHALLENGE)
         if in_flight >= most_in_flight:
-            raise AppError(Code.UNAVAILABLE, "The service is overloaded", retry_after=1)
+            raise AppError(Code.UNAVAILABLE, "The service is overloaded")
         in_flight += 1
         try:
             seconds = deadline.parse(request.headers.get(deadline.HEADER))
             if seconds is None:
                 return await handler(request)
-            late = Code.UPSTREAM_TIMEOUT if request.method in SAFE else Code.OUTCOME_UNKNOWN
-            async with deadline.within(seconds, late):
-                return await handler(request)
+            with deadline.until(seconds) as when:
+                async with asyncio.timeout_at(when):
+                    return await handler(request)
+        except TimeoutError as error:
+            raise AppError(Code.UPSTREAM_TIMEOUT if request.method in SAFE else Code.OUTCOME_UNKNOWN) from error
         finally:
             in_flight -= 1
 

@@ -1,7 +1,6 @@
 """Reads a request into checked values, and refuses a wrong one."""
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -24,8 +23,6 @@ _MERGE_PATCH = "application/merge-patch+json"
 _DECODED = frozenset({"gzip", "deflate", "identity", ""})
 _TWICE = "Given more than once."
 _BYTE_ORDER_MARK = "\ufeff"
-# All that comes before NaN or Infinity: no other token but a string has their first letters.
-_BEFORE_CONSTANT = re.compile(r'(?:[^"NI]++|"(?:[^"\\]++|\\.)*+")*+')
 
 
 class _RepeatedError(Exception):
@@ -33,7 +30,7 @@ class _RepeatedError(Exception):
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise json.JSONDecodeError(f"{name} is not JSON", "", 0)  # RFC 8259 §6: NaN and Infinity are not permitted
+    raise json.JSONDecodeError(f"{name} is not JSON", "", -1)  # RFC 8259 §6: NaN and Infinity are not permitted
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -118,9 +115,10 @@ def _fault(error: Exception, body: bytes) -> str:
     match error:
         case UnicodeDecodeError():
             what, at = "Not UTF-8", len(body[: error.start].decode().removeprefix(_BYTE_ORDER_MARK))
+        case json.JSONDecodeError(pos=-1):
+            return f"{error.msg}."
         case json.JSONDecodeError():
-            what = error.msg.removesuffix(" at")
-            at = error.pos if error.doc else len(_BEFORE_CONSTANT.findall(text)[0])
+            what, at = error.msg.removesuffix(" at"), error.pos
         case _:
             return "Nested too deeply." if isinstance(error, RecursionError) else "A number has too many digits."
     place = json.JSONDecodeError(what, text, at)

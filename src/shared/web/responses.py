@@ -87,16 +87,6 @@ def is_written(status: int, body: bytes) -> bool:
     return body.startswith(start) and body.endswith(end) and body.rfind(b',"traceId":"') > 0
 
 
-def is_envelope(status: int, content: Any) -> bool:
-    """Whether parsed JSON is an envelope for an answer of this status."""
-    return (
-        isinstance(content, dict)
-        and content.get("statusCode") == status
-        and "data" in content
-        and isinstance(content.get("traceId"), str)
-    )
-
-
 def error_of(error: web.HTTPException) -> AppError:
     """Maps what aiohttp raised to the error that the client sees."""
     code, message = _REFUSED_BY_AIOHTTP.get(error.status, (Code.INTERNAL_ERROR, ""))

@@ -5,13 +5,6 @@ from aiohttp import web
 from shared import tracing
 
 CONTENT_TYPE = "text/event-stream"
-# A comment: it keeps proxies from closing a quiet stream, and finds clients that have gone.
-HEARTBEAT = b":\n\n"
-
-
-def frame(event_id: int, event: str, data: bytes) -> bytes:
-    """`data` is JSON, which has no line breaks."""
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (event_id, event.encode(), data)
 
 
 def stream() -> web.StreamResponse:

@@ -17,7 +17,7 @@ from tests.api import Api, connect
 from tests.integration.upstream import FakeService
 
 # Settings of a gateway that waits for longer than a test holds a request, on a busy machine too.
-PATIENT = {"REQUEST_SECONDS": "30", "UPSTREAM_TOTAL_SECONDS": "30", "UPSTREAM_READ_SECONDS": "30"}
+PATIENT = {"REQUEST_SECONDS": "30", "UPSTREAM_TOTAL_SECONDS": "30"}
 
 
 @asynccontextmanager

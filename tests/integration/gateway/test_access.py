@@ -277,19 +277,27 @@ async def test_every_answer_of_a_route_shows_what_is_left_and_no_other_does(
     assert last.status == (429 if limit else 400)
 
 
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [("GET /orders/1", 401), ("GET /nothing", 404), ("DELETE /orders", 405), ("GET /orders//1", 400)],
+)
 async def test_a_client_that_is_refused_again_and_again_waits_for_it(
-    orders: FakeService, monkeypatch: pytest.MonkeyPatch
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch, line: str, status: int
 ) -> None:
+    """Whether a key, the path, the method or the form of the head is wrong."""
     monkeypatch.setattr(app, "Refusals", partial(Refusals, 1.0, 60.0))
     async with opened(orders, API_KEYS=API_KEYS, TRUSTED_PROXIES="127.0.0.1") as gateway:
         served = await gateway.get("/orders/1", headers=bearer(KEYS[Scope.ORDERS_READ]))
-        first = await gateway.get("/orders/1")
-        again = asyncio.create_task(gateway.get("/orders/1"))
-        other = await gateway.get("/orders/1", headers={"X-Forwarded-For": "192.0.2.1"})
+        first = await gateway.request(*line.split())
+        again = asyncio.create_task(gateway.request(*line.split()))
+        others = [
+            (await gateway.request(*line.split(), headers={"X-Forwarded-For": f"192.0.2.{last}"})).status
+            for last in range(3)
+        ]
         waits = not again.done()
         again.cancel()
 
-    assert (first.status, served.status, other.status, waits) == (401, 200, 401, True)
+    assert (first.status, served.status, others, waits) == (status, 200, [status] * 3, True)
 
 
 async def test_what_is_no_request_waits_for_its_refusal_too(
@@ -313,6 +321,24 @@ async def test_what_is_no_request_waits_for_its_refusal_too(
         held.cancel()
 
     assert (replies, waits) == ([400, 400, 200], True)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [b"POST /orders HTTP/1.1\r\nHost: a", b"GET //1 HTTP/1.1\r\nHost: a", b"GET / HTTP/1.1\r\nHost: a\r\nHost: b"],
+)
+async def test_nothing_is_kept_of_a_client_that_leaves_while_its_refusal_waits(
+    orders: FakeService, monkeypatch: pytest.MonkeyPatch, request_: bytes
+) -> None:
+    monkeypatch.setattr(app, "Refusals", partial(Refusals, 0.01, 60.0))
+    async with listening(orders, API_KEYS=API_KEYS) as port:
+        before = asyncio.all_tasks()
+        for last in (2, 3):
+            async with connected(port, f"127.0.0.{last}") as peer:
+                peer.send(request_ + b"\r\n\r\n")
+                if last == 2:
+                    await peer.reply()
+        await eventually(lambda: asyncio.all_tasks() <= before)
 
 
 async def test_the_body_of_a_request_that_waited_for_its_refusal_is_not_read(

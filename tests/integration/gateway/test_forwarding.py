@@ -68,19 +68,14 @@ ANSWERS: list[tuple[int, bytes, tuple[int, str | None]]] = [
             (504, "outcome_unknown"),
         )
     ),
-    (404, b'{"detail": "secret"}', (404, "not_found")),
-    (418, b'{"detail": "secret"}', (502, "upstream_error")),
-    (429, b'{"detail": "secret"}', (429, "rate_limited")),
-    (500, b'{"detail": "secret"}', UPSTREAM_ERROR),
-    (503, b'{"detail": "secret"}', UPSTREAM_ERROR),
+    *((status, b'{"detail": "secret"}', UPSTREAM_ERROR) for status in (200, 404, 418, 429, 500, 503)),
     (200, b"<html>secret</html>", UPSTREAM_ERROR),
     (200, b"", UPSTREAM_ERROR),
-    (200, b'{"id": 7}', (200, None)),
-    (200, envelope(201, {}).replace(b"201", b"500"), (200, None)),
+    (200, envelope(201, {}), UPSTREAM_ERROR),
 ]
 
 
-async def test_an_envelope_passes_byte_for_byte_and_any_other_answer_gets_one(
+async def test_an_envelope_passes_byte_for_byte_and_any_other_answer_is_none(
     gateway: Api, products: FakeService
 ) -> None:
     for status, body, expected in ANSWERS:
@@ -90,13 +85,10 @@ async def test_an_envelope_passes_byte_for_byte_and_any_other_answer_gets_one(
         assert (status, body, answer.status, answer.code) == (status, body, *expected)
         assert answer.body["statusCode"] == answer.status
         assert b"secret" not in answer.raw
-        if b"traceId" in body and json.loads(body)["statusCode"] == status:
+        if expected == UPSTREAM_ERROR:
+            assert (answer.is_envelope, answer.body["path"]) == (True, "/products")
+        else:
             assert answer.raw == body
-            continue
-        shown = answer.body
-        assert len(shown.pop("traceId")) == 32
-        assert shown.pop("timestamp")
-        assert (shown["path"], shown["data"]) == ("/products", json.loads(body) if expected[0] == 200 else None)
 
 
 async def test_a_service_that_refuses_connections_is_unavailable() -> None:

@@ -82,6 +82,27 @@ async def test_requests_beyond_the_limit_and_the_queue_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("target", "slots"),
+    [
+        ("/orders/1", 1),
+        ("/orders", 13),
+        ("/orders?limit=3", 1),
+        ("/products?ids=1", 1),
+        ("/products?ids=1,2,3,4,5,6,7,8", 3),
+    ],
+)
+async def test_a_page_takes_a_slot_for_each_four_items_that_it_may_have(
+    orders: FakeService, gate: Gate, target: str, slots: int
+) -> None:
+    async with opened(orders) as gateway:
+        request = asyncio.create_task(gateway.get(target))
+        name = target.strip("/").partition("/")[0].partition("?")[0]
+        await reaches(lambda: sample(gateway, f'gateway_in_flight{{upstream="{name}"}}'), slots)
+        gate.open()
+        assert (await request).status == 200
+
+
+@pytest.mark.parametrize(
     ("respond", "expected"), [(ok, 2), (crash, 1), (turns(busy, ok), 1)], ids=["ok", "500", "second try"]
 )
 async def test_only_an_answer_to_the_first_try_that_is_no_failure_moves_the_limit(

@@ -63,7 +63,7 @@ async def test_the_service_learns_where_a_client_resumes_and_its_answer_passes_b
 async def test_a_stream_outlasts_the_limits_of_other_answers(orders: FakeService) -> None:
     script = Script()
     orders.respond = script.respond
-    limits = dict.fromkeys(("REQUEST_SECONDS", "UPSTREAM_TOTAL_SECONDS", "UPSTREAM_READ_SECONDS"), "0.1")
+    limits = dict.fromkeys(("REQUEST_SECONDS", "UPSTREAM_TOTAL_SECONDS"), "0.1")
     async with opened(orders, **limits) as gateway:
         stream = asyncio.create_task(gateway.get(PATH))
         await eventually(lambda: orders.seen)

@@ -4,12 +4,14 @@ import asyncio
 import gzip
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ops import output
 from ops.errors import OpsError
 from ops.output import Answer
 from tests.api import Api
@@ -262,9 +264,10 @@ async def test_a_file_that_does_not_read_as_it_was_written_removes_nothing(
 
 
 async def test_lines_of_an_earlier_run_stay_in_the_file_of_their_month(
-    archive: Archive, shop: Shop, tmp_path: Path
+    archive: Archive, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Those of an order that is written again are replaced, and another order that had the number is not."""
+    monkeypatch.setattr(output, "_IN_PIPE", 0.0)
     await archive()
     first = lines(tmp_path)
     await shop.order(16, "done", "reserved", age=OLDER)
@@ -282,6 +285,9 @@ async def test_lines_of_an_earlier_run_stay_in_the_file_of_their_month(
     kept = lines(tmp_path)
     assert kept == first | {order_id: kept[order_id] for order_id in (16, 17, 9_010)}
     assert kept[16]["order"]["metadata"] == {}
+    progress = re.findall(r"(\d+) of (\d+) rows", capsys.readouterr().err)
+    assert ("3", "3") in progress
+    assert [(done, total) for done, total in progress if int(done) > int(total)] == []
 
 
 async def test_two_runs_do_not_write_into_one_directory(archive: Archive, shop: Shop, tmp_path: Path) -> None:

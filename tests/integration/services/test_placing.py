@@ -80,7 +80,7 @@ async def test_a_product_cannot_be_checked_while_the_product_service_gives_no_an
     cache: Cache, tasks: BackgroundTasks, product_service: FakeService, respond: Respond
 ) -> None:
     product_service.respond = respond
-    async with service_clients(ClientTimeout(total=0.5, connect=0.5, sock_read=0.5)) as client:
+    async with service_clients(ClientTimeout(total=0.5, connect=0.5)) as client:
         products = Products(cache, client("products", product_service.url))
 
         with pytest.raises(AppError) as refusal:

@@ -33,7 +33,7 @@ ORDERS_KILLED = Fault(1.0, 1.0, Kind.KILL, "orders-2")
 def good() -> World:
     """Every operation with its answers: done, refused and left open."""
     world = World(Product("10.00", 100), Product("1.00", 5), Product("3.00", 50))
-    world.order(AMPLE, 2, key="k-0", statuses=(503, 409, 201))
+    world.order(AMPLE, 2, key="k-0", statuses=(503, 503, 201))
     world.order(AMPLE, 1)
     world.cancel(CANCELLED)
     world.order(SCARCE, 4)
@@ -234,7 +234,7 @@ CASES: Mapping[str, tuple[Callable[[World], Any], set[Breach]]] = {
     "a time to come back after what is not known": (attempt(OPEN, is_deferred=True), {Breach.ENVELOPE}),
     "a crash": (refuse(REFUSED, 500, "internal_error"), {Breach.UNEXPLAINED}),
     "no such thing": (refuse(REFUSED, 404, "not_found"), {Breach.UNEXPLAINED}),
-    "a conflict without a key": (refuse(REFUSED, 409, "conflict"), {Breach.UNEXPLAINED}),
+    "a conflict": (refuse(REFUSED, 409, "conflict"), {Breach.UNEXPLAINED}),
 }  # fmt: skip
 
 LETTER = dict.fromkeys(("queue", "eventType", "eventId", "reason", "error", "traceId"), "…")

@@ -197,10 +197,8 @@ class World:
         body = {"statusCode": status, "data": None if failed else data, "traceId": trace_id}
         if failed:
             body["error"] = {"code": code or _CODES[status or 0], "message": "…"}
-        is_deferred = status == 503 or (status == 409 and outcome.operation.action == "order" and not code)
-        outcome.attempts.append(
-            Attempt(trace_id, began, self._now, status, None if status is None else body, is_deferred=is_deferred)
-        )
+        shown = None if status is None else body
+        outcome.attempts.append(Attempt(trace_id, began, self._now, status, shown, is_deferred=status == 503))
 
     def _reserve(self, order_id: int, kind: str | None, outcome: str, *, held: bool) -> None:
         """Moves the stock of every line, if there is a `kind` of movement, and changes the reservation."""

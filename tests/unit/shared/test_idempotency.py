@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shared.contracts.requests import CreateProduct
 from shared.errors import AppError, Code
-from shared.idempotency import InProgress, Key, key_of
+from shared.idempotency import Key, key_of
 from shared.web.requests import decode, load
 
 PRODUCT = {"name": "Teapot", "price": "19.90", "qty": 5}
@@ -53,25 +53,3 @@ def test_another_operation_and_another_field_make_another_request() -> None:
     contents: list[dict[str, Any]] = [{}, {"name": ""}, {"name": None}, {"name": "None"}]
     hashes = [hash_of(PRODUCT, operation) for operation in operations] + [hash_of(content) for content in contents]
     assert len(set(hashes)) == 8
-
-
-def test_a_second_request_with_a_key_is_refused_while_the_first_is_in_progress() -> None:
-    in_progress = InProgress()
-    with in_progress.claim(KEY):
-        for second in (KEY, Key("k", b"another request"), KEY):  # a refused one does not free the first
-            with pytest.raises(AppError) as refusal, in_progress.claim(second):
-                pass
-            assert (refusal.value.code, refusal.value.retry_after) == (Code.CONFLICT, 1)
-        with in_progress.claim(Key("another key", b"1")):
-            pass
-    with in_progress.claim(KEY):
-        pass
-
-
-@pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_key_is_free_again_after_a_failure(failure: type[BaseException]) -> None:
-    in_progress = InProgress()
-    with pytest.raises(failure), in_progress.claim(KEY):
-        raise failure
-    with in_progress.claim(KEY):
-        pass

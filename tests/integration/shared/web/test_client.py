@@ -84,10 +84,8 @@ CASES_AT_ONCE = {
 class Service:
     """Answers the first request with `answer` in pieces of `size`, then does what `then` says; `AGAIN` to others."""
 
-    def __init__(
-        self, answer: bytes, then: str = KEEP, *, size: int = AT_ONCE, pause: float = 0.0, early: bool = False
-    ) -> None:
-        self._answer, self._then, self._size, self._pause, self._early = answer, then, size, pause, early
+    def __init__(self, answer: bytes, then: str = KEEP, *, size: int = AT_ONCE, early: bool = False) -> None:
+        self._answer, self._then, self._size, self._early = answer, then, size, early
         self.writers: list[asyncio.StreamWriter] = []
         self.requests: list[bytes] = []
         self.ended = 0
@@ -111,7 +109,7 @@ class Service:
                     continue
                 for start in range(0, len(self._answer), self._size):
                     writer.write(self._answer[start : start + self._size])
-                    await asyncio.sleep(self._pause)
+                    await asyncio.sleep(0)
                     await writer.drain()
                 if self._then == RESET:
                     writer.get_extra_info("socket").setsockopt(
@@ -142,9 +140,9 @@ async def listening(service: Service) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def calling(
-    service: Service, *, total: float = 20.0, quiet: float = 20.0, secrets: tuple[str, ...] = ()
+    service: Service, *, total: float = 20.0, secrets: tuple[str, ...] = ()
 ) -> AsyncIterator[ServiceClient]:
-    limits = ClientTimeout(total=total, connect=20.0, sock_read=quiet)
+    limits = ClientTimeout(total=total, connect=20.0)
     async with listening(service) as url, service_clients(limits, secrets) as client:
         yield client("orders", f"{url}/base/")
 
@@ -243,7 +241,7 @@ async def test_an_answer_that_comes_as_its_caller_is_cancelled_is_for_nobody() -
     async with listening(Service(b"", HANG)) as url:
         port = port_of(url)
         _, made = await asyncio.get_running_loop().create_connection(lambda: Exchange([]), "127.0.0.1", port)
-        call = asyncio.create_task(made.send(b"GET / HTTP/1.1\r\n\r\n", is_head=False, until=math.inf, quiet=60.0))
+        call = asyncio.create_task(made.send(b"GET / HTTP/1.1\r\n\r\n", is_head=False, until=math.inf))
         await asyncio.sleep(0)
         call.cancel()
         made.data_received(WHOLE)
@@ -263,7 +261,7 @@ async def test_a_connection_that_is_lost_before_it_is_used_fails_at_once() -> No
         await eventually(transport.is_closing)
         async with asyncio.timeout(10.0):
             with pytest.raises(ConnectionError):
-                await made.send(b"GET / HTTP/1.1\r\n\r\n", is_head=False, until=math.inf, quiet=60.0)
+                await made.send(b"GET / HTTP/1.1\r\n\r\n", is_head=False, until=math.inf)
 
 
 async def test_an_answer_that_comes_before_the_request_is_sent_stands_and_the_rest_is_not_sent() -> None:
@@ -289,20 +287,19 @@ async def test_a_caller_that_is_cancelled_takes_its_connection_along() -> None:
 
 @pytest.mark.parametrize("sent", [b"", WHOLE[:-1]], ids=["nothing", "a part"])
 @pytest.mark.parametrize(
-    ("total", "quiet", "seconds", "extra"),
+    ("total", "seconds", "extra"),
     [
-        pytest.param(LITTLE, 60.0, 60.0, 0.0, id="total"),
-        pytest.param(60.0, LITTLE, 60.0, 0.0, id="quiet"),
-        pytest.param(60.0, 60.0, LITTLE, 0.0, id="deadline"),
-        pytest.param(60.0, 60.0, LITTLE, 60.0, id="deadline of one that waits"),
-        pytest.param(LITTLE / 2, LITTLE / 2, 60.0, LITTLE / 2, id="wait"),
+        pytest.param(LITTLE, 60.0, 0.0, id="total"),
+        pytest.param(60.0, LITTLE, 0.0, id="deadline"),
+        pytest.param(60.0, LITTLE, 60.0, id="deadline of one that waits"),
+        pytest.param(LITTLE / 2, 60.0, LITTLE / 2, id="wait"),
     ],
 )
 async def test_a_call_ends_with_its_time_and_so_does_its_connection(
-    sent: bytes, total: float, quiet: float, seconds: float, extra: float
+    sent: bytes, total: float, seconds: float, extra: float
 ) -> None:
     service = Service(sent, HANG)
-    async with calling(service, total=total, quiet=quiet) as client:
+    async with calling(service, total=total) as client:
         began = time.monotonic()
         with deadline.until(seconds):
             found = await outcome(client, extra_seconds=extra)
@@ -312,17 +309,6 @@ async def test_a_call_ends_with_its_time_and_so_does_its_connection(
 
     assert (found, again) == (Code.UPSTREAM_TIMEOUT, AFTERWARDS)
     assert LITTLE - 0.01 < took < 10.0
-
-
-async def test_an_answer_that_goes_on_coming_is_not_quiet() -> None:
-    service = Service(WHOLE, pause=LITTLE / 8, size=2)
-    async with calling(service, quiet=LITTLE) as client:
-        began = time.monotonic()
-        found = await outcome(client)
-        took = time.monotonic() - began
-
-    assert found == FINE
-    assert took > 2 * LITTLE
 
 
 async def test_a_connection_that_is_not_used_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,7 +343,7 @@ async def test_connections_go_to_all_addresses_of_a_name_that_take_them(monkeypa
         port = port_of(url)
         server = await asyncio.start_server(second.serve, "127.0.0.2", port)
         monkeypatch.setattr(socket, "getaddrinfo", look_up)
-        limits = ClientTimeout(total=20.0, connect=20.0, sock_read=20.0)
+        limits = ClientTimeout(total=20.0, connect=20.0)
         async with server, service_clients(limits) as clients:
             client = clients("orders", f"http://orders.test:{port}")
             found = await asyncio.gather(*(outcome(client) for _ in range(40)))
@@ -394,7 +380,7 @@ async def test_a_service_that_takes_no_connection_is_unavailable_if_the_call_had
         for waiting in (first, second):  # as many as the kernel keeps; it passes over others
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
-        limits = ClientTimeout(total=60.0, connect=connect, sock_read=60.0)
+        limits = ClientTimeout(total=60.0, connect=connect)
         async with service_clients(limits) as client:
             with deadline.until(seconds):
                 found = await outcome(client("orders", f"http://127.0.0.1:{full.getsockname()[1]}"))
@@ -410,7 +396,7 @@ async def test_nothing_is_said_in_clear_to_a_service_with_tls() -> None:
         writer.close()
 
     server = await asyncio.start_server(hear, "127.0.0.1", 0)
-    limits = ClientTimeout(total=20.0, connect=20.0, sock_read=20.0)
+    limits = ClientTimeout(total=20.0, connect=20.0)
     async with server, service_clients(limits, ("s" * 16,)) as client:
         found = await outcome(client("orders", f"https://localhost:{server.sockets[0].getsockname()[1]}"))
 

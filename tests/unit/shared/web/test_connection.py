@@ -2,6 +2,7 @@ import pytest
 from aiohttp import web
 
 from shared.web.connection import Connection, ServerLimits, excerpt
+from shared.web.responses import on_prepare
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,6 @@ async def test_no_private_name_of_aiohttp_is_taken() -> None:
     async def handle(_request: web.BaseRequest) -> web.StreamResponse:
         return web.Response()
 
-    connection = Connection(web.Server(handle), {}, lambda _: None, ServerLimits(), lingering=set())
+    connection = Connection(web.Server(handle), {}, lambda _: None, ServerLimits(), on_prepare, lingering=set())
     taken = {*vars(connection), *vars(Connection)} & set(dir(web.RequestHandler))
     assert {name for name in taken if name.startswith("_") and not name.startswith("__")} == set()

@@ -90,21 +90,16 @@ def test_every_code_has_the_status_that_the_api_promises_and_its_phrase_on_any_v
 
 
 def test_an_answer_of_the_services_is_recognised_as_an_envelope_of_its_status() -> None:
-    whole = {"statusCode": 200, "data": {}, "traceId": "t"}
-    lacking = [{key: value for key, value in whole.items() if key != name} for name in whole]
     request = make_mocked_request("GET", "/orders")
     for written in (answer(request, None), refusal(request, AppError(Code.NOT_FOUND, "None"))):
         assert isinstance(written.body, bytes)
-        assert responses.is_envelope(written.status, orjson.loads(written.body))
         assert responses.is_written(written.status, written.body)
         assert not responses.is_written(500, written.body)
         assert not any(
             responses.is_written(written.status, written.body[:length]) for length in range(len(written.body))
         )
-    others: list[object] = [None, [], "text", {}, whole | {"statusCode": 201}, whole | {"traceId": 1}, *lacking]
-    for content in others:
-        assert not responses.is_envelope(200, content)
-        assert not responses.is_written(200, orjson.dumps(content))
+    for content in (b"null", b"{}", b'{"statusCode":200,"data":{}}', b'{"statusCode":200,"data":{"id":"7"}'):
+        assert not responses.is_written(200, content)
 
 
 async def test_the_security_headers_give_way_to_the_handlers_and_no_server_is_named() -> None:

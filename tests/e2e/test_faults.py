@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from tests.e2e.mutations import MUTATIONS
 from tools.faults import scenario
-from tools.faults.mutations import MUTATIONS
 from tools.faults.plan import Kind, Plan
 from tools.faults.report import story
 from tools.faults.round import play

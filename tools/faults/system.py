@@ -41,14 +41,19 @@ class System:
     can_jump: bool
     """Whether the clocks of the databases can be moved; that of Redis always can."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """`say` is given what an operator should read, such as what apt-get installs."""
+    def __init__(self, say: Callable[[str], None], mutant_program: str = "") -> None:
+        """`say` is given what an operator should read, such as what apt-get installs.
+
+        `mutant_program` is a module that runs the service PROGRAM without the guard that MUTATION names, both
+        variables of its environment.
+        """
         self.complaints: list[str] = []
         """The promises that processes broke; the reader may clear it."""
         # PostgreSQL's user must be able to reach it, which it perhaps cannot in Python's own temporary folders.
         self._folder = Path(tempfile.mkdtemp(prefix="product-order-system-"))
         self._folder.chmod(0o755)
         self._say = say
+        self._mutant_program = mutant_program
         self._port = ports.choose_each((*SERVICES, *DATABASES, *REDISES, *ports.OF_RABBITMQ, *LINKS))
         self.services = {}
 
@@ -88,7 +93,7 @@ class System:
     async def begin(self, *, stuck_order_seconds: int, mutation: str | None = None) -> None:
         """Ends the last round; returns when fresh services are ready, which know of nothing before.
 
-        With a `mutation`, a name in `mutations`, they run without one of their guards.
+        With a `mutation` they are run by the mutant program, without one of their guards.
         """
         await self.end()
         for link in self.links.values():
@@ -164,7 +169,7 @@ class System:
         environment = {"PORT": str(self._port[name]), **settings, **self._urls(name, program)}
         if mutation is not None:
             environment |= {"MUTATION": mutation, "PROGRAM": program}
-            program = "tools.faults.mutations"
+            program = self._mutant_program
         return Replica(name, environment, self._folder, program=program, complaints=self.complaints)
 
     def _urls(self, name: str, program: str) -> dict[str, str]:

@@ -41,7 +41,7 @@ class Exporter(Server):
 
     def command(self) -> Command:
         program = (programs.require(self.daemon.name), f"--web.listen-address={self.address}")
-        return Command(program, {"DATA_SOURCE_NAME": f"{self._database_url}?sslmode=disable"}, self._folder)
+        return Command(program, {"DATA_SOURCE_NAME": self._database_url, "PGSSLMODE": "disable"}, self._folder)
 
     async def answers(self) -> bool:
         return await ports.listens(self._port)

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.bench import costs, k6, storage, trends, wrk
+from tools.bench import against, costs, k6, overload, processes, soak, storage, trends, wrk
 from tools.bench.costs import Cost, Costs, Snapshot, Usage
 from tools.bench.ledger import Outcome
 from tools.bench.measurement import Result
 from tools.bench.samples import Kind, Sample
 from tools.bench.storage import Storage, Stored
 from tools.bench.trends import ROOM, SHARE, WARM_UP, Trend
+from tools.running import RunningStack
 from tools.stack.errors import StackError
 
 URL = "http://127.0.0.1:4000"
@@ -71,6 +72,27 @@ def test_what_an_order_leaves_behind_is_for_one_order() -> None:
 )
 def test_a_run_fails_for_each_reason(result: Result, problems: list[str]) -> None:
     assert result.problems == problems
+
+
+def test_a_figure_is_compared_in_the_pairs_of_which_both_sides_have_it() -> None:
+    first = {"done": 2.0}, {"done": 1.0, "refusal": 3.0}
+    second = {"done": 2.0, "refusal": 6.0}, {"done": 1.0, "refusal": 4.0}
+    _, *lines = (" ".join(line.split()) for line in against.table([first, second]))
+    assert lines == ["done 2.00 2.00 to 2.00 2.0 1.0", "refusal 1.50 1.50 to 1.50 6.0 4.0"]
+
+
+async def test_what_is_not_known_of_the_cluster_is_not_measured(tmp_path: Path) -> None:
+    cluster = RunningStack({}, pids={})
+    with pytest.raises(StackError, match="needs the local stack"):
+        await overload.measure(cluster, seconds=2)
+    with pytest.raises(StackError, match="needs the local stack"):
+        await soak.measure(cluster, orders=1_000, products=10, every=5.0, file=tmp_path / "soak.csv")
+
+
+def test_without_cgroups_no_process_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "CGROUPS", ((str(tmp_path / "none"), "cpu.max", "{}"),))
+    with pytest.raises(StackError, match="cannot be held"), processes.held_to(20, [1]):
+        pass
 
 
 def line(kind: Kind, level: float, rise: float) -> Trend:

@@ -7,13 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ops.bounds import number, whole
 from tools import running
-from tools.bench import against, k6, machine, measurement, overload, pages, processes, samples, soak, wrk
+from tools.bench import against, k6, machine, measurement, overload, pages, processes, soak, wrk
 from tools.bench.measurement import Report
 from tools.bench.wrk import Load
 from tools.running import RunningStack
@@ -114,9 +113,8 @@ async def run_processes(options: argparse.Namespace) -> Report:
 
 async def run_soak(options: argparse.Namespace) -> Report:
     stack, about = await stack_of(options), str(machine.now())
-    take = partial(samples.take, stack, json.loads(options.stack.read_text())["rabbitmq"]["ui"])
     lines, passed = await soak.measure(
-        stack, options.orders, options.products, take, every=options.every, file=options.samples
+        stack, options.orders, options.products, every=options.every, file=options.samples
     )
     return [about, *lines], passed
 

@@ -60,7 +60,7 @@ async def run(tree: Path, seconds: int) -> Figures:
     finally:
         await finish("tools.stack clean", (python, "-m", "tools.stack", "clean"), _AROUND, folder=tree)
     served, with_refusals = _of_services(full), _of_services(over.result)
-    return {
+    figures = {
         "orders done": full.done_rate,
         "the three services, CPU": served,
         **{f"{name}, CPU": cost.cpu_microseconds for name, cost in full.costs.parts.items()},
@@ -76,8 +76,10 @@ async def run(tree: Path, seconds: int) -> Figures:
         "alone, final, p50": alone.outcome.waited["p50"],
         "overload, accepted": over.result.accepted_rate,
         "overload, accepted, p95": overload.percentile(over.probe.accepted, 95),
-        "overload, a refusal, CPU": (with_refusals - served) * over.result.outcome.orders / over.result.shot.failed,
     }
+    if refused := over.result.shot.failed:
+        figures["overload, a refusal, CPU"] = (with_refusals - served) * over.result.outcome.orders / refused
+    return figures
 
 
 def _of_services(result: Result) -> float:
@@ -86,13 +88,17 @@ def _of_services(result: Result) -> float:
 
 
 def table(pairs: Sequence[tuple[Figures, Figures]]) -> Iterator[str]:
-    """The median of the pairs' ratios, its 95 % interval by bootstrap, and the medians of both sides."""
+    """The median of the pairs' ratios, its 95 % interval by bootstrap, and the medians of both sides.
+
+    A figure counts in the pairs of which both sides have it.
+    """
     yield f"{'':<26}{'ratio':>7}{'95 %':>14}{'here':>10}{'there':>10}"
-    for name in pairs[0][0]:
-        here, there = ([pair[side].get(name, 0.0) for pair in pairs] for side in (0, 1))
-        ratios = [mine / other for mine, other in zip(here, there, strict=True) if other]
-        if not ratios:
+    for name in dict.fromkeys(name for pair in pairs for figures in pair for name in figures):
+        both = [(here[name], there[name]) for here, there in pairs if name in here and there.get(name)]
+        if not both:
             continue
+        here, there = zip(*both, strict=True)
+        ratios = [mine / other for mine, other in both]
         drawn = random.Random(1)  # noqa: S311  # a sample, not a secret
         medians = [statistics.median(drawn.choices(ratios, k=len(ratios))) for _ in range(_DRAWS)]
         low, *_, high = statistics.quantiles(medians, n=40)

@@ -82,6 +82,7 @@ class Probe:
 
 async def measure(stack: RunningStack, seconds: int) -> Report:
     """A step takes so many seconds. Raises StackError if an order is lost."""
+    stack.require_processes()
     await measurement.warm_up(stack)
     capacity = (await measurement.run(stack, Load(seconds))).accepted_rate
     lines, broken = zip(

@@ -76,5 +76,6 @@ def held_to(percent: int, pids: Sequence[int]) -> Iterator[None]:
         raise StackError(f"processes cannot be held to a share of a core: {error}") from error
     finally:
         for group, pid in zip(groups, pids, strict=True):
-            Path(root, "cgroup.procs").write_text(str(pid))
-            group.rmdir()
+            if group.exists():
+                Path(root, "cgroup.procs").write_text(str(pid))
+                group.rmdir()

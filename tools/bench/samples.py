@@ -65,8 +65,8 @@ class Sample:
     figures: dict[Figure, float]
 
 
-async def take(stack: RunningStack, management: str) -> Sample:
-    """`management` is the URL of the broker's API. Raises StackError if anything cannot be measured in time."""
+async def take(stack: RunningStack) -> Sample:
+    """Raises StackError if anything cannot be measured in time."""
     figures: dict[Figure, float] = {}
     try:
         async with asyncio.timeout(SAMPLE_SECONDS):
@@ -78,7 +78,7 @@ async def take(stack: RunningStack, management: str) -> Sample:
                 async with Redis.from_url(stack.url[name], socket_timeout=CALL_SECONDS) as redis:
                     figures[Kind.CACHE, name] = (await redis.info("memory"))["used_memory"]
             user = URL(stack.url["rabbitmq"])
-            api = URL(management).with_user(user.user).with_password(user.password) / "api" / "queues"
+            api = URL(stack.broker_ui).with_user(user.user).with_password(user.password) / "api" / "queues"
             # The broker counts its messages every five seconds; a queue that has not been counted yet is new.
             for queue in (await call("GET", str(api))).body:
                 figures[Kind.QUEUE, queue["name"]] = queue.get("messages", 0)

@@ -14,15 +14,14 @@ from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
-import asyncpg
 
+from ops.databases import session
 from shared.pagination import encode_cursor
 from tools.stack import ports
 from tools.stack.errors import StackError
 from tools.stack.servers import Servers
 from tools.stack.services import NAMES, Service, environments, migrate
 
-STATEMENT_SECONDS = 600.0
 LIMIT = aiohttp.ClientTimeout(total=10)
 # Few enough that the orders of one product among a thousand fill its pages.
 PRODUCTS = 5
@@ -98,7 +97,9 @@ async def _order_service(servers: Servers, name: str, orders: int) -> AsyncItera
     owner_url = await servers.postgres.create_database(name, f"{name}_owner", password)
     database_url = servers.postgres.database_url(f"{name}_orders", password, name)
     await migrate("orders", owner_url, database_url)
-    await _fill(owner_url, orders)
+    async with session(owner_url, name) as database:
+        await database.fetch(FILL, orders, PRODUCTS)
+        await database.fetch("VACUUM ANALYZE orders, order_products")
     environment = environments(servers, {"products": "", "orders": ""}, ports.choose_each(NAMES))["orders"]
     # The pending orders stay pending.
     own = {"DATABASE_URL": database_url, "STUCK_ORDER_SECONDS": "86400"}
@@ -109,12 +110,3 @@ async def _order_service(servers: Servers, name: str, orders: int) -> AsyncItera
             yield service.url
         finally:
             await service.stop()
-
-
-async def _fill(url: str, orders: int) -> None:
-    connection = await asyncpg.connect(url, command_timeout=STATEMENT_SECONDS)
-    try:
-        await connection.execute(FILL, orders, PRODUCTS)
-        await connection.execute("VACUUM ANALYZE orders, order_products")
-    finally:
-        await connection.close()

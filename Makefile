@@ -94,7 +94,7 @@ overload: venv ## measure what more orders than it can take do to the system
 
 .PHONY: attacks
 attacks: venv ## attack a new system in several ways, and see what they leave to a polite client: make attacks ARGS=lists
-	@$(VENV)/python -m tools.attacks $(ARGS)
+	@$(VENV)/python -m tools.bench attacks $(ARGS)
 
 .PHONY: pages
 pages: venv ## measure a page of a thousand orders against one of a million

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tools.bench import against, costs, k6, overload, processes, soak, storage, trends, wrk
+from tools.bench.__main__ import parse
 from tools.bench.costs import Cost, Costs, Snapshot, Usage
 from tools.bench.ledger import Outcome
 from tools.bench.measurement import Result
@@ -87,6 +88,12 @@ async def test_what_is_not_known_of_the_cluster_is_not_measured(tmp_path: Path) 
         await overload.measure(cluster, seconds=2)
     with pytest.raises(StackError, match="needs the local stack"):
         await soak.measure(cluster, orders=1_000, products=10, every=5.0, file=tmp_path / "soak.csv")
+
+
+def test_an_option_before_its_command_is_refused() -> None:
+    assert parse(["--orders", "100"]).orders == parse(["soak", "--orders", "100"]).orders == 100
+    with pytest.raises(SystemExit):
+        parse(["--orders", "100", "soak"])
 
 
 def test_without_cgroups_no_process_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

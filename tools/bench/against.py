@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tools import running
-from tools.bench import measurement, overload, wrk
+from tools.bench import measurement, overload
 from tools.bench.measurement import Report, Result
 from tools.bench.wrk import Load
 from tools.stack.jobs import finish
@@ -27,7 +27,6 @@ Figures = dict[str, float]
 
 async def measure(other: str, pairs: int, seconds: int) -> Report:
     """`other` is a commit by any name that git knows. Raises StackError if one of the two cannot be measured."""
-    wrk.install(say_error)
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             trees = [Path(folder, name) for name in ("here", "other")]

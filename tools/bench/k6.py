@@ -14,6 +14,7 @@ from tools.bench.measurement import Report
 from tools.running import RunningStack
 from tools.stack.errors import StackError
 from tools.stack.services import ROOT
+from tools.terminal import say_error
 
 VERSION = "1.8.1"
 MODULE = f"go.k6.io/k6@v{VERSION}"
@@ -28,9 +29,10 @@ PAGE, SUMMARY = "index.html", "summary.json"
 VARIABLES = ("PRODUCTS", "LINES", "START_RATE", "PEAK_RATE", "RAMP_UP", "HOLD", "RAMP_DOWN", "P95_MS")
 
 
-async def run(stack: RunningStack, folder: Path, say: Callable[[str], None]) -> Report:
+async def measure(stack: RunningStack, folder: Path) -> Report:
     """Passes if no threshold was crossed; raises StackError if k6 is missing or hangs."""
-    arguments, environment = command(stack.url["gateway"], folder, say)
+    await stack.check()
+    arguments, environment = command(stack.url["gateway"], folder, say_error)
     delete_report(folder)
     before = costs.snapshot(stack.pids)
     process = await asyncio.create_subprocess_exec(*arguments, env=os.environ | environment)

@@ -88,7 +88,8 @@ async def warm_up(stack: RunningStack) -> None:
 
 
 async def run(stack: RunningStack, load: Load, watch: Watch | None = None) -> Result:
-    """Raises StackError if nothing can be measured."""
+    """Installs wrk, if it is missing. Raises StackError if nothing can be measured."""
+    await asyncio.to_thread(wrk.install)
     gateway = stack.url["gateway"]
     products = await _create_products(gateway, load.products)
     over = asyncio.Event()

@@ -17,6 +17,7 @@ import aiohttp
 
 from ops.databases import session
 from shared.pagination import encode_cursor
+from tools.bench.measurement import Report
 from tools.stack import ports
 from tools.stack.errors import StackError
 from tools.stack.servers import Servers
@@ -48,7 +49,7 @@ SELECT id, (line ->> 'productId')::bigint, status FROM placed, json_array_elemen
 """
 
 
-async def measure(few: int, many: int, requests: int) -> list[str]:
+async def measure(few: int, many: int, requests: int) -> Report:
     """Returns the table of median milliseconds."""
     lines = [f"median ms of {requests} requests\n", f"{'page of 50':<32}{few:>12,}{many:>12,}  ratio"]
     async with (
@@ -62,7 +63,7 @@ async def measure(few: int, many: int, requests: int) -> list[str]:
             times = [[await _get(session, url) for url in urls] for _ in range(requests)]
             among_few, among_many = map(statistics.median, zip(*times, strict=True))
             lines.append(f"{page:<32}{among_few:12.2f}{among_many:12.2f}  {among_many / among_few:5.2f}")
-    return lines
+    return lines, True
 
 
 def _pages(orders: int) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from tools import running
-from tools.bench import measurement, wrk
+from tools.bench import measurement
 from tools.bench.measurement import Report
 from tools.bench.wrk import Load
 from tools.stack.errors import StackError
@@ -30,7 +30,6 @@ LEAST = 1.8
 
 async def measure(services: Sequence[str], percent: int, pairs: int, seconds: int) -> Report:
     """Of a core, each process of the named services gets `percent`; the others get what they take."""
-    wrk.install(say_error)
     lines = [f"{' and '.join(services)}, {percent} % of a core for each process, {pairs} pairs of {seconds} s\n"]
     lines.append(f"{'orders done a second':<24}{'one':>10}{'two':>10}  ratio")
     ratios, passed, folder = [], True, Path(tempfile.mkdtemp())

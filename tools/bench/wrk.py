@@ -1,11 +1,12 @@
 """wrk, a closed-loop load generator that costs little: each connection sends when it has its answer."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.stack import jobs, programs
+from tools.terminal import say_error
 
 SCRIPT = Path(__file__).with_name("order.lua")
 # The time that wrk may need on top of its duration.
@@ -58,9 +59,9 @@ async def shoot(load: Load, url: str, products: Sequence[int]) -> Shot:
     return parse(await jobs.finish("wrk", command, load.seconds + GRACE_SECONDS))
 
 
-def install(say: Callable[[str], None]) -> None:
+def install() -> None:
     """Raises StackError where it is missing and cannot be installed."""
-    programs.install_missing(say, {"wrk": "wrk"})
+    programs.install_missing(say_error, {"wrk": "wrk"})
 
 
 def parse(output: str) -> Shot:

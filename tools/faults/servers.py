@@ -201,11 +201,12 @@ class Database(Postgres):
             url=self.admin_url,
         )
 
-    async def lock(self, *, locked: bool) -> None:
-        """Opens the session that forgets its transaction, or ends it."""
-        if locked:
-            self._locking = await self._session("BEGIN", LOCK_ROWS[self._name], url=self.url)
-        elif self._locking:
+    async def lock(self) -> None:
+        """Opens the session that forgets its transaction."""
+        self._locking = await self._session("BEGIN", LOCK_ROWS[self._name], url=self.url)
+
+    def unlock(self) -> None:
+        if self._locking:
             self._locking.terminate()
 
     async def _insist(self, *statements: str, url: str) -> None:
@@ -270,8 +271,9 @@ async def delete_bindings(url: str, name: str) -> None:
     await _insist_rabbitmq(url, delete)
 
 
-async def send_unreadable(url: str, name: str) -> None:
-    """Puts a message into a queue that no consumer of it can read."""
+async def delete_dead(url: str, name: str) -> None:
+    """Deletes the place of a queue's dead letters, and puts a message into the queue that no consumer can read."""
+    await delete_queues(url, f"{name}.dead")
     properties = Basic.Properties(delivery_mode=2)
     await _insist_rabbitmq(
         url, lambda channel: channel.basic_publish(b"no event", routing_key=name, properties=properties)

@@ -120,7 +120,7 @@ soak: venv ## send a million orders to the running system and look whether it gr
 lock: venv ## resolve setup.cfg into requirements/*.txt again, and those of the generators of clients
 	@$(COMPILE) --output-file requirements/runtime.txt setup.cfg
 	@$(COMPILE) --extra dev --output-file requirements/dev.txt setup.cfg
-	@$(COMPILE) --output-file tools/generators/requirements.txt tools/generators/requirements.in
+	@$(COMPILE) --output-file tests/e2e/clients/requirements.txt tests/e2e/clients/requirements.in
 
 .PHONY: clean
 clean: $(if $(wildcard .local),venv) ## stop the system, delete its data and .venv

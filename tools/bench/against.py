@@ -14,10 +14,9 @@ from tools.bench import measurement, overload
 from tools.bench.measurement import Report, Result
 from tools.bench.wrk import Load
 from tools.stack.jobs import finish
-from tools.stack.services import ROOT
+from tools.stack.services import NAMES, ROOT
 from tools.terminal import say_error
 
-SERVICES = ("gateway", "orders", "products")
 # Seconds: for pip, and for starting or ending a system.
 _INSTALL, _AROUND = 900.0, 180.0
 _DRAWS = 5_000
@@ -83,7 +82,7 @@ async def run(tree: Path, seconds: int) -> Figures:
 
 def _of_services(result: Result) -> float:
     """Microseconds of CPU for each order."""
-    return sum(result.costs.parts[name].cpu_microseconds for name in SERVICES)
+    return sum(result.costs.parts[name].cpu_microseconds for name in NAMES)
 
 
 def table(pairs: Sequence[tuple[Figures, Figures]]) -> Iterator[str]:

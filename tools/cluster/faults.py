@@ -22,7 +22,7 @@ from tools.faults.round import judged
 from tools.faults.state import Access
 from tools.stack.errors import StackError
 from tools.stack.http import ask
-from tools.stack.stack import DATABASES
+from tools.stack.services import STATEFUL
 
 _MINUTES, _RATE = 20.0, 80.0
 # The load before a fault and after everything is healthy again, and at most.
@@ -93,7 +93,7 @@ async def play(cluster: Cluster, fault: Fault, seed: int, rate: float) -> Played
 
 async def _access(cluster: Cluster) -> Access:
     """Where the cluster is read now, past its door, and what was there before."""
-    redises = {f"{name}-redis": await leader(cluster, f"{name}-redis") for name in DATABASES}
+    redises = {f"{name}-redis": await leader(cluster, f"{name}-redis") for name in STATEFUL}
 
     async def unacknowledged() -> dict[str, int]:
         return {row["name"]: row["messages_unacknowledged"] for row in await queues(cluster)}

@@ -20,6 +20,7 @@ from tools.stack.jobs import together
 from tools.stack.ports import LOOPBACK
 from tools.stack.rabbitmq import RabbitMQ
 from tools.stack.redis import Redis
+from tools.stack.services import STATEFUL
 
 # Seconds between heartbeats of the services and the broker: aiormq gives a connection up after six of silence instead
 # of half a minute as by default, so that a silence of a round can be long enough.
@@ -178,7 +179,7 @@ class System:
         if program == "gateway":
             return {
                 f"{service.upper()}_URL": ",".join(_http(port[f"{service}-{n}"]) for n in (1, 2))
-                for service in ("products", "orders")
+                for service in STATEFUL
             }
         urls = {
             "DATABASE_URL": self.databases[f"{program}-db"].service_url(port[f"{program}-db"]),

@@ -17,7 +17,9 @@ from tools.stack.servers import Servers
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
-NAMES = ("products", "orders", "gateway")
+STATEFUL = ("products", "orders")
+"""Those with a database and a Redis of their own."""
+NAMES = (*STATEFUL, "gateway")
 MIGRATION_SECONDS = 60.0
 
 
@@ -97,7 +99,7 @@ def environments(
         "orders": {"REDIS_URL": servers.orders_redis.url, "PRODUCTS_URL": url["products"]},
         "gateway": {"PRODUCTS_URL": url["products"], "ORDERS_URL": url["orders"]},
     }
-    for name in ("products", "orders"):
+    for name in STATEFUL:
         others[name]["DATABASE_URL"] = servers.postgres.database_url(name, passwords[name], name)
         others[name]["AMQP_URL"] = servers.rabbitmq.url
     for name, own in others.items():

@@ -13,9 +13,7 @@ from tools.stack.errors import StackError
 from tools.stack.jobs import together
 from tools.stack.parts import Part
 from tools.stack.servers import Servers
-from tools.stack.services import NAMES, Service, environments, migrate
-
-DATABASES = ("products", "orders")
+from tools.stack.services import NAMES, STATEFUL, Service, environments, migrate
 
 
 class Stack:
@@ -98,7 +96,7 @@ class System:
     def __init__(
         self, folder: Path, port: Mapping[str, int], say: Callable[[str], None], environ: Mapping[str, str] | None
     ) -> None:
-        roles = [*DATABASES, *map(_owner, DATABASES), *map(_operator, DATABASES)]
+        roles = [*STATEFUL, *map(_owner, STATEFUL), *map(_operator, STATEFUL)]
         self._passwords = passwords.load(folder / "passwords.json", roles)
         self.servers = servers = Servers(folder, port, say=say)
         environment = environments(servers, self._passwords, port, environ)
@@ -113,7 +111,7 @@ class System:
                     servers.postgres,
                     operator_url=self._url(_operator(name), name),
                 )
-                for name in DATABASES
+                for name in STATEFUL
             ),
             *(Part(redis.daemon.name, redis.url, redis) for redis in (servers.products_redis, servers.orders_redis)),
             Part("rabbitmq", servers.rabbitmq.url, servers.rabbitmq, ui=servers.rabbitmq.ui_url),
@@ -123,7 +121,7 @@ class System:
         """Returns when every check of every service is ok; a failure ends what this call has started."""
         try:
             await self.servers.start()
-            await together(*(self._migrate(name) for name in DATABASES))
+            await together(*(self._migrate(name) for name in STATEFUL))
             await together(*(service.start() for service in self._services))
         except BaseException:
             everything = (*self._services, *self.servers.all)

@@ -90,7 +90,7 @@ class Databases:
         await fetch(self._postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
 
     async def _run(self, program: str, *arguments: str) -> None:
-        await jobs.finish(program, (self._postgres.cluster.program(program), *arguments), _LIMIT, environment={})
+        await jobs.finish(program, (self._postgres.data_folder.program(program), *arguments), _LIMIT, environment={})
 
     def _as_admin(self, database: str) -> str:
         return self._postgres.admin_url.rpartition("/")[0] + f"/{database}"

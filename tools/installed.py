@@ -29,7 +29,7 @@ async def npm(locked: Path) -> Path:
 
 
 def install_node() -> None:
-    programs.install_missing(say_error, {"node": "nodejs", "npm": "npm"})
+    programs.install_missing({"node": "nodejs", "npm": "npm"})
 
 
 async def once(files: list[Path], install: Callable[[Path], Awaitable[object]]) -> Path:

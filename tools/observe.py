@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.observe", description=__doc__)
     parser.add_argument("--install", action="store_true", help="only install the Debian packages, promtool among them")
     options = parser.parse_args(arguments)
-    programs.install_missing(say, PACKAGES)
+    programs.install_missing(PACKAGES)
     if not options.install:
         asyncio.run(observe())
     return 0

@@ -40,7 +40,7 @@ TOGETHER = {
 @pytest.fixture(scope="module")
 async def system() -> AsyncIterator[System]:
     """A system on servers of its own, since they are broken."""
-    async with System(print) as system:
+    async with System() as system:
         yield system
 
 

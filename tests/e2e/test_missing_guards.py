@@ -17,7 +17,7 @@ GIVE_UP = 3.0
 @pytest.fixture(scope="module")
 async def system() -> AsyncIterator[System]:
     """A system on servers of its own, since they are broken."""
-    async with System(print, mutations.__name__) as system:
+    async with System(mutations.__name__) as system:
         yield system
 
 

@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]  # its stubs are a package of their 
 
 from tools.stack import logs, ports, waterfall
 from tools.stack.errors import StackError
-from tools.stack.postgres import Cluster
+from tools.stack.postgres import DataFolder
 from tools.stack.processes import Command, Daemon
 from tools.stack.servers import Servers
 from tools.stack.services import NAMES, ROOT, environments, variables
@@ -137,29 +137,30 @@ async def test_a_tied_one_ends_with_a_program_that_is_killed(start: Start, tmp_p
     assert await sleeper.ended(10)
 
 
-def test_a_port_that_a_stranger_has_is_replaced_with_a_message(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_a_port_that_a_stranger_has_is_replaced_with_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server((ports.LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        assigned = ports.assign(tmp_path, {"gateway": port}, said.append)
+        assigned = ports.assign(tmp_path, {"gateway": port})
 
     assert assigned["gateway"] != port
-    assert said == [f"Port {port} is taken: gateway gets {assigned['gateway']}."]
+    assert capsys.readouterr().err == f"Port {port} is taken: gateway gets {assigned['gateway']}.\n"
     assert len(set(assigned.values())) == len(ports.NAMES)
 
 
 async def test_a_strangers_pid_does_not_keep_postgresql_from_starting(start: Start, tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, print)
-    cluster.data.mkdir()
-    lock = cluster.data / "postmaster.pid"
-    own, stranger = start("own", WAITS, folder=cluster.data), start("stranger", WAITS)
+    folder = DataFolder(tmp_path)
+    folder.data.mkdir()
+    lock = folder.data / "postmaster.pid"
+    own, stranger = start("own", WAITS, folder=folder.data), start("stranger", WAITS)
 
-    lock.write_text(f"{own.pid}\n{cluster.data}\n")
-    cluster.drop_stale_lock()
+    lock.write_text(f"{own.pid}\n{folder.data}\n")
+    folder.drop_stale_lock()
     assert lock.exists()
 
-    lock.write_text(f"{stranger.pid}\n{cluster.data}\n")
-    cluster.drop_stale_lock()
+    lock.write_text(f"{stranger.pid}\n{folder.data}\n")
+    folder.drop_stale_lock()
     assert not lock.exists()
 
 

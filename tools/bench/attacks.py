@@ -30,7 +30,7 @@ from tools.bench.overload import Probe, percentile
 from tools.stack.http import ask
 from tools.stack.ports import LOOPBACK
 from tools.stack.stack import Stack
-from tools.terminal import say, say_error
+from tools.terminal import say
 
 # Seconds for opening an attack's connections, which then begin at once; and until one that was lost is opened again.
 DIALLING, PAUSE = 2.0, 1.0
@@ -135,7 +135,7 @@ async def play(script: Script, reader: asyncio.StreamReader, writer: asyncio.Str
 
 async def one(folder: Path, attack: Attack, seconds: int) -> dict[str, Any]:
     """Returns the figures; where one is two, the first is without the attack."""
-    stack = Stack(folder, say_error, {}, {"API_KEYS": KEYS} if attack.keys else {})
+    stack = Stack(folder, {}, {"API_KEYS": KEYS} if attack.keys else {})
     parts = {part.name: part for part in await stack.up()}
     tea = {"name": "Tea", "price": "2.50", "qty": 1_000_000}
     product = (await ask(HTTPStatus.CREATED, "POST", f"{parts['products'].url}/products", tea))["data"]["id"]
@@ -191,5 +191,5 @@ async def measure(kind: str, seconds: int, *, as_json: bool) -> Report:
                     say(json.dumps(figures) if as_json else text(figures))
                     fair &= figures["fair"]
         finally:
-            await Stack(Path(folder), say_error).clean()
+            await Stack(Path(folder)).clean()
     return [], fair

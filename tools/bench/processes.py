@@ -17,7 +17,6 @@ from tools.bench.measurement import Report
 from tools.bench.wrk import Load
 from tools.stack.errors import StackError
 from tools.stack.stack import Stack
-from tools.terminal import say_error
 
 # Of version 1, then of version 2: the folder, and the file for microseconds in each hundredth of a second. After its
 # share of the usual tenth a process would be away so long that all requests would wait for one of the two.
@@ -37,7 +36,7 @@ async def measure(services: Sequence[str], percent: int, pairs: int, seconds: in
         for pair in range(1, pairs + 1):
             rates: dict[int, float] = {}
             for count in (1, 2) if pair % 2 else (2, 1):
-                stack = Stack(folder, say_error, environ={"PROCESSES": str(count)})
+                stack = Stack(folder, environ={"PROCESSES": str(count)})
                 await stack.up()
                 system = running.load(stack.file)
                 await measurement.warm_up(system)
@@ -48,7 +47,7 @@ async def measure(services: Sequence[str], percent: int, pairs: int, seconds: in
             ratios.append(rates[2] / rates[1])
             lines.append(f"{pair:<24}{rates[1]:>10,.0f}{rates[2]:>10,.0f}{ratios[-1]:>7.2f}")
     finally:
-        await Stack(folder, say_error).clean()
+        await Stack(folder).clean()
     lines.append(f"{'median':<44}{statistics.median(ratios):>7.2f}")
     return lines, passed and statistics.median(ratios) >= LEAST
 

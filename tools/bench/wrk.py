@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.stack import jobs, programs
-from tools.terminal import say_error
 
 SCRIPT = Path(__file__).with_name("order.lua")
 # The time that wrk may need on top of its duration.
@@ -61,7 +60,7 @@ async def shoot(load: Load, url: str, products: Sequence[int]) -> Shot:
 
 def install() -> None:
     """Raises StackError where it is missing and cannot be installed."""
-    programs.install_missing(say_error, {"wrk": "wrk"})
+    programs.install_missing({"wrk": "wrk"})
 
 
 def parse(output: str) -> Shot:

@@ -24,10 +24,10 @@ COMMANDS = {
 async def run(options: argparse.Namespace) -> int:
     started, command = time.monotonic(), options.command
     if command in {"up", "faults"}:
-        await asyncio.to_thread(programs.install_missing, say, programs.PACKAGES | PACKAGES)
+        await asyncio.to_thread(programs.install_missing, programs.PACKAGES | PACKAGES)
     cluster = Cluster()
     if command == "faults":
-        return await faults.run(cluster, options, say)
+        return await faults.run(cluster, options)
     if command != "status":
         await {"up": cluster.up, "down": cluster.down, "clean": cluster.clean}[command]()
     if command in {"up", "status"}:

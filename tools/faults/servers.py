@@ -117,14 +117,12 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 class Database(Postgres):
     """A server of its own for `products` or `orders`; its data survive a kill of the server, not of the machine."""
 
-    def __init__(self, name: str, folder: Path, port: int, say: Callable[[str], None]) -> None:
+    def __init__(self, name: str, folder: Path, port: int) -> None:
         self.clock = clock = Clock(folder / "clock")
         self._name = name
         self._template, self._owner = f"{name}_template", f"{name}_owner"
         self._secret = secrets.token_urlsafe(24)
-        super().__init__(
-            folder, port, self._secret, say, durable=False, settings=SETTINGS, environment=clock.environment
-        )
+        super().__init__(folder, port, self._secret, durable=False, settings=SETTINGS, environment=clock.environment)
         self._pids: set[int] = set()
         self._locking: Connection | None = None
 
@@ -145,7 +143,7 @@ class Database(Postgres):
     async def remove(self) -> None:
         """Stops it and deletes the data."""
         await self.stop()
-        self.cluster.remove()
+        self.data_folder.remove()
         for pid in self._pids:
             self.clock.clear(pid)
 

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -42,18 +42,15 @@ class System:
     can_jump: bool
     """Whether the clocks of the databases can be moved; that of Redis always can."""
 
-    def __init__(self, say: Callable[[str], None], mutant_program: str = "") -> None:
-        """`say` is given what an operator should read, such as what apt-get installs.
-
-        `mutant_program` is a module that runs the service PROGRAM without the guard that MUTATION names, both
-        variables of its environment.
+    def __init__(self, mutant_program: str = "") -> None:
+        """`mutant_program` runs the service PROGRAM without the guard that MUTATION names, both variables of its
+        environment.
         """
         self.complaints: list[str] = []
         """The promises that processes broke; the reader may clear it."""
         # PostgreSQL's user must be able to reach it, which it perhaps cannot in Python's own temporary folders.
         self._folder = Path(tempfile.mkdtemp(prefix="product-order-system-"))
         self._folder.chmod(0o755)
-        self._say = say
         self._mutant_program = mutant_program
         self._port = ports.choose_each((*SERVICES, *DATABASES, *REDISES, *ports.OF_RABBITMQ, *LINKS))
         self.services = {}
@@ -123,8 +120,8 @@ class System:
         return {name: lack for name, lack in zip(self.services, lacking, strict=True) if lack}
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(programs.install_missing, self._say)
-        self.can_jump = await asyncio.to_thread(clocks.install, self._say)
+        await asyncio.to_thread(programs.install_missing)
+        self.can_jump = await asyncio.to_thread(clocks.install)
         self._make_servers()
         try:
             await together(*(server.start() for server in self._servers))
@@ -139,8 +136,7 @@ class System:
 
     def _make_servers(self) -> None:
         self.databases = {
-            name: Database(name.removesuffix("-db"), self._folder / name, self._port[name], self._say)
-            for name in DATABASES
+            name: Database(name.removesuffix("-db"), self._folder / name, self._port[name]) for name in DATABASES
         }
         self.redises = {name: Redis(name, self._folder, self._port[name], tied=True) for name in REDISES}
         self.rabbitmq = RabbitMQ(self._folder, *(self._port[name] for name in ports.OF_RABBITMQ), tied=True)

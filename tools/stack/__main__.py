@@ -54,7 +54,7 @@ async def status(stack: Stack, _: argparse.Namespace) -> None:
 async def show_demo(stack: Stack, _: argparse.Namespace) -> None:
     """create a product, order it, follow the order through the logs"""
     described = running.load(stack.file)
-    await demo.run(described.url["gateway"], described.folder, say)
+    await demo.run(described.url["gateway"], described.folder)
 
 
 async def show_logs(stack: Stack, options: argparse.Namespace) -> None:
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
     added["logs"].add_argument("identifier", help="a trace id or a request id")
     added["trace"].add_argument("identifier", nargs="?", help="a trace id or a request id")
     options = parser.parse_args(arguments)
-    stack = Stack(FOLDER, say, environ=os.environ)
+    stack = Stack(FOLDER, environ=os.environ)
     return exit_status(lambda: asyncio.run(COMMANDS[options.command](stack, options)))
 
 

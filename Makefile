@@ -82,7 +82,7 @@ bench: venv ## measure what docs/performance.md reports, or compare with a commi
 
 .PHONY: contracts
 contracts: venv ## write docs/openapi.json, docs/asyncapi.json and deploy/grafana/dashboards again
-	@$(VENV)/python -m tools.contracts
+	@$(VENV)/python -m tools.documents
 
 .PHONY: tour
 tour: venv ## run the commands of docs/tour.md on a new system and write down what they print

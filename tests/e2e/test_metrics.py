@@ -18,7 +18,8 @@ from tests.databases import fetch
 from tests.e2e.system import System
 from tests.integration.shared.web.raw import connected
 from tests.waiting import reaches
-from tools import dashboards, observe
+from tools import observe
+from tools.documents import dashboards
 from tools.stack import ports
 from tools.stack.http import call
 from tools.stack.jobs import together

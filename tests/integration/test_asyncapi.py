@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-from tools.asyncapi import document
+from tools.documents.asyncapi import document
 from tools.installed import install_node
 
 PACKAGE = "@asyncapi/specs@6.11.1"

@@ -10,7 +10,7 @@ from marshmallow import ValidationError, fields
 
 from shared.contracts.fields import MAX_PRICE, Cursor, Metadata, Price, QueryInteger, WholeNumber, short_text
 from shared.pagination import encode_cursor
-from tools.openapi.json_schema import specification
+from tools.documents.openapi.json_schema import specification
 
 # Joined emoji, a flag of tags, Persian with a non-joiner, a mark of direction, a private and an unassigned one.
 VISIBLE = (

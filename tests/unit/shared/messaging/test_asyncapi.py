@@ -5,7 +5,7 @@ from marshmallow import ValidationError
 from shared.contracts.events import DATA, EventType
 from shared.messaging.cloudevents import Event, decode, encode
 from shared.messaging.topology import EXCHANGE
-from tools.asyncapi import document
+from tools.documents.asyncapi import document
 
 DOCUMENT = document()
 MESSAGES = DOCUMENT["components"]["messages"]

@@ -27,7 +27,7 @@ HOLDER = "import os, sys\nheld = [open(os.devnull) for _ in '12']\nprint('open',
 PARENT = f"import subprocess, sys\nfor code in ({BUSY!r}, {HOLDER!r}): subprocess.run([sys.executable, '-c', code])"
 GOOD = Result(
     wrk.Load(seconds=1),
-    wrk.Shot(answers=10, seconds=1.0, failures={"status": 0, "timeout": 0}, latency={}),
+    wrk.Requests(answers=10, seconds=1.0, failures={"status": 0, "timeout": 0}, latency={}),
     Outcome(done=12, rejected=0, pending=0, done_seconds=1.0, waited={}, stock_adds_up=True),
     settled=True,
     costs=Costs({}, 0.0),
@@ -64,7 +64,7 @@ def test_what_an_order_leaves_behind_is_for_one_order() -> None:
     ("result", "problems"),
     [
         (GOOD, []),
-        (replace(GOOD, shot=replace(GOOD.shot, failures={"status": 0, "timeout": 1})), ["1 requests failed"]),
+        (replace(GOOD, requests=replace(GOOD.requests, failures={"status": 0, "timeout": 1})), ["1 requests failed"]),
         (replace(GOOD, settled=False), ["0 orders are not final after 60 s"]),
         (replace(GOOD, outcome=replace(GOOD.outcome, rejected=3)), ["3 orders were rejected"]),
         (replace(GOOD, outcome=replace(GOOD.outcome, done=9)), ["10 orders were accepted, but only 9 exist"]),

@@ -62,20 +62,20 @@ async def run(tree: Path, seconds: int) -> Figures:
         "orders done": full.done_rate,
         "the three services, CPU": served,
         **{f"{name}, CPU": cost.cpu_microseconds for name, cost in full.costs.parts.items()},
-        **{f"answer, {name}": value for name, value in full.shot.latency.items()},
+        **{f"answer, {name}": value for name, value in full.requests.latency.items()},
         **{f"final, {name}": value for name, value in full.outcome.waited.items()},
         "WAL bytes": full.storage.wal_bytes,
         "WAL records": full.storage.wal_records,
         "bytes on disk": full.storage.disk_bytes,
         "half load, orders done": half.done_rate,
-        "half load, answer, p95": half.shot.latency["p95"],
+        "half load, answer, p95": half.requests.latency["p95"],
         "half load, final, p95": half.outcome.waited["p95"],
-        "alone, answer, p50": alone.shot.latency["p50"],
+        "alone, answer, p50": alone.requests.latency["p50"],
         "alone, final, p50": alone.outcome.waited["p50"],
         "overload, accepted": over.result.accepted_rate,
         "overload, accepted, p95": overload.percentile(over.probe.accepted, 95),
     }
-    if refused := over.result.shot.failed:
+    if refused := over.result.requests.failed:
         figures["overload, a refusal, CPU"] = (with_refusals - served) * over.result.outcome.orders / refused
     return figures
 

@@ -42,7 +42,7 @@ async def measure(stack: RunningStack, orders: int, products: int, *, every: flo
     load = Load(orders // SLOWEST + GRACE_SECONDS, products, orders)
     result = await measurement.run(stack, load, watch)
     if result.outcome.orders < orders - load.connections:
-        raise StackError(f"only {result.outcome.orders:,} orders in {load.seconds} s: {result.shot.failures}")
+        raise StackError(f"only {result.outcome.orders:,} orders in {load.seconds} s: {result.requests.failures}")
     found = trends.trends(taken)
     flat = all(trend.is_flat is not False for trend in found)
     return [*result.lines(), "", *trends.table(found)], flat and not result.problems

@@ -30,7 +30,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Shot:
+class Requests:
     """The answers that wrk counted; requests in flight at the end are not among them."""
 
     answers: int
@@ -48,7 +48,7 @@ class Shot:
         return sum(self.failures.values())
 
 
-async def shoot(load: Load, url: str, products: Sequence[int]) -> Shot:
+async def send(load: Load, url: str, products: Sequence[int]) -> Requests:
     """Raises StackError if wrk fails."""
     command = [
         *("wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{load.seconds}s"),
@@ -63,10 +63,10 @@ def install() -> None:
     programs.install_missing({"wrk": "wrk"})
 
 
-def parse(output: str) -> Shot:
+def parse(output: str) -> Requests:
     """Reads the one line of JSON that the script adds to wrk's own report."""
     measured = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
-    return Shot(
+    return Requests(
         answers=measured["requests"],
         seconds=measured["microseconds"] / 1e6,
         failures=measured["failures"],

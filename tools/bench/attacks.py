@@ -179,8 +179,8 @@ def text(figure: object) -> str:
 
 
 async def measure(kind: str, seconds: int, *, as_json: bool) -> Report:
-    """Shows each when it is over. Not passed if one was not fair: the polite client had a failed request, or a p95
-    above MOST_TIMES that alone.
+    """Shows each when it is over. Not passed if one was not fair: a request of the polite client was refused or
+    failed, or its p95 was above MOST_TIMES that alone.
     """
     fair = True
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
+from tools import running
 from tools.stack import logs, ports, waterfall
+from tools.stack.__main__ import COMMANDS
 from tools.stack.errors import StackError
 from tools.stack.postgres import DataFolder
 from tools.stack.processes import Command, Daemon
 from tools.stack.servers import Servers
 from tools.stack.services import NAMES, ROOT, environments, variables
+from tools.stack.stack import Stack
 
 WAITS = "import signal; signal.pause()"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
@@ -180,6 +184,22 @@ def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Pat
         ["00:00:01.250", "gateway", "error: request  status=500\n    Traceback:\n      it broke"],
         ["00:00:02.500", "orders", "batch"],
     ]
+
+
+async def test_a_trace_is_looked_for_in_the_cluster_where_it_alone_is_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack, cluster = Stack(tmp_path / "local"), tmp_path / "cluster"
+    monkeypatch.setattr(running, "FILE", stack.file)
+    monkeypatch.setattr(running, "CLUSTER", cluster)
+    (cluster / "log").mkdir(parents=True)
+    (cluster / "stack.json").touch()
+    line = {"timestamp": "2026-01-01T00:00:01Z", "level": "info", "service": "orders", "event": "request"}
+    (cluster / "log" / "orders-2.log").write_text(json.dumps({**line, "trace_id": "aa"}))
+
+    await COMMANDS["logs"](stack, Namespace(identifier="aa"))
+
+    assert capsys.readouterr().out == "00:00:01.000  orders    request\n"
 
 
 def test_a_trace_becomes_steps_with_the_waits_between_them(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ bench: venv ## measure what docs/performance.md reports, or compare with a commi
 
 .PHONY: contracts
 contracts: venv ## write docs/openapi.json, docs/asyncapi.json and deploy/grafana/dashboards again
-	@$(VENV)/python -m tools.contracts
+	@$(VENV)/python -m tools.documents
 
 .PHONY: tour
 tour: venv ## run the commands of docs/tour.md on a new system and write down what they print
@@ -94,7 +94,7 @@ overload: venv ## measure what more orders than it can take do to the system
 
 .PHONY: attacks
 attacks: venv ## attack a new system in several ways, and see what they leave to a polite client: make attacks ARGS=lists
-	@$(VENV)/python -m tools.attacks $(ARGS)
+	@$(VENV)/python -m tools.bench attacks $(ARGS)
 
 .PHONY: pages
 pages: venv ## measure a page of a thousand orders against one of a million
@@ -120,7 +120,7 @@ soak: venv ## send a million orders to the running system and look whether it gr
 lock: venv ## resolve setup.cfg into requirements/*.txt again, and those of the generators of clients
 	@$(COMPILE) --output-file requirements/runtime.txt setup.cfg
 	@$(COMPILE) --extra dev --output-file requirements/dev.txt setup.cfg
-	@$(COMPILE) --output-file tools/generators/requirements.txt tools/generators/requirements.in
+	@$(COMPILE) --output-file tests/e2e/clients/requirements.txt tests/e2e/clients/requirements.in
 
 .PHONY: clean
 clean: $(if $(wildcard .local),venv) ## stop the system, delete its data and .venv

@@ -24,8 +24,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     """Before there are workers: apt-get may take longer than a test may. What cannot be installed a test will say."""
     if not hasattr(session.config, "workerinput"):
         with suppress(StackError):
-            programs.install_missing(print, {**programs.PACKAGES, **observe.PACKAGES})
-            clocks.install(print)
+            programs.install_missing({**programs.PACKAGES, **observe.PACKAGES})
+            clocks.install()
 
 
 @pytest.fixture(scope="session")

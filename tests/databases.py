@@ -113,7 +113,7 @@ class Databases:
         await fetch(self._postgres.admin_url, f"DROP DATABASE {name} WITH (FORCE)")
 
     async def _run(self, program: str, *arguments: str) -> None:
-        await jobs.finish(program, (self._postgres.cluster.program(program), *arguments), _LIMIT, environment={})
+        await jobs.finish(program, (self._postgres.data_folder.program(program), *arguments), _LIMIT, environment={})
 
     def _url(self, service: str, database: str) -> str:
         return self._postgres.database_url(service, PASSWORD, database)

@@ -41,7 +41,7 @@ class Exporter(Server):
 
     def command(self) -> Command:
         program = (programs.require(self.daemon.name), f"--web.listen-address={self.address}")
-        return Command(program, {"DATA_SOURCE_NAME": f"{self._database_url}?sslmode=disable"}, self._folder)
+        return Command(program, {"DATA_SOURCE_NAME": self._database_url, "PGSSLMODE": "disable"}, self._folder)
 
     async def answers(self) -> bool:
         return await ports.listens(self._port)
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.observe", description=__doc__)
     parser.add_argument("--install", action="store_true", help="only install the Debian packages, promtool among them")
     options = parser.parse_args(arguments)
-    programs.install_missing(say, PACKAGES)
+    programs.install_missing(PACKAGES)
     if not options.install:
         asyncio.run(observe())
     return 0

@@ -6,9 +6,8 @@ They are run by newman, in the version that tools/newman locks; it is installed 
 import asyncio
 import os
 import sys
-from collections.abc import Callable
 
-from tools import locked, running
+from tools import installed, running
 from tools.stack.jobs import finish
 from tools.stack.services import ROOT
 from tools.terminal import exit_status, say
@@ -20,9 +19,9 @@ RUN_SECONDS = 120
 REQUEST_MILLISECONDS = 40_000
 
 
-async def run(url: str, say: Callable[[str], None]) -> str:
+async def run(url: str) -> str:
     """Returns what newman printed of the collection at the gateway `url`; StackError, with that, if a test failed."""
-    program = (await locked.npm(LOCKED, say)) / "node_modules" / "newman" / "bin" / "newman.js"
+    program = (await installed.npm(LOCKED)) / "node_modules" / "newman" / "bin" / "newman.js"
     command = (
         *("node", str(program), "run", str(COLLECTION), "--env-var", f"baseUrl={url}", "--ignore-redirects"),
         *("--timeout-request", str(REQUEST_MILLISECONDS), "--color", "off", "--disable-unicode"),
@@ -33,7 +32,7 @@ async def run(url: str, say: Callable[[str], None]) -> str:
 async def main() -> None:
     stack = running.load()
     await stack.check()
-    say(await run(stack.url["gateway"], say))
+    say(await run(stack.url["gateway"]))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from tools.stack.parts import Part
 from tools.stack.ports import PREFERRED
 from tools.stack.services import ROOT
 from tools.stack.stack import Stack
-from tools.terminal import exit_status, say
+from tools.terminal import exit_status
 
 PAGE = ROOT / "docs" / "tour.md"
 COMMAND_SECONDS = 40
@@ -31,7 +31,7 @@ def play(page: str, ports: Mapping[str, int]) -> str:
     databases must be new, so that ids begin with 1 as on the page. Installs curl if it is missing. Raises StackError
     if a command fails.
     """
-    programs.install_missing(say, {"curl": "curl"})
+    programs.install_missing({"curl": "curl"})
     return _BLOCK.sub(lambda block: "\n".join(_run(command, ports) for command in _COMMAND.findall(block[0])), page)
 
 
@@ -58,7 +58,7 @@ def ports_of(parts: Sequence[Part]) -> dict[str, int]:
 
 async def write() -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        stack = Stack(Path(folder) / "local", say)
+        stack = Stack(Path(folder) / "local")
         try:
             parts = await stack.up()
             PAGE.write_text(await asyncio.to_thread(play, PAGE.read_text(), ports_of(parts)))

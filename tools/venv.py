@@ -38,7 +38,7 @@ def update() -> None:
     if sys.version_info < OLDEST_PYTHON:
         raise StackError(f"needs Python 3.11 or newer, and {sys.executable} is {sys.version.split()[0]}")
     if importlib.util.find_spec("ensurepip") is None:  # Debian keeps it in a package of its own
-        programs.install(["python{}.{}-venv".format(*sys.version_info)], say)
+        programs.install(["python{}.{}-venv".format(*sys.version_info)])
     say("Making .venv")
     asyncio.run(finish("python -m venv", (sys.executable, "-m", "venv", "--clear", str(FOLDER)), LIMIT_SECONDS))
     asyncio.run(finish("pip install", (str(PYTHON), *INSTALL, str(REQUIREMENTS)), LIMIT_SECONDS))

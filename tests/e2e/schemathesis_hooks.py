@@ -11,7 +11,7 @@ from hypothesis import strategies
 
 from shared.contracts.fields import MAX_HOLD, MAX_PRICE
 from shared.pagination import MAX_ID, encode_cursor
-from tools.openapi.headers import PARAMETERS
+from tools.documents.openapi.headers import PARAMETERS
 
 # A cursor is opaque to clients: its pattern does not distinguish one that an answer gave from any other.
 schemathesis.openapi.format("cursor", strategies.integers(1, MAX_ID).map(encode_cursor))

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from tests.e2e.mutations import MUTATIONS
 from tools.faults import scenario
-from tools.faults.mutations import MUTATIONS
 from tools.faults.plan import Kind, Plan
 from tools.faults.report import story
 from tools.faults.round import play
@@ -40,7 +40,7 @@ TOGETHER = {
 @pytest.fixture(scope="module")
 async def system() -> AsyncIterator[System]:
     """A system on servers of its own, since they are broken."""
-    async with System(print) as system:
+    async with System() as system:
         yield system
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shutil
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ from typing import Any
 import pytest
 
 from tests.e2e.system import System
-from tools import locked
+from tools import installed
+from tools.installed import INSTALL_SECONDS
 from tools.stack.errors import StackError
 from tools.stack.jobs import finish
 from tools.stack.services import ROOT
-from tools.terminal import say_error
+from tools.venv import INSTALL
 
-_LOCKED = ROOT / "tools" / "generators"
 _CLIENTS = Path(__file__).with_name("clients")
 _LIMIT = 60.0
 # What npm and pip say where no registry answers.
@@ -64,7 +65,7 @@ print(json.dumps([read.status.value, read.quantity, len(history), refused.error.
 """
 
 
-@pytest.mark.timeout(locked.INSTALL_SECONDS + 4 * _LIMIT)  # half a minute, and as much for the installation
+@pytest.mark.timeout(INSTALL_SECONDS + 4 * _LIMIT)  # half a minute, and as much for the installation
 async def test_a_client_of_each_generator_places_an_order_and_reads_it(system: System, tmp_path: Path) -> None:
     shutil.copy(ROOT / "docs" / "openapi.json", tmp_path)
     found = await asyncio.gather(_typescript(system.url, tmp_path), _python(system.url, tmp_path))
@@ -79,7 +80,7 @@ async def test_a_client_of_each_generator_places_an_order_and_reads_it(system: S
 
 async def _typescript(url: str, folder: Path) -> dict[str, Any]:
     """What the clients print; the compiler has checked that they are used as their types say."""
-    modules = await _installed(locked.npm(_LOCKED, say_error)) / "node_modules"
+    modules = await _installed(installed.npm(_CLIENTS)) / "node_modules"
     shutil.copytree(_CLIENTS, folder, dirs_exist_ok=True)
     (folder / "node_modules").symlink_to(modules)
     await _run(folder, "node", str(modules / "openapi-typescript" / "bin" / "cli.js"), "openapi.json", "-o", "api.ts")
@@ -92,7 +93,9 @@ async def _typescript(url: str, folder: Path) -> dict[str, Any]:
 
 
 async def _python(url: str, folder: Path) -> dict[str, Any]:
-    python = str(await _installed(locked.pip(_LOCKED, say_error)))
+    environment = await _installed(installed.once([_CLIENTS / "requirements.txt"], _install_generators))
+    # Its programs are run as modules: the scripts name the folder in which they were installed.
+    python = str(environment / "bin" / "python")
     client = ("--meta", "none", "--output-path", "attrs_client", "--fail-on-warning")
     await _run(folder, python, "-m", "openapi_python_client", "generate", "--path", "openapi.json", *client)
     options = ("--output-model-type", "pydantic_v2.BaseModel", "--formatters", "builtin")
@@ -102,6 +105,13 @@ async def _python(url: str, folder: Path) -> dict[str, Any]:
         "openapi-python-client": json.loads(await _run(folder, python, "-c", _ATTRS, url)),
         "datamodel-code-generator": json.loads(await _run(folder, python, "-c", _PYDANTIC, url)),
     }
+
+
+async def _install_generators(folder: Path) -> None:
+    """In a virtual environment."""
+    await finish("python -m venv", (sys.executable, "-m", "venv", str(folder)), INSTALL_SECONDS)
+    command = (str(folder / "bin" / "python"), *INSTALL, str(folder / "requirements.txt"))
+    await finish("pip install", command, INSTALL_SECONDS)
 
 
 async def _installed(work: Coroutine[Any, Any, Path]) -> Path:

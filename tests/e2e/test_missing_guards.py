@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tools.faults.mutations import MUTATIONS, Mutation
+from tests.e2e import mutations
+from tests.e2e.mutations import MUTATIONS, Mutation
 from tools.faults.round import play
 from tools.faults.system import System
 
@@ -16,7 +17,7 @@ GIVE_UP = 3.0
 @pytest.fixture(scope="module")
 async def system() -> AsyncIterator[System]:
     """A system on servers of its own, since they are broken."""
-    async with System(print) as system:
+    async with System(mutations.__name__) as system:
         yield system
 
 

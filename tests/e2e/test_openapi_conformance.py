@@ -9,7 +9,7 @@ import pytest
 
 from gateway.routes import ROUTES
 from tests.e2e.system import System
-from tools.openapi.document import document
+from tools.documents.openapi.document import document
 from tools.stack.errors import StackError
 from tools.stack.jobs import finish
 from tools.stack.services import ROOT

@@ -9,15 +9,14 @@ import pytest
 
 from gateway.routes import ROUTES
 from tests.e2e.system import System
-from tools import locked, postman
+from tools import installed, postman
 from tools.stack.errors import StackError
-from tools.terminal import say_error
 
 
-@pytest.mark.timeout(locked.INSTALL_SECONDS + postman.RUN_SECONDS)
+@pytest.mark.timeout(installed.INSTALL_SECONDS + postman.RUN_SECONDS)
 async def test_every_request_of_the_collection_passes_its_tests(system: System) -> None:
     try:
-        await postman.run(system.url, say_error)
+        await postman.run(system.url)
     except StackError as error:
         pytest.fail(f"{error}\n{error.log}", pytrace=False)
 

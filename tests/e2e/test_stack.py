@@ -24,7 +24,7 @@ PARTS = {*SERVICES, "products-db", "orders-db", "products-redis", "orders-redis"
 @pytest.fixture
 async def stack() -> AsyncIterator[Stack]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        stack = Stack(Path(folder) / "local", lambda _: None, preferred_ports={})
+        stack = Stack(Path(folder) / "local", preferred_ports={})
         yield stack
         await stack.clean()
 
@@ -64,13 +64,13 @@ async def test_a_stack_from_up_to_down(stack: Stack, capsys: pytest.CaptureFixtu
 
     # A start that fails ends what it has started, with other settings again too, and only that.
     with pytest.raises(StackError, match="ended while starting"):
-        await Stack(stack.folder, lambda _: None, {}, {"LOG_LEVEL": "wrong"}).up()
+        await Stack(stack.folder, {}, {"LOG_LEVEL": "wrong"}).up()
     assert {part.name for part, state in await stack.status() if state == "down"} == SERVICES
 
     # A gateway with keys gets ready too, though it shows no details without one, and the tools say what they lack.
     # So do services that answer each other alone.
     closed = {"API_KEYS": f"shop {'a' * 64} orders:read", "SERVICE_SECRET": "secret-of-the-services"}
-    await Stack(stack.folder, lambda _: None, {}, closed).up()
+    await Stack(stack.folder, {}, closed).up()
     assert {state for _, state in await stack.status()} == {"up"}
     with pytest.raises(StackError, match="API_KEYS"):
         await running.load(stack.file).check()

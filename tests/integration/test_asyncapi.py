@@ -8,15 +8,15 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-from tools.asyncapi import document
-from tools.locked import install_node
+from tools.documents.asyncapi import document
+from tools.installed import install_node
 
 PACKAGE = "@asyncapi/specs@6.11.1"
 SCHEMA = "package/schemas/3.0.0-without-$id.json"
 
 
 async def published_schema(folder: Path) -> Any:
-    await asyncio.to_thread(install_node, lambda _: None)
+    await asyncio.to_thread(install_node)
     process = await asyncio.create_subprocess_exec(
         "npm", "pack", "--silent", PACKAGE, cwd=folder, stdout=asyncio.subprocess.PIPE
     )

@@ -1,4 +1,4 @@
-"""What `tools.attacks` says that an attacker got is what the attacked have seen."""
+"""What `make attacks` says that an attacker got is what the attacked have seen."""
 
 import asyncio
 from collections import Counter
@@ -6,8 +6,8 @@ from contextlib import closing, suppress
 
 import pytest
 
-from tools import attacks
-from tools.attacks import Script
+from tools.bench import attacks
+from tools.bench.attacks import Script
 from tools.stack.ports import LOOPBACK
 
 ADDRESS = "127.0.0.9"

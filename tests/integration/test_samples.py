@@ -28,22 +28,22 @@ async def test_a_sample_holds_what_is_there(
         "products-redis": servers.products_redis.url,
         "rabbitmq": servers.rabbitmq.url,
     }
-    stack = RunningStack(url, pids={"test": os.getpid()})
+    stack = RunningStack(url, pids={"test": os.getpid()}, broker_ui=servers.rabbitmq.ui_url)
     await vhost.declare()
     await vhost.publish_batch({"type": "order.created"})
     service = await asyncpg.connect(orders_database_url)
-    before = await samples.take(stack, servers.rabbitmq.ui_url)
+    before = await samples.take(stack)
     stored = await storage.take(stack)
     await service.execute(PLACE)
     await service.execute(FILL_OUTBOX)
 
     async def queued() -> bool:
         """The broker counts its messages now and then."""
-        sample = await samples.take(stack, servers.rabbitmq.ui_url)
+        sample = await samples.take(stack)
         return sample.figures.get((Kind.QUEUE, "products.orders")) == 1
 
     await eventually(queued, within=20)
-    after = await samples.take(stack, servers.rabbitmq.ui_url)
+    after = await samples.take(stack)
     await service.close()
     left = storage.of_run(stored, await storage.take(stack))
     assert min(left.disk["orders-db orders_pkey"], left.disk_bytes, left.wal_bytes) > 0

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import sys
+from argparse import Namespace
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,12 +15,15 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
+from tools import running
 from tools.stack import logs, ports, waterfall
+from tools.stack.__main__ import COMMANDS
 from tools.stack.errors import StackError
-from tools.stack.postgres import Cluster
+from tools.stack.postgres import DataFolder
 from tools.stack.processes import Command, Daemon
 from tools.stack.servers import Servers
 from tools.stack.services import NAMES, ROOT, environments, variables
+from tools.stack.stack import Stack
 
 WAITS = "import signal; signal.pause()"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
@@ -137,29 +141,30 @@ async def test_a_tied_one_ends_with_a_program_that_is_killed(start: Start, tmp_p
     assert await sleeper.ended(10)
 
 
-def test_a_port_that_a_stranger_has_is_replaced_with_a_message(tmp_path: Path) -> None:
-    said: list[str] = []
+def test_a_port_that_a_stranger_has_is_replaced_with_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with socket.create_server((ports.LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        assigned = ports.assign(tmp_path, {"gateway": port}, said.append)
+        assigned = ports.assign(tmp_path, {"gateway": port})
 
     assert assigned["gateway"] != port
-    assert said == [f"Port {port} is taken: gateway gets {assigned['gateway']}."]
+    assert capsys.readouterr().err == f"Port {port} is taken: gateway gets {assigned['gateway']}.\n"
     assert len(set(assigned.values())) == len(ports.NAMES)
 
 
 async def test_a_strangers_pid_does_not_keep_postgresql_from_starting(start: Start, tmp_path: Path) -> None:
-    cluster = Cluster(tmp_path, print)
-    cluster.data.mkdir()
-    lock = cluster.data / "postmaster.pid"
-    own, stranger = start("own", WAITS, folder=cluster.data), start("stranger", WAITS)
+    folder = DataFolder(tmp_path)
+    folder.data.mkdir()
+    lock = folder.data / "postmaster.pid"
+    own, stranger = start("own", WAITS, folder=folder.data), start("stranger", WAITS)
 
-    lock.write_text(f"{own.pid}\n{cluster.data}\n")
-    cluster.drop_stale_lock()
+    lock.write_text(f"{own.pid}\n{folder.data}\n")
+    folder.drop_stale_lock()
     assert lock.exists()
 
-    lock.write_text(f"{stranger.pid}\n{cluster.data}\n")
-    cluster.drop_stale_lock()
+    lock.write_text(f"{stranger.pid}\n{folder.data}\n")
+    folder.drop_stale_lock()
     assert not lock.exists()
 
 
@@ -181,18 +186,36 @@ def test_the_lines_of_a_trace_come_in_time_order_from_all_services(tmp_path: Pat
     ]
 
 
+async def test_a_trace_is_looked_for_in_the_cluster_where_it_alone_is_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack, cluster = Stack(tmp_path / "local"), tmp_path / "cluster"
+    monkeypatch.setattr(running, "FILE", stack.file)
+    monkeypatch.setattr(running, "CLUSTER", cluster)
+    (cluster / "log").mkdir(parents=True)
+    (cluster / "stack.json").touch()
+    line = {"timestamp": "2026-01-01T00:00:01Z", "level": "info", "service": "orders", "event": "request"}
+    (cluster / "log" / "orders-2.log").write_text(json.dumps({**line, "trace_id": "aa"}))
+
+    await COMMANDS["logs"](stack, Namespace(identifier="aa"))
+
+    assert capsys.readouterr().out == "00:00:01.000  orders    request\n"
+
+
 def test_a_trace_becomes_steps_with_the_waits_between_them(tmp_path: Path) -> None:
     def line(second: str, service: str, event: str, level: str = "info", **fields: object) -> str:
         common = {"timestamp": f"2026-01-01T00:00:{second}Z", "level": level, "service": service, "event": event}
         return json.dumps(common | fields) + "\n"
 
     placed: dict[str, Any] = {"method": "POST", "path": "/orders", "status": 201}
-    orders, products = tmp_path / "orders.log", tmp_path / "products.log"
-    orders.write_text(
+    placing, told, products = (tmp_path / f"{name}.log" for name in ("orders-1", "orders-2", "products"))
+    placing.write_text(
         line("00.100", "orders", "request", trace_id="fast", duration_ms=1, **placed)
         + line("01.500", "orders", "request", trace_id="slow", duration_ms=500, **placed)
-        + line("04.250", "orders", "batch handled", trace_ids=["slow", "fast"], queue="orders.stock", duration_ms=250)
         + line("05.000", "orders", "request", trace_id="undecided", duration_ms=1, **placed)
+    )
+    told.write_text(
+        line("04.250", "orders", "batch handled", trace_ids=["slow", "fast"], queue="orders.stock", duration_ms=250)
     )
     products.write_text(
         line(
@@ -200,7 +223,7 @@ def test_a_trace_becomes_steps_with_the_waits_between_them(tmp_path: Path) -> No
         )
         + line("04.000", "products", "batch handled", trace_ids=["slow"], queue="products.orders", duration_ms=1000)
     )
-    found = waterfall.steps(logs.search([orders, products], {"slow"}))
+    found = waterfall.steps(logs.search([placing, told, products], {"slow"}))
     seconds = [(step.start.timestamp() % 60, step.end.timestamp() % 60, step.service, step.what) for step in found]
 
     assert seconds == [
@@ -212,8 +235,8 @@ def test_a_trace_becomes_steps_with_the_waits_between_them(tmp_path: Path) -> No
         (4.0, 4.25, "orders", "batch handled orders.stock"),
     ]
     assert [step.what for step in found if step.is_problem] == ["events given back error=no"]
-    assert waterfall.slowest(orders) == "fast"
-    assert waterfall.slowest(products) is None
+    assert waterfall.slowest([told, placing]) == "fast"
+    assert waterfall.slowest([products]) is None
 
 
 @pytest.mark.parametrize("name", NAMES)

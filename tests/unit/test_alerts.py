@@ -5,7 +5,7 @@ import re
 import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
 
 from shared.messaging.topology import QUEUES
-from tools import dashboards
+from tools.documents import dashboards
 from tools.observe import CONFIGURATION
 from tools.stack.services import ROOT
 

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tools.bench import costs, k6, storage, trends, wrk
+from tools.bench import against, costs, k6, overload, processes, soak, storage, trends, wrk
+from tools.bench.__main__ import parse
 from tools.bench.costs import Cost, Costs, Snapshot, Usage
 from tools.bench.ledger import Outcome
 from tools.bench.measurement import Result
 from tools.bench.samples import Kind, Sample
 from tools.bench.storage import Storage, Stored
 from tools.bench.trends import ROOM, SHARE, WARM_UP, Trend
+from tools.running import RunningStack
 from tools.stack.errors import StackError
 
 URL = "http://127.0.0.1:4000"
@@ -25,7 +27,7 @@ HOLDER = "import os, sys\nheld = [open(os.devnull) for _ in '12']\nprint('open',
 PARENT = f"import subprocess, sys\nfor code in ({BUSY!r}, {HOLDER!r}): subprocess.run([sys.executable, '-c', code])"
 GOOD = Result(
     wrk.Load(seconds=1),
-    wrk.Shot(answers=10, seconds=1.0, failures={"status": 0, "timeout": 0}, latency={}),
+    wrk.Requests(answers=10, seconds=1.0, failures={"status": 0, "timeout": 0}, latency={}),
     Outcome(done=12, rejected=0, pending=0, done_seconds=1.0, waited={}, stock_adds_up=True),
     settled=True,
     costs=Costs({}, 0.0),
@@ -62,7 +64,7 @@ def test_what_an_order_leaves_behind_is_for_one_order() -> None:
     ("result", "problems"),
     [
         (GOOD, []),
-        (replace(GOOD, shot=replace(GOOD.shot, failures={"status": 0, "timeout": 1})), ["1 requests failed"]),
+        (replace(GOOD, requests=replace(GOOD.requests, failures={"status": 0, "timeout": 1})), ["1 requests failed"]),
         (replace(GOOD, settled=False), ["0 orders are not final after 60 s"]),
         (replace(GOOD, outcome=replace(GOOD.outcome, rejected=3)), ["3 orders were rejected"]),
         (replace(GOOD, outcome=replace(GOOD.outcome, done=9)), ["10 orders were accepted, but only 9 exist"]),
@@ -71,6 +73,33 @@ def test_what_an_order_leaves_behind_is_for_one_order() -> None:
 )
 def test_a_run_fails_for_each_reason(result: Result, problems: list[str]) -> None:
     assert result.problems == problems
+
+
+def test_a_figure_is_compared_in_the_pairs_of_which_both_sides_have_it() -> None:
+    first = {"done": 2.0}, {"done": 1.0, "refusal": 3.0}
+    second = {"done": 2.0, "refusal": 6.0}, {"done": 1.0, "refusal": 4.0}
+    _, *lines = (" ".join(line.split()) for line in against.table([first, second]))
+    assert lines == ["done 2.00 2.00 to 2.00 2.0 1.0", "refusal 1.50 1.50 to 1.50 6.0 4.0"]
+
+
+async def test_what_is_not_known_of_the_cluster_is_not_measured(tmp_path: Path) -> None:
+    cluster = RunningStack({}, pids={})
+    with pytest.raises(StackError, match="needs the local stack"):
+        await overload.measure(cluster, seconds=2)
+    with pytest.raises(StackError, match="needs the local stack"):
+        await soak.measure(cluster, orders=1_000, products=10, every=5.0, file=tmp_path / "soak.csv")
+
+
+def test_an_option_before_its_command_is_refused() -> None:
+    assert parse(["--orders", "100"]).orders == parse(["soak", "--orders", "100"]).orders == 100
+    with pytest.raises(SystemExit):
+        parse(["--orders", "100", "soak"])
+
+
+def test_without_cgroups_no_process_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "CGROUPS", ((str(tmp_path / "none"), "cpu.max", "{}"),))
+    with pytest.raises(StackError, match="cannot be held"), processes.held_to(20, [1]):
+        pass
 
 
 def line(kind: Kind, level: float, rise: float) -> Trend:
@@ -105,19 +134,20 @@ def test_the_table_names_what_grows() -> None:
         trends.trends(samples[-2:])
 
 
-def test_k6_in_a_container_gets_the_settings_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_k6_in_a_container_gets_the_settings_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("PEAK_RATE", "500")
     monkeypatch.setattr(k6, "PROGRAMS", tmp_path / "programs")
     with pytest.raises(StackError, match="k6, or Go to build it with, or Docker"):
-        k6.command(URL, tmp_path, print)
+        k6.command(URL, tmp_path)
     for name, script in {"docker": "", "go": "echo this Go is too old >&2; exit 1"}.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
-    said: list[str] = []
-    command, _ = k6.command(URL, tmp_path, said.append)
+    command, _ = k6.command(URL, tmp_path)
     assert {f"--env=BASE_URL={URL}", "--env=PEAK_RATE=500", f"{tmp_path}:/report"} <= set(command)
-    assert "this Go is too old" in said[1]
+    assert "this Go is too old" in capsys.readouterr().err
 
 
 def test_a_report_of_an_earlier_run_is_not_counted(tmp_path: Path) -> None:

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tools import running
-from tools.bench import measurement, overload, wrk
+from tools.bench import measurement, overload
 from tools.bench.measurement import Report, Result
 from tools.bench.wrk import Load
 from tools.stack.jobs import finish
-from tools.stack.services import ROOT
+from tools.stack.services import NAMES, ROOT
 from tools.terminal import say_error
 
-SERVICES = ("gateway", "orders", "products")
 # Seconds: for pip, and for starting or ending a system.
 _INSTALL, _AROUND = 900.0, 180.0
 _DRAWS = 5_000
@@ -27,7 +26,6 @@ Figures = dict[str, float]
 
 async def measure(other: str, pairs: int, seconds: int) -> Report:
     """`other` is a commit by any name that git knows. Raises StackError if one of the two cannot be measured."""
-    wrk.install(say_error)
     try:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             trees = [Path(folder, name) for name in ("here", "other")]
@@ -60,39 +58,45 @@ async def run(tree: Path, seconds: int) -> Figures:
     finally:
         await finish("tools.stack clean", (python, "-m", "tools.stack", "clean"), _AROUND, folder=tree)
     served, with_refusals = _of_services(full), _of_services(over.result)
-    return {
+    figures = {
         "orders done": full.done_rate,
         "the three services, CPU": served,
         **{f"{name}, CPU": cost.cpu_microseconds for name, cost in full.costs.parts.items()},
-        **{f"answer, {name}": value for name, value in full.shot.latency.items()},
+        **{f"answer, {name}": value for name, value in full.requests.latency.items()},
         **{f"final, {name}": value for name, value in full.outcome.waited.items()},
         "WAL bytes": full.storage.wal_bytes,
         "WAL records": full.storage.wal_records,
         "bytes on disk": full.storage.disk_bytes,
         "half load, orders done": half.done_rate,
-        "half load, answer, p95": half.shot.latency["p95"],
+        "half load, answer, p95": half.requests.latency["p95"],
         "half load, final, p95": half.outcome.waited["p95"],
-        "alone, answer, p50": alone.shot.latency["p50"],
+        "alone, answer, p50": alone.requests.latency["p50"],
         "alone, final, p50": alone.outcome.waited["p50"],
         "overload, accepted": over.result.accepted_rate,
         "overload, accepted, p95": overload.percentile(over.probe.accepted, 95),
-        "overload, a refusal, CPU": (with_refusals - served) * over.result.outcome.orders / over.result.shot.failed,
     }
+    if refused := over.result.requests.failed:
+        figures["overload, a refusal, CPU"] = (with_refusals - served) * over.result.outcome.orders / refused
+    return figures
 
 
 def _of_services(result: Result) -> float:
     """Microseconds of CPU for each order."""
-    return sum(result.costs.parts[name].cpu_microseconds for name in SERVICES)
+    return sum(result.costs.parts[name].cpu_microseconds for name in NAMES)
 
 
 def table(pairs: Sequence[tuple[Figures, Figures]]) -> Iterator[str]:
-    """The median of the pairs' ratios, its 95 % interval by bootstrap, and the medians of both sides."""
+    """The median of the pairs' ratios, its 95 % interval by bootstrap, and the medians of both sides.
+
+    A figure counts in the pairs of which both sides have it.
+    """
     yield f"{'':<26}{'ratio':>7}{'95 %':>14}{'here':>10}{'there':>10}"
-    for name in pairs[0][0]:
-        here, there = ([pair[side].get(name, 0.0) for pair in pairs] for side in (0, 1))
-        ratios = [mine / other for mine, other in zip(here, there, strict=True) if other]
-        if not ratios:
+    for name in dict.fromkeys(name for pair in pairs for figures in pair for name in figures):
+        both = [(here[name], there[name]) for here, there in pairs if name in here and there.get(name)]
+        if not both:
             continue
+        here, there = zip(*both, strict=True)
+        ratios = [mine / other for mine, other in both]
         drawn = random.Random(1)  # noqa: S311  # a sample, not a secret
         medians = [statistics.median(drawn.choices(ratios, k=len(ratios))) for _ in range(_DRAWS)]
         low, *_, high = statistics.quantiles(medians, n=40)

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from tools.bench import costs
@@ -14,6 +13,7 @@ from tools.bench.measurement import Report
 from tools.running import RunningStack
 from tools.stack.errors import StackError
 from tools.stack.services import ROOT
+from tools.terminal import say_error
 
 VERSION = "1.8.1"
 MODULE = f"go.k6.io/k6@v{VERSION}"
@@ -28,9 +28,10 @@ PAGE, SUMMARY = "index.html", "summary.json"
 VARIABLES = ("PRODUCTS", "LINES", "START_RATE", "PEAK_RATE", "RAMP_UP", "HOLD", "RAMP_DOWN", "P95_MS")
 
 
-async def run(stack: RunningStack, folder: Path, say: Callable[[str], None]) -> Report:
+async def measure(stack: RunningStack, folder: Path) -> Report:
     """Passes if no threshold was crossed; raises StackError if k6 is missing or hangs."""
-    arguments, environment = command(stack.url["gateway"], folder, say)
+    await stack.check()
+    arguments, environment = command(stack.url["gateway"], folder)
     delete_report(folder)
     before = costs.snapshot(stack.pids)
     process = await asyncio.create_subprocess_exec(*arguments, env=os.environ | environment)
@@ -60,14 +61,14 @@ def accepted(folder: Path) -> int:
     return int(metrics.get("orders_accepted", {}).get("count", 0))
 
 
-def command(url: str, report: Path, say: Callable[[str], None]) -> tuple[list[str], dict[str, str]]:
+def command(url: str, report: Path) -> tuple[list[str], dict[str, str]]:
     """Returns command line and environment of a run against `url`; raises StackError where there is no k6."""
-    program, docker, inside = find() or build(say), shutil.which("docker"), Path("/report")
+    program, docker, inside = find() or build(), shutil.which("docker"), Path("/report")
     if program is not None:
         return [str(program), *_arguments(report, SCRIPTS)], _environment(url, report)
     if docker is None:
         raise StackError(f"k6 is not installed: install k6, or Go to build it with, or Docker to run {IMAGE}")
-    say(f"Running k6 in a container of {IMAGE}")
+    say_error(f"Running k6 in a container of {IMAGE}")
     environment = _environment(url, inside) | {name: os.environ[name] for name in VARIABLES if name in os.environ}
     container = [
         # The gateway listens on loopback only, so the container shares the host's network.
@@ -103,12 +104,12 @@ def find() -> Path | None:
     return Path(found) if found else None
 
 
-def build(say: Callable[[str], None]) -> Path | None:
+def build() -> Path | None:
     """Takes some minutes once; returns None without Go, or if Go cannot build it."""
     go = shutil.which("go")
     if go is None:
         return None
-    say(f"Building k6 with {go}: {MODULE}")
+    say_error(f"Building k6 with {go}: {MODULE}")
     PROGRAMS.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "GOBIN": str(PROGRAMS), "CGO_ENABLED": "0"}
     try:
@@ -116,5 +117,5 @@ def build(say: Callable[[str], None]) -> Path | None:
             [go, "install", MODULE], env=environment, capture_output=True, check=True, timeout=BUILD_SECONDS
         )
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-        say(f"{(error.stderr or b'').decode(errors='replace')}\nGo could not build k6: {error}")
+        say_error(f"{(error.stderr or b'').decode(errors='replace')}\nGo could not build k6: {error}")
     return find()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import asyncpg
 
-CONNECT_SECONDS = 5.0
-QUERY_SECONDS = 60.0
+from ops.databases import session
+
 POLL_SECONDS = 0.2
 
 # Where orders have one line the table of the others is not asked: earlier releases have none.
@@ -88,9 +88,6 @@ async def outcome(orders_url: str, products_url: str, products: Sequence[int], s
 
 async def _fetch(url: str, query: str, products: Sequence[int]) -> asyncpg.Record:
     """The one row of a query."""
-    connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, command_timeout=QUERY_SECONDS)
-    try:
-        [row] = await connection.fetch(query, products)
+    async with session(url, "the database") as database:
+        [row] = await database.fetch(query, products)
         return row
-    finally:
-        await connection.close(timeout=CONNECT_SECONDS)

@@ -9,7 +9,7 @@ from tools.bench import costs, ledger, storage, wrk
 from tools.bench.costs import Costs
 from tools.bench.ledger import Outcome
 from tools.bench.storage import Storage
-from tools.bench.wrk import Load, Shot
+from tools.bench.wrk import Load, Requests
 from tools.running import RunningStack
 from tools.stack.errors import StackError
 from tools.stack.http import ask
@@ -27,7 +27,7 @@ Watch = Callable[[Sequence[int], asyncio.Event], Awaitable[None]]
 @dataclass(frozen=True)
 class Result:
     load: Load
-    shot: Shot
+    requests: Requests
     outcome: Outcome
     settled: bool
     costs: Costs
@@ -36,7 +36,7 @@ class Result:
     @property
     def accepted_rate(self) -> float:
         """Orders a second."""
-        return self.shot.accepted / self.shot.seconds
+        return self.requests.accepted / self.requests.seconds
 
     @property
     def done_rate(self) -> float:
@@ -46,12 +46,12 @@ class Result:
     @property
     def problems(self) -> list[str]:
         """The reasons why the run has failed."""
-        return [f"{self.shot.failed} requests failed"] * bool(self.shot.failed) + self.inconsistencies
+        return [f"{self.requests.failed} requests failed"] * bool(self.requests.failed) + self.inconsistencies
 
     @property
     def inconsistencies(self) -> list[str]:
         """The problems that a refused request does not explain."""
-        outcome, accepted = self.outcome, self.shot.accepted
+        outcome, accepted = self.outcome, self.requests.accepted
         found = {
             f"{outcome.pending} orders are not final after {SETTLE_SECONDS:g} s": not self.settled,
             f"{outcome.rejected} orders were rejected": outcome.rejected,
@@ -61,13 +61,14 @@ class Result:
         return [problem for problem, present in found.items() if present]
 
     def lines(self) -> Iterator[str]:
-        shot, outcome, load = self.shot, self.outcome, self.load
+        requests, outcome, load = self.requests, self.outcome, self.load
         each = "" if load.lines == 1 else f", {load.lines} in each order"
-        yield f"closed loop, {load.connections} connections, {load.products} products{each}, {shot.seconds:.1f} s\n"
-        yield f"{'orders accepted':<18}{shot.accepted:>9,}{self.accepted_rate:>9,.0f}/s"
+        products = f"{load.products} products{each}"
+        yield f"closed loop, {load.connections} connections, {products}, {requests.seconds:.1f} s\n"
+        yield f"{'orders accepted':<18}{requests.accepted:>9,}{self.accepted_rate:>9,.0f}/s"
         yield f"{'orders done':<18}{outcome.done:>9,}{self.done_rate:>9,.0f}/s"
-        yield f"{'failed requests':<18}{shot.failed:>9,}"
-        yield f"{'time to answer':<18}{_milliseconds(shot.latency)}"
+        yield f"{'failed requests':<18}{requests.failed:>9,}"
+        yield f"{'time to answer':<18}{_milliseconds(requests.latency)}"
         yield f"{'time to final':<18}{_milliseconds(outcome.waited)}\n"
         yield f"{self.costs.table()}\n"
         stored = self.storage
@@ -88,29 +89,30 @@ async def warm_up(stack: RunningStack) -> None:
 
 
 async def run(stack: RunningStack, load: Load, watch: Watch | None = None) -> Result:
-    """Raises StackError if nothing can be measured."""
+    """Installs wrk, if it is missing. Raises StackError if nothing can be measured."""
+    await asyncio.to_thread(wrk.install)
     gateway = stack.url["gateway"]
     products = await _create_products(gateway, load.products)
     over = asyncio.Event()
 
-    async def shoot() -> Shot:
+    async def send() -> Requests:
         try:
-            return await wrk.shoot(load, gateway, products)
+            return await wrk.send(load, gateway, products)
         finally:
             over.set()
 
     stored, before = await storage.take(stack), costs.snapshot(stack.pids)
     if watch is None:
-        shot = await shoot()
+        requests = await send()
     else:
-        shot, _ = await asyncio.gather(shoot(), watch(products, over))
+        requests, _ = await asyncio.gather(send(), watch(products, over))
     settled = await ledger.settled(stack.url["orders-db"], products, SETTLE_SECONDS, load.lines)
     after = costs.snapshot(stack.pids)
     outcome = await ledger.outcome(stack.url["orders-db"], stack.url["products-db"], products, STOCK, load.lines)
     if not outcome.orders:
-        raise StackError(f"no order was accepted: {shot.failures}")
+        raise StackError(f"no order was accepted: {requests.failures}")
     cost = costs.of_run(before, after, orders=outcome.orders, generator="wrk")
-    return Result(load, shot, outcome, settled, cost, storage.of_run(stored, await storage.take(stack)))
+    return Result(load, requests, outcome, settled, cost, storage.of_run(stored, await storage.take(stack)))
 
 
 async def _create_products(gateway: str, count: int) -> list[int]:

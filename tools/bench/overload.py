@@ -82,6 +82,7 @@ class Probe:
 
 async def measure(stack: RunningStack, seconds: int) -> Report:
     """A step takes so many seconds. Raises StackError if an order is lost."""
+    stack.require_processes()
     await measurement.warm_up(stack)
     capacity = (await measurement.run(stack, Load(seconds))).accepted_rate
     lines, broken = zip(
@@ -112,10 +113,10 @@ async def step(stack: RunningStack, capacity: float, times: float, seconds: int)
 def _line(step: Step, capacity: float) -> tuple[str, int]:
     """Returns a line of the table, and how many requests were neither accepted nor properly refused."""
     times, result, probe = step
-    shot, memory = result.shot, result.costs.parts["gateway"].memory or 0
-    broken = probe.broken + shot.failed - shot.failures["status"]
+    requests, memory = result.requests, result.costs.parts["gateway"].memory or 0
+    broken = probe.broken + requests.failed - requests.failures["status"]
     line = (
-        f"{times:>5.1f} times {shot.answers / shot.seconds:>7,.0f}"
+        f"{times:>5.1f} times {requests.answers / requests.seconds:>7,.0f}"
         f"{result.accepted_rate:>12,.0f}{result.accepted_rate / capacity:>12.0%} "
         f"{percentile(probe.accepted, 50):>13.1f}{percentile(probe.accepted, 95):>8.1f}"
         f"{percentile(probe.refused, 50):>13.1f}{percentile(probe.refused, 95):>8.1f}"

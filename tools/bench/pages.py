@@ -14,15 +14,15 @@ from http import HTTPStatus
 from pathlib import Path
 
 import aiohttp
-import asyncpg
 
+from ops.databases import session
 from shared.pagination import encode_cursor
+from tools.bench.measurement import Report
 from tools.stack import ports
 from tools.stack.errors import StackError
 from tools.stack.servers import Servers
 from tools.stack.services import NAMES, Service, environments, migrate
 
-STATEMENT_SECONDS = 600.0
 LIMIT = aiohttp.ClientTimeout(total=10)
 # Few enough that the orders of one product among a thousand fill its pages.
 PRODUCTS = 5
@@ -49,7 +49,7 @@ SELECT id, (line ->> 'productId')::bigint, status FROM placed, json_array_elemen
 """
 
 
-async def measure(few: int, many: int, requests: int) -> list[str]:
+async def measure(few: int, many: int, requests: int) -> Report:
     """Returns the table of median milliseconds."""
     lines = [f"median ms of {requests} requests\n", f"{'page of 50':<32}{few:>12,}{many:>12,}  ratio"]
     async with (
@@ -63,7 +63,7 @@ async def measure(few: int, many: int, requests: int) -> list[str]:
             times = [[await _get(session, url) for url in urls] for _ in range(requests)]
             among_few, among_many = map(statistics.median, zip(*times, strict=True))
             lines.append(f"{page:<32}{among_few:12.2f}{among_many:12.2f}  {among_many / among_few:5.2f}")
-    return lines
+    return lines, True
 
 
 def _pages(orders: int) -> list[tuple[str, str]]:
@@ -98,7 +98,9 @@ async def _order_service(servers: Servers, name: str, orders: int) -> AsyncItera
     owner_url = await servers.postgres.create_database(name, f"{name}_owner", password)
     database_url = servers.postgres.database_url(f"{name}_orders", password, name)
     await migrate("orders", owner_url, database_url)
-    await _fill(owner_url, orders)
+    async with session(owner_url, name) as database:
+        await database.fetch(FILL, orders, PRODUCTS)
+        await database.fetch("VACUUM ANALYZE orders, order_products")
     environment = environments(servers, {"products": "", "orders": ""}, ports.choose_each(NAMES))["orders"]
     # The pending orders stay pending.
     own = {"DATABASE_URL": database_url, "STUCK_ORDER_SECONDS": "86400"}
@@ -109,12 +111,3 @@ async def _order_service(servers: Servers, name: str, orders: int) -> AsyncItera
             yield service.url
         finally:
             await service.stop()
-
-
-async def _fill(url: str, orders: int) -> None:
-    connection = await asyncpg.connect(url, command_timeout=STATEMENT_SECONDS)
-    try:
-        await connection.execute(FILL, orders, PRODUCTS)
-        await connection.execute("VACUUM ANALYZE orders, order_products")
-    finally:
-        await connection.close()

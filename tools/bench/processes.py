@@ -12,12 +12,11 @@ from pathlib import Path
 import psutil
 
 from tools import running
-from tools.bench import measurement, wrk
+from tools.bench import measurement
 from tools.bench.measurement import Report
 from tools.bench.wrk import Load
 from tools.stack.errors import StackError
 from tools.stack.stack import Stack
-from tools.terminal import say_error
 
 # Of version 1, then of version 2: the folder, and the file for microseconds in each hundredth of a second. After its
 # share of the usual tenth a process would be away so long that all requests would wait for one of the two.
@@ -30,7 +29,6 @@ LEAST = 1.8
 
 async def measure(services: Sequence[str], percent: int, pairs: int, seconds: int) -> Report:
     """Of a core, each process of the named services gets `percent`; the others get what they take."""
-    wrk.install(say_error)
     lines = [f"{' and '.join(services)}, {percent} % of a core for each process, {pairs} pairs of {seconds} s\n"]
     lines.append(f"{'orders done a second':<24}{'one':>10}{'two':>10}  ratio")
     ratios, passed, folder = [], True, Path(tempfile.mkdtemp())
@@ -38,7 +36,7 @@ async def measure(services: Sequence[str], percent: int, pairs: int, seconds: in
         for pair in range(1, pairs + 1):
             rates: dict[int, float] = {}
             for count in (1, 2) if pair % 2 else (2, 1):
-                stack = Stack(folder, say_error, environ={"PROCESSES": str(count)})
+                stack = Stack(folder, environ={"PROCESSES": str(count)})
                 await stack.up()
                 system = running.load(stack.file)
                 await measurement.warm_up(system)
@@ -49,7 +47,7 @@ async def measure(services: Sequence[str], percent: int, pairs: int, seconds: in
             ratios.append(rates[2] / rates[1])
             lines.append(f"{pair:<24}{rates[1]:>10,.0f}{rates[2]:>10,.0f}{ratios[-1]:>7.2f}")
     finally:
-        await Stack(folder, say_error).clean()
+        await Stack(folder).clean()
     lines.append(f"{'median':<44}{statistics.median(ratios):>7.2f}")
     return lines, passed and statistics.median(ratios) >= LEAST
 
@@ -76,5 +74,6 @@ def held_to(percent: int, pids: Sequence[int]) -> Iterator[None]:
         raise StackError(f"processes cannot be held to a share of a core: {error}") from error
     finally:
         for group, pid in zip(groups, pids, strict=True):
-            Path(root, "cgroup.procs").write_text(str(pid))
-            group.rmdir()
+            if group.exists():
+                Path(root, "cgroup.procs").write_text(str(pid))
+                group.rmdir()

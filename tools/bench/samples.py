@@ -5,11 +5,12 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 
-import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from yarl import URL
 
+from ops.databases import session
+from ops.errors import OpsError
 from tools.bench import costs
 from tools.running import RunningStack
 from tools.stack.errors import StackError
@@ -65,8 +66,8 @@ class Sample:
     figures: dict[Figure, float]
 
 
-async def take(stack: RunningStack, management: str) -> Sample:
-    """`management` is the URL of the broker's API. Raises StackError if anything cannot be measured in time."""
+async def take(stack: RunningStack) -> Sample:
+    """Raises StackError if anything cannot be measured in time."""
     figures: dict[Figure, float] = {}
     try:
         async with asyncio.timeout(SAMPLE_SECONDS):
@@ -78,26 +79,23 @@ async def take(stack: RunningStack, management: str) -> Sample:
                 async with Redis.from_url(stack.url[name], socket_timeout=CALL_SECONDS) as redis:
                     figures[Kind.CACHE, name] = (await redis.info("memory"))["used_memory"]
             user = URL(stack.url["rabbitmq"])
-            api = URL(management).with_user(user.user).with_password(user.password) / "api" / "queues"
+            api = URL(stack.broker_ui).with_user(user.user).with_password(user.password) / "api" / "queues"
             # The broker counts its messages every five seconds; a queue that has not been counted yet is new.
             for queue in (await call("GET", str(api))).body:
                 figures[Kind.QUEUE, queue["name"]] = queue.get("messages", 0)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, RedisError) as error:
+    except (OSError, OpsError, RedisError) as error:
         raise StackError(f"the system cannot be measured: {error!r}") from error
     return Sample(round(time.time(), 1), orders, figures)
 
 
 async def _add_database(stack: RunningStack, name: str, figures: dict[Figure, float]) -> int:
     """Adds its figures and returns the newest id of its orders, 0 if it holds none."""
-    connection = await asyncpg.connect(stack.url[name], timeout=CALL_SECONDS, command_timeout=CALL_SECONDS)
-    try:
-        figures[Kind.CONNECTIONS, name] = await connection.fetchval(CONNECTIONS)
-        figures[Kind.OUTBOX_ROWS, name] = await connection.fetchval(OUTBOX_ROWS)
-        for row in await connection.fetch(SIZES, TABLES):
+    async with session(stack.url[name], name) as database:
+        [[figures[Kind.CONNECTIONS, name]]] = await database.fetch(CONNECTIONS)
+        [[figures[Kind.OUTBOX_ROWS, name]]] = await database.fetch(OUTBOX_ROWS)
+        for row in await database.fetch(SIZES, TABLES):
             table = f"{name} {row['name']}"
             size = (Kind.OUTBOX_SIZE, name) if row["name"] == "outbox" else (Kind.TABLE_SIZE, table)
             figures |= {size: row["size"], (Kind.DEAD_ROWS, table): row["dead"]}
             figures[Kind.AUTOVACUUMS, table] = row["autovacuums"]
-        return int(await connection.fetchval(NEWEST_ORDER)) if name == "orders-db" else 0
-    finally:
-        await connection.close(timeout=CALL_SECONDS)
+        return int((await database.fetch(NEWEST_ORDER))[0][0]) if name == "orders-db" else 0

@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import asyncpg
-
+from ops.databases import session
 from tools.running import RunningStack
-
-SECONDS = 10.0
 
 # The two databases are on one server. What a session counts of records it may report seconds later.
 WRITTEN = """
@@ -45,12 +42,12 @@ class Storage:
 
 
 async def take(stack: RunningStack) -> Stored:
-    sizes = {
-        f"{name} {row['name']}": row["size"]
-        for name in ("products-db", "orders-db")
-        for row in await _fetch(stack.url[name], SIZES)
-    }
-    [written] = await _fetch(stack.url["orders-db"], WRITTEN)
+    sizes: dict[str, int] = {}
+    for name in ("products-db", "orders-db"):
+        async with session(stack.url[name], name) as database:
+            sizes |= {f"{name} {row['name']}": row["size"] for row in await database.fetch(SIZES)}
+    async with session(stack.url["orders-db"], "orders-db") as database:
+        [written] = await database.fetch(WRITTEN)
     return Stored(**written, sizes=sizes)
 
 
@@ -64,11 +61,3 @@ def of_run(before: Stored, after: Stored) -> Storage:
         sum(grown.values()) / orders,
         {name: size / orders for name, size in sorted(grown.items()) if size > 0},
     )
-
-
-async def _fetch(url: str, query: str) -> list[asyncpg.Record]:
-    connection = await asyncpg.connect(url, timeout=SECONDS, command_timeout=SECONDS)
-    try:
-        return await connection.fetch(query)
-    finally:
-        await connection.close(timeout=SECONDS)

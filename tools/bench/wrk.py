@@ -1,7 +1,7 @@
 """wrk, a closed-loop load generator that costs little: each connection sends when it has its answer."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +30,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Shot:
+class Requests:
     """The answers that wrk counted; requests in flight at the end are not among them."""
 
     answers: int
@@ -48,7 +48,7 @@ class Shot:
         return sum(self.failures.values())
 
 
-async def shoot(load: Load, url: str, products: Sequence[int]) -> Shot:
+async def send(load: Load, url: str, products: Sequence[int]) -> Requests:
     """Raises StackError if wrk fails."""
     command = [
         *("wrk", "--threads", "1", "--connections", str(load.connections), "--duration", f"{load.seconds}s"),
@@ -58,15 +58,15 @@ async def shoot(load: Load, url: str, products: Sequence[int]) -> Shot:
     return parse(await jobs.finish("wrk", command, load.seconds + GRACE_SECONDS))
 
 
-def install(say: Callable[[str], None]) -> None:
+def install() -> None:
     """Raises StackError where it is missing and cannot be installed."""
-    programs.install_missing(say, {"wrk": "wrk"})
+    programs.install_missing({"wrk": "wrk"})
 
 
-def parse(output: str) -> Shot:
+def parse(output: str) -> Requests:
     """Reads the one line of JSON that the script adds to wrk's own report."""
     measured = json.loads(next(line for line in output.splitlines() if line.startswith("{")))
-    return Shot(
+    return Requests(
         answers=measured["requests"],
         seconds=measured["microseconds"] / 1e6,
         failures=measured["failures"],

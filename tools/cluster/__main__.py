@@ -8,15 +8,14 @@ import time
 from collections.abc import Sequence
 
 from tools.cluster import faults
-from tools.cluster.cluster import FOLDER, PACKAGES, Cluster
-from tools.stack import demo, programs
+from tools.cluster.cluster import PACKAGES, Cluster
+from tools.stack import programs
 from tools.stack.errors import StackError
 from tools.terminal import exit_status, say
 
 COMMANDS = {
     "up": "start what does not run, and wait until all of it is ready",
     "status": "show what runs, and who is the primary",
-    "demo": "place two orders, and follow them through the logs",
     "down": "stop it; the data stay",
     "clean": "kill it and delete the data",
 }
@@ -25,13 +24,11 @@ COMMANDS = {
 async def run(options: argparse.Namespace) -> int:
     started, command = time.monotonic(), options.command
     if command in {"up", "faults"}:
-        await asyncio.to_thread(programs.install_missing, say, programs.PACKAGES | PACKAGES)
+        await asyncio.to_thread(programs.install_missing, programs.PACKAGES | PACKAGES)
     cluster = Cluster()
     if command == "faults":
-        return await faults.run(cluster, options, say)
-    if command == "demo":
-        await demo.run(cluster.gateway_url, FOLDER, say)
-    elif command != "status":
+        return await faults.run(cluster, options)
+    if command != "status":
         await {"up": cluster.up, "down": cluster.down, "clean": cluster.clean}[command]()
     if command in {"up", "status"}:
         for node, state, role in await cluster.status():

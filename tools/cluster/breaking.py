@@ -15,12 +15,11 @@ from tools.cluster.servers import Postgres
 from tools.stack.errors import StackError
 from tools.stack.http import call
 from tools.stack.postgres import SYSTEM_USER
-from tools.stack.stack import DATABASES
+from tools.stack.services import NAMES, STATEFUL
 
 _LIMIT = 'for pid; do prlimit --pid "$pid" --fsize="$0" || :; done'
 _PEERS = ("postgres", "etcd")
-# In the order in which they are upgraded: consumers first, what clients meet last.
-_SERVICES = ("products", "orders", "gateway")
+# In the order in which they are upgraded, as NAMES are: consumers first, what clients meet last.
 _SERVERS = ("etcd", "rabbit", "sentinel", "products-redis", "orders-redis", "postgres", "proxy")
 # After the restart of a node, as a roll-out has it (Kubernetes: minReadySeconds): a gateway asks an address that was
 # away again after as long as it was away.
@@ -32,7 +31,7 @@ _POLL_SECONDS = 0.2
 async def cause(cluster: Cluster, fault: Fault) -> None:
     """Breaks it, waits, and heals it; what was killed runs again at the end. Raises StackError."""
     if fault.kind is Kind.ROLL:
-        for sort in _SERVICES if fault.target == SERVICES else _SERVERS:
+        for sort in NAMES if fault.target == SERVICES else _SERVERS:
             await _roll(cluster, sort)
         return
     of = fault.target.partition(" of ")[2]
@@ -66,7 +65,7 @@ async def _break(cluster: Cluster, kind: Kind, node: Node, broken: Sequence[Node
         case Kind.CUT_PEERS:
             await node.cut(_addresses(cluster, _PEERS, broken))
         case Kind.CUT_CLIENTS:
-            await node.cut([HOST, *_addresses(cluster, DATABASES, broken)])
+            await node.cut([HOST, *_addresses(cluster, STATEFUL, broken)])
         case Kind.SPLIT:
             await node.cut([HOST, *_addresses(cluster, map(sort_of, cluster.nodes), broken)])
 
@@ -131,7 +130,7 @@ async def _roll(cluster: Cluster, sort: str) -> None:
         else:
             await node.restart()
         await _expect_health(cluster, f"the restart of {node.name}")
-        await asyncio.sleep(_READY_SECONDS if sort in _SERVICES else 0)
+        await asyncio.sleep(_READY_SECONDS if sort in NAMES else 0)
 
 
 async def _hand_over(cluster: Cluster, node: Node) -> None:

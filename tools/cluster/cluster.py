@@ -13,8 +13,8 @@ from tools.stack import passwords, programs
 from tools.stack.errors import StackError
 from tools.stack.jobs import together
 from tools.stack.postgres import ADMIN, create_database
-from tools.stack.services import migrate
-from tools.stack.stack import DATABASES, locked
+from tools.stack.services import STATEFUL, migrate
+from tools.stack.stack import locked
 
 # One on a machine, from whichever checkout: the namespaces and addresses are the machine's.
 FOLDER = running.CLUSTER
@@ -41,12 +41,12 @@ POLL_SECONDS = 0.2
 class Cluster:
     def __init__(self) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
-        roles = [f"{name}{kind}" for name in DATABASES for kind in ("", "_owner", "_operator")]
+        roles = [f"{name}{kind}" for name in STATEFUL for kind in ("", "_owner", "_operator")]
         secrets = [ADMIN, "replicator", "rabbitmq", "cookie", "services"]
         self._passwords = passwords.load(FOLDER / "passwords.json", [*roles, *secrets])
         self.gateway_url = f"http://{_first('proxy')}:{PORTS['gateway']}"
-        self.service_url = {name: self.database_url(name, name) for name in DATABASES}
-        self.operator_url = {name: self.database_url(f"{name}_operator", name) for name in DATABASES}
+        self.service_url = {name: self.database_url(name, name) for name in STATEFUL}
+        self.operator_url = {name: self.database_url(f"{name}_operator", name) for name in STATEFUL}
         self.service_secret = self._passwords["services"]
         self.amqp_url = f"amqp://shop:{self._passwords['rabbitmq']}@{_hosts('rabbit', 5672)}/"
 
@@ -56,10 +56,10 @@ class Cluster:
         self.rabbitmq = [RabbitMQ(*place, FOLDER, **self._rabbitmq()) for place in _places("rabbit").items()]
         self.redis = [
             Redis(*place, FOLDER, replicaof="" if place[1] == _first(kind) else f"replicaof {_first(kind)} 6379")
-            for kind in ("products-redis", "orders-redis")
+            for kind in (f"{name}-redis" for name in STATEFUL)
             for place in _places(kind).items()
         ]
-        primaries = {name: _first(f"{name}-redis") for name in DATABASES}
+        primaries = {name: _first(f"{name}-redis") for name in STATEFUL}
         self.sentinels = [Sentinel(*place, FOLDER, **primaries) for place in _places("sentinel").items()]
         self.replicas = [
             Replica(*place, FOLDER, service, environment)
@@ -76,7 +76,7 @@ class Cluster:
         with locked(FOLDER):
             await make_namespaces(self.nodes.values())
             await together(*(node.start() for node in self._servers), self._wait_for_standby())
-            await together(*(self._migrate(name) for name in DATABASES))
+            await together(*(self._migrate(name) for name in STATEFUL))
             await together(*(node.start() for node in (*self.replicas, self.proxy)))
             passwords.write_private(STATE, json.dumps(self._described(), indent=2))
 
@@ -126,14 +126,14 @@ class Cluster:
 
     def _environments(self) -> dict[str, dict[str, str]]:
         """Of each service's processes, by its name."""
-        urls = {f"{name.upper()}_URL": ",".join(_served(name, "http://{1}")) for name in DATABASES}
+        urls = {f"{name.upper()}_URL": ",".join(_served(name, "http://{1}")) for name in STATEFUL}
         environments = {
             name: {
                 "DATABASE_URL": self.service_url[name],
                 "AMQP_URL": self.amqp_url,
                 "REDIS_URL": f"redis+sentinel://{_hosts('sentinel', 26379)}/{name}/0",
             }
-            for name in DATABASES
+            for name in STATEFUL
         }
         through_proxy = f"http://{_first('proxy')}:{PORTS['products']}"  # orders knows only one address
         environments["orders"] |= {"PRODUCTS_URL": through_proxy, "LINES_AND_HOLDS": "true"}
@@ -161,7 +161,7 @@ class Cluster:
     def _described(self) -> dict[str, Mapping[str, str | None]]:
         """As `make up` describes its stack, for the tools that ask a running one; of several processes the first."""
         urls = {"gateway": self.gateway_url, "rabbitmq": self.amqp_url}
-        for name in DATABASES:
+        for name in STATEFUL:
             urls |= {name: f"http://{_first(name)}:{PORTS[name]}", f"{name}-db": self.service_url[name]}
             urls |= {f"{name}-redis": f"redis://{_first(f'{name}-redis')}:6379/0"}
         operator = {f"{name}-db": url for name, url in self.operator_url.items()}

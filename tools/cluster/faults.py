@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -22,7 +21,8 @@ from tools.faults.round import judged
 from tools.faults.state import Access
 from tools.stack.errors import StackError
 from tools.stack.http import ask
-from tools.stack.stack import DATABASES
+from tools.stack.services import STATEFUL
+from tools.terminal import say
 
 _MINUTES, _RATE = 20.0, 80.0
 # The load before a fault and after everything is healthy again, and at most.
@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=kinds, help="break it only in these ways (all)")
 
 
-async def run(cluster: Cluster, options: argparse.Namespace, say: Callable[[str], None]) -> int:
+async def run(cluster: Cluster, options: argparse.Namespace) -> int:
     """The exit status: 0 if faults were caused and every promise was kept. Raises StackError."""
     await cluster.up()
     faults: list[Played] = []
@@ -93,7 +93,7 @@ async def play(cluster: Cluster, fault: Fault, seed: int, rate: float) -> Played
 
 async def _access(cluster: Cluster) -> Access:
     """Where the cluster is read now, past its door, and what was there before."""
-    redises = {f"{name}-redis": await leader(cluster, f"{name}-redis") for name in DATABASES}
+    redises = {f"{name}-redis": await leader(cluster, f"{name}-redis") for name in STATEFUL}
 
     async def unacknowledged() -> dict[str, int]:
         return {row["name"]: row["messages_unacknowledged"] for row in await queues(cluster)}

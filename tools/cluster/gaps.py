@@ -63,8 +63,7 @@ class Played:
 
     @property
     def failed(self) -> int:
-        """Requests that got no answer, or one that says neither what came of them nor when to come again."""
-        return sum(not attempt.is_certain and not attempt.is_deferred for attempt in self.meanwhile)
+        return sum(attempt.has_failed for attempt in self.meanwhile)
 
     @property
     def breaches(self) -> Iterator[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tools.faults.plan import QUEUES, Operation, Plan, Product
+from tools.stack.services import NAMES, STATEFUL
 
 
 class Kind(StrEnum):
@@ -57,10 +58,10 @@ _WAYS = (
     [Fault(Kind.DISK_FULL, PRIMARY, 20)],
     *([Fault(Kind.KILL, f"rabbit-{n}", 10)] for n in (1, 2, 3)),
     [Fault(Kind.KILL, f"leader of {queue}", 10) for queue in QUEUES],
-    *([Fault(Kind.KILL, f"primary of {name}-redis", 10)] for name in ("products", "orders")),
+    *([Fault(Kind.KILL, f"primary of {name}-redis", 10)] for name in STATEFUL),
     [Fault(Kind.KILL, "leader of etcd", 10)],
     [Fault(Kind.CRASH, "proxy-1")],
-    *([Fault(Kind.CRASH, f"{name}-{n}") for n in (1, 2)] for name in ("gateway", "orders", "products")),
+    *([Fault(Kind.CRASH, f"{name}-{n}") for n in (1, 2)] for name in reversed(NAMES)),
     [Fault(Kind.ROLL, SERVICES)],
     [Fault(Kind.ROLL, SERVERS)],
 )

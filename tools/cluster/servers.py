@@ -34,7 +34,7 @@ exec "$@"
 ERLANG_FLAGS = "+S 1:1 +A 4 +sbwt none +sbwtdcpu none +sbwtdio none"
 
 
-class Server(Node):
+class ConfiguredNode(Node):
     """A program with one file of configuration, made of a template in `conf`, that answers a question on a port."""
 
     template: ClassVar[str]
@@ -82,14 +82,14 @@ class Server(Node):
         passwords.write_private(self._file, self._configuration)
 
 
-class Etcd(Server):
+class Etcd(ConfiguredNode):
     """Where Patroni keeps who is the primary; it answers while a majority has a leader."""
 
     template, words = "etcd.yml", ("etcd", "--config-file", FILE)
     port, question = 2379, b"GET /health HTTP/1.0\r\n\r\n"
 
 
-class Postgres(Server):
+class Postgres(ConfiguredNode):
     """PostgreSQL under Patroni, which starts it, promotes it and sets it back."""
 
     template, words, user = "patroni.yml", ("patroni", FILE), SYSTEM_USER
@@ -110,7 +110,7 @@ class Postgres(Server):
             shutil.chown(path, SYSTEM_USER, SYSTEM_USER)
 
 
-class Redis(Server):
+class Redis(ConfiguredNode):
     """It keeps its file from one start to the next: Sentinel has whose replica it is written there."""
 
     template = "redis.conf"
@@ -133,14 +133,14 @@ class Sentinel(Redis):
     port = 26379
 
 
-class Proxy(Server):
+class Proxy(ConfiguredNode):
     """HAProxy, the door of the clients."""
 
     template, words = "haproxy.cfg", ("haproxy", "-W", "-db", "-f", FILE)
     port, question = 4000, b"GET /health/live HTTP/1.0\r\n\r\n"
 
 
-class RabbitMQ(Server):
+class RabbitMQ(ConfiguredNode):
     template = "rabbitmq.conf"
     port, question, expected = 5672, b"AMQP\0\0\x09\x01", b"\x01\0\0"
     start_seconds = 90.0

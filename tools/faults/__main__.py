@@ -36,7 +36,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 async def run(options: argparse.Namespace) -> int:
     """Plays round after round and reports each as soon as it is over, then all. Raises StackError."""
     rounds: list[Round] = []
-    async with System(say) as system:
+    async with System() as system:
         until = time.monotonic() + options.minutes * 60
         kinds = [kind for kind in options.kinds if kind is not Kind.CLOCK or system.can_jump]
         while len(rounds) < options.rounds if options.rounds else time.monotonic() < until:

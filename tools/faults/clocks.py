@@ -1,23 +1,23 @@
 """The clock of a server, which libfaketime moves while the server runs."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from tools.stack import programs
 from tools.stack.errors import StackError
+from tools.terminal import say_error
 
 PACKAGE = "libfaketime"
 FOLDER = Path("/usr/lib")
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # where shm_open(3) and sem_open(3) put what they make
 
 
-def install(say: Callable[[str], None]) -> bool:
+def install() -> bool:
     """Whether the library is installed now; blocks for as long as apt-get takes."""
     if _library() is None:
         try:
-            programs.install([PACKAGE], say)
+            programs.install([PACKAGE])
         except StackError as error:
-            say(f"No clock will jump: {error}")
+            say_error(f"No clock will jump: {error}")
     return _library() is not None
 
 

@@ -9,16 +9,19 @@ import asyncio
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeAlias
 
 from tools.faults import servers
 from tools.faults.plan import PARTS, Fault, Kind
 from tools.faults.proxy import Proxy
 from tools.faults.record import Record
-from tools.faults.system import System
-from tools.stack.rabbitmq import WATERMARK
+from tools.faults.servers import Database
+from tools.faults.system import Part, System
+from tools.stack.rabbitmq import WATERMARK, RabbitMQ
 
 REPEAT_SECONDS = 0.2
 LAG_SECONDS = 0.3
@@ -29,6 +32,10 @@ READY_SECONDS = 15.0
 _GIVE_UP_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 
+Step: TypeAlias = Callable[[], Awaitable[object] | None]
+Steps: TypeAlias = tuple[Step, Step]
+"""What breaks a part, or what is in it, and what heals it."""
+
 
 @dataclass(slots=True)
 class Outages:
@@ -36,7 +43,7 @@ class Outages:
 
     recovery: dict[Fault, float] = field(default_factory=dict)
     """Seconds from the end of the last of the faults that overlapped until every service was ready."""
-    last_words: str = ""
+    still_failing: str = ""
     """The checks that still failed when the wait was given up."""
     _one_at_a_time: defaultdict[object, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """A fault of a part waits until the one before it is healed, however long that takes; those of a link add up."""
@@ -76,7 +83,7 @@ class Outages:
             if not lacking or waited > _GIVE_UP_SECONDS:
                 self.recovery.update(dict.fromkeys(self._healed, waited))
                 self._healed.clear()
-                self.last_words = ", ".join(f"{name}: {lack}" for name, lack in lacking.items())
+                self.still_failing = ", ".join(f"{name}: {lack}" for name, lack in lacking.items())
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
@@ -98,11 +105,17 @@ async def broken(system: System, fault: Fault) -> AsyncIterator[None]:
                 await asyncio.wait({disturbing}, timeout=REPEAT_SECONDS)
             await (link.heal() if link else servers.flush_redis(system.redises[fault.target].url))
     else:
-        await _break(system, fault)
+        disable, heal = _steps(system, fault)
+        await _take(disable)
         try:
             yield
         finally:
-            await _heal(system, fault)
+            await _take(heal)
+
+
+async def _take(step: Step) -> None:
+    if (work := step()) is not None:
+        await work
 
 
 async def _disturb(link: Proxy, fault: Fault) -> None:
@@ -131,52 +144,45 @@ async def _spoil(system: System, fault: Fault) -> None:
         await asyncio.sleep(REPEAT_SECONDS)
 
 
-async def _break(system: System, fault: Fault) -> None:
-    match fault.kind:
-        case Kind.KILL:
-            await system.parts[fault.target].kill()
-        case Kind.TERMINATE:
-            await system.parts[fault.target].stop()
-        case Kind.FREEZE:
-            system.parts[fault.target].daemon.pause()
-        case Kind.DELETE_QUEUE:
-            await servers.delete_queues(system.rabbitmq.url, fault.target)
-        case Kind.DELETE_BINDING:
-            await servers.delete_bindings(system.rabbitmq.url, fault.target)
-        case Kind.DELETE_DEAD:
-            await servers.delete_queues(system.rabbitmq.url, f"{fault.target}.dead")
-            await servers.send_unreadable(system.rabbitmq.url, fault.target)
-        case _:
-            await _disable(system, fault, begins=True)
+def _steps(system: System, fault: Fault) -> Steps:
+    if of_part := _OF_PARTS.get(fault.kind):
+        return of_part(system.parts[fault.target])
+    if of_database := _OF_DATABASES.get(fault.kind):
+        return of_database(system.databases[fault.target])
+    if of_broker := _OF_BROKER.get(fault.kind):
+        return of_broker(system.rabbitmq, fault.target)
+    if database := system.databases.get(fault.target):
+        return partial(database.clock.jump, fault.size), partial(database.clock.jump, 0)
+    jump = partial(servers.jump_redis, system.redises[fault.target].url)
+    return partial(jump, fault.size), partial(jump, -fault.size)
 
 
-async def _heal(system: System, fault: Fault) -> None:
-    match fault.kind:
-        case Kind.KILL | Kind.TERMINATE:
-            await system.parts[fault.target].start()
-        case Kind.FREEZE:
-            system.parts[fault.target].daemon.resume()
-        case Kind.DELETE_QUEUE | Kind.DELETE_BINDING | Kind.DELETE_DEAD:
-            pass  # whoever finds it missing declares it again
-        case _:
-            await _disable(system, fault, begins=False)
+def _refused(refuse: Callable[..., Awaitable[None]]) -> Steps:
+    return partial(refuse, refuse=True), partial(refuse, refuse=False)
 
 
-async def _disable(system: System, fault: Fault, *, begins: bool) -> None:
-    match fault.kind:
-        case Kind.READ_ONLY:
-            await system.databases[fault.target].refuse_writes(refuse=begins)
-        case Kind.DISK_FULL:
-            await system.databases[fault.target].refuse_rows(refuse=begins)
-        case Kind.REFUSE:
-            await system.databases[fault.target].refuse_connections(refuse=begins)
-        case Kind.RESTORE:
-            await (system.databases[fault.target].dump() if begins else system.databases[fault.target].restore())
-        case Kind.LOCK:
-            await system.databases[fault.target].lock(locked=begins)
-        case Kind.ALARM:
-            await servers.allow_memory(system.rabbitmq, NO_MEMORY if begins else WATERMARK)
-        case _ if fault.target in system.databases:
-            system.databases[fault.target].clock.jump(fault.size if begins else 0)
-        case _:
-            await servers.jump_redis(system.redises[fault.target].url, fault.size if begins else -fault.size)
+def _nothing() -> None:
+    """Whoever finds it missing declares it again."""
+
+
+_OF_PARTS: Mapping[Kind, Callable[[Part], Steps]] = {
+    Kind.KILL: lambda part: (part.kill, part.start),
+    Kind.TERMINATE: lambda part: (part.stop, part.start),
+    Kind.FREEZE: lambda part: (part.daemon.pause, part.daemon.resume),
+}
+_OF_DATABASES: Mapping[Kind, Callable[[Database], Steps]] = {
+    Kind.READ_ONLY: lambda database: _refused(database.refuse_writes),
+    Kind.DISK_FULL: lambda database: _refused(database.refuse_rows),
+    Kind.REFUSE: lambda database: _refused(database.refuse_connections),
+    Kind.RESTORE: lambda database: (database.dump, database.restore),
+    Kind.LOCK: lambda database: (database.lock, database.unlock),
+}
+_OF_BROKER: Mapping[Kind, Callable[[RabbitMQ, str], Steps]] = {
+    Kind.DELETE_QUEUE: lambda broker, queue: (partial(servers.delete_queues, broker.url, queue), _nothing),
+    Kind.DELETE_BINDING: lambda broker, queue: (partial(servers.delete_bindings, broker.url, queue), _nothing),
+    Kind.DELETE_DEAD: lambda broker, queue: (partial(servers.delete_dead, broker.url, queue), _nothing),
+    Kind.ALARM: lambda broker, _: (
+        partial(servers.allow_memory, broker, NO_MEMORY),
+        partial(servers.allow_memory, broker, WATERMARK),
+    ),
+}

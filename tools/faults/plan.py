@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from shared.messaging import topology
+from tools.stack.services import STATEFUL
+
 
 class Kind(StrEnum):
     """Kinds of faults. A target is the name of a part, or of a link between two parts as in `orders-1>orders-db`."""
@@ -56,14 +59,14 @@ REDISES = ("products-redis", "orders-redis")
 BROKER = "rabbitmq"
 PARTS = (*SERVICES, *DATABASES, *REDISES, BROKER)
 LINKS = (
-    *(f"{name}-{n}>{name}-{server}" for name in ("products", "orders") for n in (1, 2) for server in ("db", "redis")),
-    *(f"{name}-{n}>{BROKER}" for name in ("products", "orders") for n in (1, 2)),
-    *(f"gateway>{name}-{n}" for name in ("products", "orders") for n in (1, 2)),
+    *(f"{name}-{n}>{name}-{server}" for name in STATEFUL for n in (1, 2) for server in ("db", "redis")),
+    *(f"{name}-{n}>{BROKER}" for name in STATEFUL for n in (1, 2)),
+    *(f"gateway>{name}-{n}" for name in STATEFUL for n in (1, 2)),
     *(f"orders-{n}>products-{n}" for n in (1, 2)),
 )
 # Of every drawn plan. Their ids count from 1.
 PRODUCTS = 7
-QUEUES = ("products.orders", "orders.stock", "orders.products")
+QUEUES = tuple(queue.name for queue in topology.QUEUES)
 
 Action = Literal["order", "cancel", "confirm", "extend", "adjust", "reprice", "read", "list"]
 

@@ -44,6 +44,11 @@ class Attempt:
         return answered and not self.is_deferred
 
     @property
+    def has_failed(self) -> bool:
+        """Whether there was no answer, or one that says neither what came of the request nor when to come again."""
+        return not self.is_certain and not self.is_deferred
+
+    @property
     def is_refused(self) -> bool:
         """Whether the answer says that this request did nothing: a refusal, a deferral, or a 503.
 

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
+from tools.stack.parts import SILENT
 from tools.stack.services import Service
 
 START_SECONDS = 20.0
@@ -35,12 +36,8 @@ class Replica(Service):
         await super().start()
 
     async def unready(self) -> str:
-        """The checks that fail, empty if none does; the replica is asked directly."""
         self._look()
-        checks = await self.checks()
-        if checks is None:
-            return "does not answer"
-        return ", ".join(f"{name} {outcome}" for name, outcome in checks.items() if outcome != "ok")
+        return await super().unready()
 
     async def stop(self) -> None:
         """Stops it by SIGTERM, and by SIGKILL where that takes longer than promised, which its status shows."""
@@ -66,4 +63,4 @@ class Replica(Service):
         self._complaints.append(f"{self.daemon.name} {what}")
 
     async def _serves(self) -> bool:
-        return await self.checks() is not None
+        return await super().unready() != SILENT

@@ -42,7 +42,7 @@ def table(rounds: Sequence[Round]) -> str:
         f"{len(rounds)} rounds, {sum(map(len, met.values()))} faults, "
         f"{_requests([played.record for played in rounds])}; {found} differences",
         "",
-        "| fault | of | times | requests meanwhile | failed | ready again, median | at most |",
+        "| fault | of | times | requests meanwhile | put off or failed | ready again, median | at most |",
         "|---|---|---:|---:|---:|---:|---:|",
         *(f"| {kind} | {target} | {_figures(faults)} |" for (kind, target), faults in sorted(met.items())),
     ]
@@ -51,11 +51,11 @@ def table(rounds: Sequence[Round]) -> str:
 
 def _figures(faults: Sequence[tuple[Fault, Round]]) -> str:
     meanwhile = [attempt for fault, played in faults for attempt in _meanwhile(played.record, fault)]
-    failed = sum(not attempt.is_certain for attempt in meanwhile)
+    not_served = sum(attempt.is_deferred or attempt.has_failed for attempt in meanwhile)
     recoveries = [played.outages.recovery.get(fault) for fault, played in faults]
     recovery = [seconds for seconds in recoveries if seconds is not None] or [0.0]
     ready = f"{statistics.median(recovery):.1f} s | {max(recovery):.1f} s"
-    return f"{len(faults)} | {len(meanwhile)} | {failed} | {ready}"
+    return f"{len(faults)} | {len(meanwhile)} | {not_served} | {ready}"
 
 
 def _meanwhile(record: Record, fault: Fault) -> list[Attempt]:

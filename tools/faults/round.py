@@ -123,5 +123,5 @@ def _own_findings(system: System, outages: Outages) -> Iterator[Difference]:
         yield Difference(Breach.PROCESS, complaint)
     for fault, seconds in outages.recovery.items():
         if seconds > READY_SECONDS:
-            text = f"{seconds:.1f} s after {fault} was healed {outages.last_words or 'the last service was ready'}"
+            text = f"{seconds:.1f} s after {fault} was healed {outages.still_failing or 'the last service was ready'}"
             yield Difference(Breach.READINESS, text)

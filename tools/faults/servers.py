@@ -117,14 +117,12 @@ Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 class Database(Postgres):
     """A server of its own for `products` or `orders`; its data survive a kill of the server, not of the machine."""
 
-    def __init__(self, name: str, folder: Path, port: int, say: Callable[[str], None]) -> None:
+    def __init__(self, name: str, folder: Path, port: int) -> None:
         self.clock = clock = Clock(folder / "clock")
         self._name = name
         self._template, self._owner = f"{name}_template", f"{name}_owner"
         self._secret = secrets.token_urlsafe(24)
-        super().__init__(
-            folder, port, self._secret, say, durable=False, settings=SETTINGS, environment=clock.environment
-        )
+        super().__init__(folder, port, self._secret, durable=False, settings=SETTINGS, environment=clock.environment)
         self._pids: set[int] = set()
         self._locking: Connection | None = None
 
@@ -145,7 +143,7 @@ class Database(Postgres):
     async def remove(self) -> None:
         """Stops it and deletes the data."""
         await self.stop()
-        self.cluster.remove()
+        self.data_folder.remove()
         for pid in self._pids:
             self.clock.clear(pid)
 
@@ -201,11 +199,12 @@ class Database(Postgres):
             url=self.admin_url,
         )
 
-    async def lock(self, *, locked: bool) -> None:
-        """Opens the session that forgets its transaction, or ends it."""
-        if locked:
-            self._locking = await self._session("BEGIN", LOCK_ROWS[self._name], url=self.url)
-        elif self._locking:
+    async def lock(self) -> None:
+        """Opens the session that forgets its transaction."""
+        self._locking = await self._session("BEGIN", LOCK_ROWS[self._name], url=self.url)
+
+    def unlock(self) -> None:
+        if self._locking:
             self._locking.terminate()
 
     async def _insist(self, *statements: str, url: str) -> None:
@@ -270,8 +269,9 @@ async def delete_bindings(url: str, name: str) -> None:
     await _insist_rabbitmq(url, delete)
 
 
-async def send_unreadable(url: str, name: str) -> None:
-    """Puts a message into a queue that no consumer of it can read."""
+async def delete_dead(url: str, name: str) -> None:
+    """Deletes the place of a queue's dead letters, and puts a message into the queue that no consumer can read."""
+    await delete_queues(url, f"{name}.dead")
     properties = Basic.Properties(delivery_mode=2)
     await _insist_rabbitmq(
         url, lambda channel: channel.basic_publish(b"no event", routing_key=name, properties=properties)

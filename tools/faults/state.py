@@ -22,6 +22,7 @@ from shared.settings import each_host
 from tools.faults.plan import QUEUES
 from tools.stack import logs
 from tools.stack.http import call
+from tools.stack.services import STATEFUL
 
 _LIMIT = 10.0
 _ROWS = 200
@@ -126,14 +127,14 @@ async def read(access: Access) -> State:
         dead_letters=dead_letters.document["deadLetters"],
         bypasses={
             service: [*_bypasses(access.logs[f"{service}-1"]), *_bypasses(access.logs[f"{service}-2"])]
-            for service in ("products", "orders")
+            for service in STATEFUL
         },
     )
 
 
 def operators(access: Access) -> dict[str, str]:
     """The environment of the operator's program."""
-    databases = {f"{name.upper()}_DATABASE_URL": access.databases[f"{name}-db"] for name in ("products", "orders")}
+    databases = {f"{name.upper()}_DATABASE_URL": access.databases[f"{name}-db"] for name in STATEFUL}
     return {"AMQP_URL": access.broker, **databases}
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeAlias
 
@@ -20,6 +20,7 @@ from tools.stack.jobs import together
 from tools.stack.ports import LOOPBACK
 from tools.stack.rabbitmq import RabbitMQ
 from tools.stack.redis import Redis
+from tools.stack.services import STATEFUL
 
 # Seconds between heartbeats of the services and the broker: aiormq gives a connection up after six of silence instead
 # of half a minute as by default, so that a silence of a round can be long enough.
@@ -41,14 +42,16 @@ class System:
     can_jump: bool
     """Whether the clocks of the databases can be moved; that of Redis always can."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """`say` is given what an operator should read, such as what apt-get installs."""
+    def __init__(self, mutant_program: str = "") -> None:
+        """`mutant_program` runs the service PROGRAM without the guard that MUTATION names, both variables of its
+        environment.
+        """
         self.complaints: list[str] = []
         """The promises that processes broke; the reader may clear it."""
         # PostgreSQL's user must be able to reach it, which it perhaps cannot in Python's own temporary folders.
         self._folder = Path(tempfile.mkdtemp(prefix="product-order-system-"))
         self._folder.chmod(0o755)
-        self._say = say
+        self._mutant_program = mutant_program
         self._port = ports.choose_each((*SERVICES, *DATABASES, *REDISES, *ports.OF_RABBITMQ, *LINKS))
         self.services = {}
 
@@ -88,7 +91,7 @@ class System:
     async def begin(self, *, stuck_order_seconds: int, mutation: str | None = None) -> None:
         """Ends the last round; returns when fresh services are ready, which know of nothing before.
 
-        With a `mutation`, a name in `mutations`, they run without one of their guards.
+        With a `mutation` they are run by the mutant program, without one of their guards.
         """
         await self.end()
         for link in self.links.values():
@@ -117,8 +120,8 @@ class System:
         return {name: lack for name, lack in zip(self.services, lacking, strict=True) if lack}
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(programs.install_missing, self._say)
-        self.can_jump = await asyncio.to_thread(clocks.install, self._say)
+        await asyncio.to_thread(programs.install_missing)
+        self.can_jump = await asyncio.to_thread(clocks.install)
         self._make_servers()
         try:
             await together(*(server.start() for server in self._servers))
@@ -133,8 +136,7 @@ class System:
 
     def _make_servers(self) -> None:
         self.databases = {
-            name: Database(name.removesuffix("-db"), self._folder / name, self._port[name], self._say)
-            for name in DATABASES
+            name: Database(name.removesuffix("-db"), self._folder / name, self._port[name]) for name in DATABASES
         }
         self.redises = {name: Redis(name, self._folder, self._port[name], tied=True) for name in REDISES}
         self.rabbitmq = RabbitMQ(self._folder, *(self._port[name] for name in ports.OF_RABBITMQ), tied=True)
@@ -164,7 +166,7 @@ class System:
         environment = {"PORT": str(self._port[name]), **settings, **self._urls(name, program)}
         if mutation is not None:
             environment |= {"MUTATION": mutation, "PROGRAM": program}
-            program = "tools.faults.mutations"
+            program = self._mutant_program
         return Replica(name, environment, self._folder, program=program, complaints=self.complaints)
 
     def _urls(self, name: str, program: str) -> dict[str, str]:
@@ -173,7 +175,7 @@ class System:
         if program == "gateway":
             return {
                 f"{service.upper()}_URL": ",".join(_http(port[f"{service}-{n}"]) for n in (1, 2))
-                for service in ("products", "orders")
+                for service in STATEFUL
             }
         urls = {
             "DATABASE_URL": self.databases[f"{program}-db"].service_url(port[f"{program}-db"]),

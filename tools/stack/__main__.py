@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 
@@ -53,7 +54,7 @@ async def status(stack: Stack, _: argparse.Namespace) -> None:
 async def show_demo(stack: Stack, _: argparse.Namespace) -> None:
     """create a product, order it, follow the order through the logs"""
     described = running.load(stack.file)
-    await demo.run(described.url["gateway"], described.folder, say)
+    await demo.run(described.url["gateway"], described.folder)
 
 
 async def show_logs(stack: Stack, options: argparse.Namespace) -> None:
@@ -66,7 +67,7 @@ async def show_logs(stack: Stack, options: argparse.Namespace) -> None:
 
 async def show_trace(stack: Stack, options: argparse.Namespace) -> None:
     """draw the steps of one trace, by default that of the slowest of the last thousand orders"""
-    identifier = options.identifier or waterfall.slowest(stack.folder / "log" / "orders.log")
+    identifier = options.identifier or waterfall.slowest(logs.current(_folder(stack), ["orders"]))
     if not identifier:
         raise StackError("the log holds no order that was decided")
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
@@ -91,10 +92,15 @@ COMMANDS = {
 
 def lines_of(stack: Stack, identifier: str) -> list[logs.Line]:
     """Raises StackError if there is none."""
-    lines = logs.search((stack.folder / "log").glob("*.log*"), {identifier})
+    lines = logs.search((_folder(stack) / "log").glob("*.log*"), {identifier})
     if not lines:
         raise StackError(f"no log line has the trace id or request id {identifier!r}")
     return lines
+
+
+def _folder(stack: Stack) -> Path:
+    """That of the stack, or of the cluster if only that is described."""
+    return running.description(stack.file).parent
 
 
 def shown_address(part: Part) -> str:
@@ -112,7 +118,7 @@ def main(arguments: Sequence[str]) -> int:
     added["logs"].add_argument("identifier", help="a trace id or a request id")
     added["trace"].add_argument("identifier", nargs="?", help="a trace id or a request id")
     options = parser.parse_args(arguments)
-    stack = Stack(FOLDER, say, environ=os.environ)
+    stack = Stack(FOLDER, environ=os.environ)
     return exit_status(lambda: asyncio.run(COMMANDS[options.command](stack, options)))
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -12,6 +11,7 @@ from tools.stack import logs
 from tools.stack.errors import StackError
 from tools.stack.http import ask
 from tools.stack.services import NAMES
+from tools.terminal import say
 
 PRODUCTS = (
     {"name": "Desk lamp", "price": "19.90", "qty": 10},
@@ -24,27 +24,27 @@ LOG_SECONDS = 2.0
 PAUSE_SECONDS = 0.05
 
 
-async def run(gateway: str, folder: Path, say: Callable[[str], None]) -> None:
+async def run(gateway: str, folder: Path) -> None:
     """StackError if an order does not end as `done` within ORDER_SECONDS."""
     ids = []
     for product in PRODUCTS:
         ids.append((await ask(HTTPStatus.CREATED, "POST", f"{gateway}/products", product))["data"]["id"])
         say(f"Product {ids[-1]}: {product['qty']} of {product['name']!r} at {product['price']}")
-    created = await _placed(gateway, {"productId": ids[0], "quantity": QUANTITY}, say)
+    created = await _placed(gateway, {"productId": ids[0], "quantity": QUANTITY})
     order = await _decided(gateway, created, "done")
     say(json.dumps(order, indent=2))
-    await _tell(folder, created["traceId"], order, say)
+    await _tell(folder, created["traceId"], order)
 
     lines = [{"productId": id_, "quantity": QUANTITY} for id_ in ids]
-    created = await _placed(gateway, {"lines": lines, "holdSeconds": HOLD_SECONDS}, say)
+    created = await _placed(gateway, {"lines": lines, "holdSeconds": HOLD_SECONDS})
     order = await _decided(gateway, created, "held")
-    await _tell(folder, created["traceId"], order, say)
+    await _tell(folder, created["traceId"], order)
     confirmed = await ask(HTTPStatus.OK, "POST", f"{gateway}/orders/{order['id']}/confirm")
     say(f"\nHeld until {order['expiresAt']}, and confirmed: {confirmed['data']['status']}")
-    await _tell(folder, confirmed["traceId"], confirmed["data"], say)
+    await _tell(folder, confirmed["traceId"], confirmed["data"])
 
 
-async def _placed(gateway: str, wanted: dict[str, Any], say: Callable[[str], None]) -> dict[str, Any]:
+async def _placed(gateway: str, wanted: dict[str, Any]) -> dict[str, Any]:
     """The envelope of the answer."""
     created: dict[str, Any] = await ask(HTTPStatus.CREATED, "POST", f"{gateway}/orders", wanted)
     what = " and ".join(f"{line['quantity']} of product {line['productId']}" for line in created["data"]["lines"])
@@ -61,7 +61,7 @@ async def _decided(gateway: str, created: dict[str, Any], expected: str) -> dict
     return order
 
 
-async def _tell(folder: Path, trace_id: str, order: dict[str, Any], say: Callable[[str], None]) -> None:
+async def _tell(folder: Path, trace_id: str, order: dict[str, Any]) -> None:
     say(f"\nTrace {trace_id}:")
     for line in await _story(folder, trace_id, datetime.fromisoformat(order["updatedAt"])):
         say(str(line))

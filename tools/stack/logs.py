@@ -40,9 +40,9 @@ class Line:
         return f"{clock}  {self.service:<9} {event:<15} {shown}".rstrip() + tracebacks
 
 
-def current(folder: Path) -> list[Path]:
+def current(folder: Path, names: Iterable[str] = NAMES) -> list[Path]:
     """The services' logs, of every replica, without those that have made room for them and may be large."""
-    return [path for name in NAMES for end in ("", "-[0-9]") for path in (folder / "log").glob(f"{name}{end}.log")]
+    return [path for name in names for end in ("", "-[0-9]") for path in (folder / "log").glob(f"{name}{end}.log")]
 
 
 def search(paths: Iterable[Path], identifiers: Collection[str]) -> list[Line]:

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from tools.stack.processes import Command, Daemon
 
+SILENT = "does not answer"
+
 
 class Server(ABC):
     """A part of the system that runs as a daemon; it can be stopped or killed, and started again on the same port."""
@@ -45,7 +47,7 @@ class Server(ABC):
         """`up`, `down`, or what is wrong."""
         if self.daemon.pid is None:
             return "down"
-        return "up" if await self.answers() else "does not answer"
+        return "up" if await self.answers() else SILENT
 
     @abstractmethod
     def command(self) -> Command: ...

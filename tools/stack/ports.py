@@ -5,10 +5,11 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 
 from tools.stack.processes import Daemon
+from tools.terminal import say_error
 
 LOOPBACK = "127.0.0.1"
 PREFERRED = {
@@ -81,7 +82,7 @@ def load(folder: Path) -> dict[str, int]:
     return assigned if set(assigned) == set(NAMES) else {}
 
 
-def assign(folder: Path, preferred: Mapping[str, int], say: Callable[[str], None]) -> dict[str, int]:
+def assign(folder: Path, preferred: Mapping[str, int]) -> dict[str, int]:
     """A running part keeps its port, and so does, while any part runs, one that is to be started beside it."""
     last = load(folder)
     running = {name for name in last if Daemon(LISTENER.get(name, name), folder).pid}
@@ -91,6 +92,6 @@ def assign(folder: Path, preferred: Mapping[str, int], say: Callable[[str], None
             wanted = [port for port in (last.get(name) if running else None, preferred.get(name)) if port]
             assigned[name] = choose(*wanted, taken=assigned.values())
             if wanted and assigned[name] not in wanted:
-                say(f"Port {wanted[0]} is taken: {name} gets {assigned[name]}.")
+                say_error(f"Port {wanted[0]} is taken: {name} gets {assigned[name]}.")
     (folder / "ports.json").write_text(json.dumps(assigned, indent=2))
     return assigned

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import asyncpg
@@ -16,6 +16,7 @@ from tools.stack.errors import StackError
 from tools.stack.parts import Server
 from tools.stack.ports import LOOPBACK
 from tools.stack.processes import Command
+from tools.terminal import say_error
 
 ADMIN = "postgres"
 # PostgreSQL refuses to run as root; Debian's package brings this user.
@@ -48,14 +49,13 @@ FIND_ROLE = "SELECT true FROM pg_roles WHERE rolname = $1"
 FIND_DATABASE = "SELECT true FROM pg_database WHERE datname = $1"
 
 
-class Cluster:
+class DataFolder:
     """The data folder: where it can be, how it is made, what a crash leaves in it."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        """`folder` becomes a link if the server's user cannot reach it, and `say` gets a line about where it leads."""
+    def __init__(self, folder: Path) -> None:
+        """`folder` becomes a link if the server's user cannot reach it, which is said."""
         self.user = SYSTEM_USER if os.geteuid() == 0 else None
         self._folder = folder
-        self._say = say
 
     @property
     def data(self) -> Path:
@@ -123,7 +123,7 @@ class Cluster:
         elsewhere = tempfile.mkdtemp(dir=ELSEWHERE)
         self._folder.unlink(missing_ok=True)  # a link that leads nowhere any more
         self._folder.symlink_to(elsewhere)
-        self._say(f"PostgreSQL's data is in {elsewhere}: its user cannot reach {self._folder.parent}")
+        say_error(f"PostgreSQL's data is in {elsewhere}: its user cannot reach {self._folder.parent}")
 
     def _give(self, path: Path) -> None:
         if self.user:
@@ -143,7 +143,6 @@ class Postgres(Server):
         folder: Path,
         port: int,
         password: str,
-        say: Callable[[str], None],
         *,
         durable: bool,
         settings: Mapping[str, str] | None = None,
@@ -151,7 +150,7 @@ class Postgres(Server):
     ) -> None:
         """`durable=False` is for data that need not outlive this program; `settings` go over all others."""
         super().__init__("postgresql", folder, tied=not durable)
-        self.cluster = Cluster(folder / "postgresql", say)
+        self.data_folder = DataFolder(folder / "postgresql")
         self.port = port
         self.admin_url = self.database_url(ADMIN, password, "postgres")
         self._password = password
@@ -164,17 +163,17 @@ class Postgres(Server):
 
     async def start(self) -> None:
         """Leaves one that runs as it is; returns when it accepts a login."""
-        await self.cluster.create(self._password, durable=self._durable)
+        await self.data_folder.create(self._password, durable=self._durable)
         await super().start()
 
     def launch(self) -> None:
-        self.cluster.drop_stale_lock()
+        self.data_folder.drop_stale_lock()
         super().launch()
 
     def command(self) -> Command:
         options = [word for name, value in self._settings.items() for word in ("-c", f"{name}={value}")]
-        arguments = (self.cluster.program("postgres"), "-D", str(self.cluster.data), *options)
-        return Command(arguments, self._environment, self.cluster.data, self.cluster.user)
+        arguments = (self.data_folder.program("postgres"), "-D", str(self.data_folder.data), *options)
+        return Command(arguments, self._environment, self.data_folder.data, self.data_folder.user)
 
     async def answers(self) -> bool:
         try:

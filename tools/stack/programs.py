@@ -6,11 +6,12 @@ apt-get installs them; no server of theirs is started, now or at the next boot.
 import asyncio
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tools.stack import jobs
 from tools.stack.errors import StackError
+from tools.terminal import say_error
 
 INSTALL_SECONDS = 900
 PACKAGES = {
@@ -73,17 +74,17 @@ def require(name: str) -> str:
     return found
 
 
-def install_missing(say: Callable[[str], None], packages: Mapping[str, str] = PACKAGES) -> None:
+def install_missing(packages: Mapping[str, str] = PACKAGES) -> None:
     """Takes Debian packages by program; blocks for as long as apt-get takes. StackError where that is not possible."""
     missing = dict.fromkeys(package for name, package in packages.items() if find(name) is None)
     if missing:
-        install(list(missing), say)
+        install(list(missing))
 
 
-def install(packages: Sequence[str], say: Callable[[str], None]) -> None:
+def install(packages: Sequence[str]) -> None:
     """Announces and installs them, as root or with sudo; blocks until then. StackError names those it could not."""
     names = " ".join(packages)
-    say(f"Installing with apt-get: {names}")
+    say_error(f"Installing with apt-get: {names}")
     privilege = () if os.geteuid() == 0 else ("sudo", "-n")
     command = (*privilege, "/bin/sh", "-c", SCRIPT, "install", *packages)
     asyncio.run(jobs.finish(f"apt-get install {names}", command, INSTALL_SECONDS))

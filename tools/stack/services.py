@@ -10,14 +10,16 @@ from pathlib import Path
 
 from tools.stack import jobs
 from tools.stack.http import call
-from tools.stack.parts import Server
+from tools.stack.parts import SILENT, Server
 from tools.stack.ports import LOOPBACK
 from tools.stack.processes import Command
 from tools.stack.servers import Servers
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
-NAMES = ("products", "orders", "gateway")
+STATEFUL = ("products", "orders")
+"""Those with a database and a Redis of their own."""
+NAMES = (*STATEFUL, "gateway")
 MIGRATION_SECONDS = 60.0
 
 
@@ -48,26 +50,25 @@ class Service(Server):
 
     async def answers(self) -> bool:
         """Whether every check is ok: one that serves without its broker or cache is not up."""
-        checks = await self.checks()
-        return checks is not None and set(checks.values()) == {"ok"}
+        return not await self.unready()
 
-    async def checks(self) -> dict[str, str] | None:
-        """The outcome for each part that it needs; None if it does not answer."""
+    async def unready(self) -> str:
+        """`SILENT`, or the checks that fail; empty if none does."""
         try:
             answer = await call("GET", f"{self.url}/health/ready")
             # A gateway with API keys shows only its own state to a client without one.
             itself = {"itself": "ok" if answer.status == HTTPStatus.OK else "down"}
-            return dict(answer.body["data"].get("checks", itself))
+            checks = answer.body["data"].get("checks", itself).items()
         except (OSError, KeyError, TypeError, AttributeError):
-            return None
+            return SILENT
+        return ", ".join(f"{name} {outcome}" for name, outcome in checks if outcome != "ok")
 
     async def state(self) -> str:
-        """`up`, `down`, or what is wrong, with the names of the checks that fail."""
-        state = await super().state()
-        if state in {"up", "down"}:
-            return state
-        failed = [name for name, outcome in (await self.checks() or {}).items() if outcome != "ok"]
-        return f"not ready: {', '.join(failed)}" if failed else state
+        """`up`, `down`, or what is wrong."""
+        if self.daemon.pid is None:
+            return "down"
+        lacking = await self.unready()
+        return f"not ready: {lacking}" if lacking else "up"
 
     def command(self) -> Command:
         return Command((sys.executable, "-m", self._program), {**python(self._root), **self._environment}, self._root)
@@ -98,7 +99,7 @@ def environments(
         "orders": {"REDIS_URL": servers.orders_redis.url, "PRODUCTS_URL": url["products"]},
         "gateway": {"PRODUCTS_URL": url["products"], "ORDERS_URL": url["orders"]},
     }
-    for name in ("products", "orders"):
+    for name in STATEFUL:
         others[name]["DATABASE_URL"] = servers.postgres.database_url(name, passwords[name], name)
         others[name]["AMQP_URL"] = servers.rabbitmq.url
     for name, own in others.items():

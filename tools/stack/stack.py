@@ -5,7 +5,7 @@ import contextlib
 import fcntl
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tools.stack import passwords, ports
@@ -13,34 +13,27 @@ from tools.stack.errors import StackError
 from tools.stack.jobs import together
 from tools.stack.parts import Part
 from tools.stack.servers import Servers
-from tools.stack.services import NAMES, Service, environments, migrate
-
-DATABASES = ("products", "orders")
+from tools.stack.services import NAMES, STATEFUL, Service, environments, migrate
 
 
 class Stack:
     def __init__(
         self,
         folder: Path,
-        say: Callable[[str], None],
         preferred_ports: Mapping[str, int] = ports.PREFERRED,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """Keeps all its files under `folder`; `say` gets what a user should know.
-
-        The services get those of their settings that `environ` has.
-        """
+        """Keeps all its files under `folder`; the services get those of their settings that `environ` has."""
         self.folder = folder
         self.file = folder / "stack.json"
-        self._say = say
         self._preferred_ports = preferred_ports
         self._environ = environ
 
     async def up(self) -> list[Part]:
         """Starts what does not run, and again what runs with other settings; a failure ends both, and nothing else."""
         with locked(self.folder):
-            port = ports.assign(self.folder, self._preferred_ports, self._say)
-            system = System(self.folder, port, self._say, self._environ)
+            port = ports.assign(self.folder, self._preferred_ports)
+            system = System(self.folder, port, self._environ)
             await system.start()
             described = {
                 part.name: {
@@ -66,7 +59,7 @@ class Stack:
         with locked(self.folder):
             if system := self._last_system():
                 await system.stop()
-                system.servers.postgres.cluster.remove()
+                system.servers.postgres.data_folder.remove()
             shutil.rmtree(self.folder)
 
     async def status(self) -> list[tuple[Part, str]]:
@@ -77,7 +70,7 @@ class Stack:
 
     def _last_system(self) -> "System | None":
         port = ports.load(self.folder)
-        return System(self.folder, port, self._say, self._environ) if port else None
+        return System(self.folder, port, self._environ) if port else None
 
 
 @contextlib.contextmanager
@@ -95,12 +88,10 @@ def locked(folder: Path) -> Iterator[None]:
 class System:
     """Servers and services with their ports and passwords, whether they run or not."""
 
-    def __init__(
-        self, folder: Path, port: Mapping[str, int], say: Callable[[str], None], environ: Mapping[str, str] | None
-    ) -> None:
-        roles = [*DATABASES, *map(_owner, DATABASES), *map(_operator, DATABASES)]
+    def __init__(self, folder: Path, port: Mapping[str, int], environ: Mapping[str, str] | None) -> None:
+        roles = [*STATEFUL, *map(_owner, STATEFUL), *map(_operator, STATEFUL)]
         self._passwords = passwords.load(folder / "passwords.json", roles)
-        self.servers = servers = Servers(folder, port, say=say)
+        self.servers = servers = Servers(folder, port)
         environment = environments(servers, self._passwords, port, environ)
         self._services = [Service(name, environment[name], folder) for name in NAMES]
         # In the order of a request's way through them.
@@ -113,7 +104,7 @@ class System:
                     servers.postgres,
                     operator_url=self._url(_operator(name), name),
                 )
-                for name in DATABASES
+                for name in STATEFUL
             ),
             *(Part(redis.daemon.name, redis.url, redis) for redis in (servers.products_redis, servers.orders_redis)),
             Part("rabbitmq", servers.rabbitmq.url, servers.rabbitmq, ui=servers.rabbitmq.ui_url),
@@ -123,7 +114,7 @@ class System:
         """Returns when every check of every service is ok; a failure ends what this call has started."""
         try:
             await self.servers.start()
-            await together(*(self._migrate(name) for name in DATABASES))
+            await together(*(self._migrate(name) for name in STATEFUL))
             await together(*(service.start() for service in self._services))
         except BaseException:
             everything = (*self._services, *self.servers.all)

@@ -28,7 +28,7 @@ HOUR = 3600
 
 @pytest.fixture(scope="module")
 async def running() -> AsyncIterator[System]:
-    async with System(print) as system:
+    async with System() as system:
         await system.begin(stuck_order_seconds=600)
         yield system
 

@@ -20,8 +20,8 @@ from tests.integration.gateway.opening import listening, opened, sample
 from tests.integration.shared.web.raw import connected
 from tests.integration.upstream import FakeService, respond_with
 from tests.waiting import eventually
-from tools.openapi.document import document
-from tools.openapi.headers import PARAMETERS
+from tools.documents.openapi.document import document
+from tools.documents.openapi.headers import PARAMETERS
 
 KEYS = {scope: make_key() for scope in Scope}
 WRONG_KEY = make_key()

@@ -6,7 +6,7 @@ import pytest
 from gateway.routes import ROUTES
 from tests.api import Api
 from tests.integration.shared.web.raw import connected
-from tools.openapi.document import document
+from tools.documents.openapi.document import document
 
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "

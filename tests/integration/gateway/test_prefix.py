@@ -43,7 +43,7 @@ NO_PATH = ("", "/", "shop", "/a b", "/a?b", "/a#b", "/a<b", "/a;b", "/a,/b", "/\
 @pytest.fixture
 async def shop(products: FakeService, orders: FakeService, tmp_path: Path) -> AsyncIterator[Api]:
     """nginx, which serves a gateway under /shop/."""
-    await asyncio.to_thread(programs.install_missing, lambda _: None, {"nginx": "nginx"})
+    await asyncio.to_thread(programs.install_missing, {"nginx": "nginx"})
     [location] = re.findall("```nginx\n(.+?)```", (ROOT / "docs" / "gateway.md").read_text(), re.DOTALL)
     async with listening(orders, products, TRUSTED_PROXIES="127.0.0.1") as gateway:
         port = ports.choose()

@@ -33,7 +33,7 @@ class Node(Postgres):
 
     def __init__(self, folder: Path, port: int, other: int) -> None:
         source = f"host=127.0.0.1 port={other} user={ADMIN} password={PASSWORD}"
-        super().__init__(folder, port, PASSWORD, print, durable=False, settings={"primary_conninfo": source})
+        super().__init__(folder, port, PASSWORD, durable=False, settings={"primary_conninfo": source})
 
     @property
     def url(self) -> str:
@@ -42,7 +42,7 @@ class Node(Postgres):
     async def demote(self) -> None:
         """Restarts it as a standby: its sessions end, and new ones read."""
         await self.stop()
-        (self.cluster.data / "standby.signal").touch()
+        (self.data_folder.data / "standby.signal").touch()
         await self.start()
 
     async def promote(self) -> None:
@@ -60,15 +60,17 @@ async def nodes(servers_folder: Path) -> AsyncIterator[tuple[Node, Node]]:
         owner_url = await primary.create_database("products", "products_owner", PASSWORD)
         await migrate(owner_url, primary.url, MIGRATIONS / "products", OF_SERVICES["products"])
         await primary.stop()
-        standby.cluster.data.parent.mkdir(parents=True)
-        await jobs.finish("cp", ("cp", "--archive", str(primary.cluster.data), str(standby.cluster.data)), 30.0)
-        (standby.cluster.data / "standby.signal").touch()
+        standby.data_folder.data.parent.mkdir(parents=True)
+        await jobs.finish(
+            "cp", ("cp", "--archive", str(primary.data_folder.data), str(standby.data_folder.data)), 30.0
+        )
+        (standby.data_folder.data / "standby.signal").touch()
         await jobs.together(primary.start(), standby.start())
         yield nodes
     finally:
         for node in nodes:
             await node.kill()
-            node.cluster.remove()
+            node.data_folder.remove()
         shutil.rmtree(folder)
 
 

@@ -56,7 +56,7 @@ async def pooler(
     products_database_url: str,
 ) -> AsyncIterator[Pooler]:
     mode, size, cache_size = request.param
-    await asyncio.to_thread(programs.install_missing, lambda _: None, {"pgbouncer": "pgbouncer"})
+    await asyncio.to_thread(programs.install_missing, {"pgbouncer": "pgbouncer"})
     [text] = re.findall("```ini\n(.+?)```", (ROOT / "docs" / "poolers.md").read_text(), re.DOTALL)
     port, folder, server = ports.choose(), servers_folder / "pgbouncer", f"127.0.0.1 port={servers.postgres.port}"
     changes = {
@@ -74,7 +74,7 @@ async def pooler(
     (folder / "pgbouncer.ini").write_text(text)
     names = ("orders", "products", "orders_owner")
     (folder / "userlist.txt").write_text("".join(f'"{name}" "{PASSWORD}"\n' for name in names))
-    user = SYSTEM_USER if servers.postgres.cluster.user else None
+    user = SYSTEM_USER if servers.postgres.data_folder.user else None
     daemon = Daemon("pgbouncer", folder, tied=True)
     daemon.start(Command((programs.require("pgbouncer"), str(folder / "pgbouncer.ini")), {}, folder, user))
     try:

@@ -10,8 +10,8 @@ from jsonschema.validators import validator_for
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from gateway.routes import ROUTES
-from tools.openapi.document import document
-from tools.openapi.operations import OPERATIONS
+from tools.documents.openapi.document import document
+from tools.documents.openapi.operations import OPERATIONS
 
 DOCUMENT = json.loads(json.dumps(document(ROUTES)))
 STRICT = json.loads(json.dumps(document(ROUTES, strict=True)))

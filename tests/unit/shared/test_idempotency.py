@@ -6,12 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contracts.requests import CreateProduct
-from shared.errors import AppError, Code
-from shared.idempotency import Key, key_of
+from shared.idempotency import key_of
 from shared.web.requests import decode, load
 
 PRODUCT = {"name": "Teapot", "price": "19.90", "qty": 5}
-KEY = Key("k", b"1")
 CONTENTS = st.fixed_dictionaries(
     {"name": st.text(st.characters(codec="utf-8")), "qty": st.integers(0, 3), "price": st.sampled_from("012")}
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError, fields
 
 from shared.contracts.fields import MAX_PRICE, Metadata, Price, QueryInteger, short_text
-from tools.openapi.json_schema import specification
+from tools.documents.openapi.json_schema import specification
 
 # Joined emoji, a flag of tags, Persian with a non-joiner, a mark of direction, a private and an unassigned one.
 VISIBLE = (

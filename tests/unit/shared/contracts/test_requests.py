@@ -27,7 +27,7 @@ from shared.contracts.requests import (
     ResourcePath,
 )
 from shared.pagination import MAX_ID, encode_cursor
-from tools.openapi.json_schema import specification
+from tools.documents.openapi.json_schema import specification
 
 BODIES = {
     "product": CreateProduct(),

@@ -4,7 +4,7 @@ from jsonschema import Draft202012Validator
 from shared.contracts.events import DATA, EventType
 from shared.messaging.cloudevents import Event, decode, encode
 from shared.messaging.topology import EXCHANGE
-from tools.asyncapi import document
+from tools.documents.asyncapi import document
 
 DOCUMENT = document()
 MESSAGES = DOCUMENT["components"]["messages"]

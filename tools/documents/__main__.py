@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.routes import ROUTES
-from tools import asyncapi, dashboards
-from tools.openapi import document as openapi
+from tools.documents import asyncapi, dashboards
+from tools.documents.openapi import document as openapi
 from tools.stack.services import ROOT
 
 

@@ -18,10 +18,10 @@ from shared.pagination import MAX_ID
 from shared.web.connection import SAFE
 from shared.web.headers import read_idempotency_key, read_if_match, read_if_none_match, read_last_event_id
 from shared.web.requests import media_types
-from tools.openapi import responses
-from tools.openapi.headers import HEADERS, PARAMETERS
-from tools.openapi.json_schema import Json, specification
-from tools.openapi.operations import OPERATIONS, Operation
+from tools.documents.openapi import responses
+from tools.documents.openapi.headers import HEADERS, PARAMETERS
+from tools.documents.openapi.json_schema import Json, specification
+from tools.documents.openapi.operations import OPERATIONS, Operation
 
 _TITLE = "Product & Order System"
 _DESCRIPTION = """\

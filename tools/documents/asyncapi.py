@@ -3,8 +3,8 @@
 from shared.contracts.events import DATA, EventType, Reason, Shortage
 from shared.messaging.cloudevents import CONTENT_TYPE
 from shared.messaging.topology import BESIDE_ARGUMENTS, EXCHANGE, QUEUES, Queue
-from tools.openapi.headers import PARAMETERS
-from tools.openapi.json_schema import AMOUNT, Converter, Json, specification
+from tools.documents.openapi.headers import PARAMETERS
+from tools.documents.openapi.json_schema import AMOUNT, Converter, Json, specification
 
 _DESCRIPTION = """\
 A message carries 1 to 256 events of one type as a CloudEvents 1.0 JSON batch; identity, trace, retry and dead letter \

@@ -5,14 +5,12 @@ own: first alone, then beside the attacker. That is a process which gives way to
 machine of its own, and its CPU must not be what slows the polite client down.
 """
 
-import argparse
 import asyncio
 import json
 import multiprocessing
 import os
 import re
 import socket
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,14 +23,14 @@ from typing import Any, NamedTuple
 import uvloop
 
 from gateway.keys import entry_of, make_key
-from ops.bounds import whole
 from shared.web.server import raise_open_files
 from tools.bench import costs
+from tools.bench.measurement import Report
 from tools.bench.overload import Probe, percentile
 from tools.stack.http import ask
 from tools.stack.ports import LOOPBACK
 from tools.stack.stack import Stack
-from tools.terminal import exit_status, say, say_error
+from tools.terminal import say
 
 # Seconds for opening an attack's connections, which then begin at once; and until one that was lost is opened again.
 DIALLING, PAUSE = 2.0, 1.0
@@ -81,6 +79,7 @@ ATTACKS = {
     "lists": Attack(400, (LIST,)),
     "lists, same address": Attack(400, (LIST,), keys=True, address=LOOPBACK),
 }
+KINDS = ("all", *dict.fromkeys(name.partition(",")[0] for name in ATTACKS))
 
 
 def run(url: str, address: str, scripts: list[Script], seconds: float) -> tuple[Counter[str], float]:
@@ -134,9 +133,9 @@ async def play(script: Script, reader: asyncio.StreamReader, writer: asyncio.Str
         pass
 
 
-async def measure(folder: Path, attack: Attack, seconds: int) -> dict[str, Any]:
+async def one(folder: Path, attack: Attack, seconds: int) -> dict[str, Any]:
     """Returns the figures; where one is two, the first is without the attack."""
-    stack = Stack(folder, say_error, {}, {"API_KEYS": KEYS} if attack.keys else {})
+    stack = Stack(folder, {}, {"API_KEYS": KEYS} if attack.keys else {})
     parts = {part.name: part for part in await stack.up()}
     tea = {"name": "Tea", "price": "2.50", "qty": 1_000_000}
     product = (await ask(HTTPStatus.CREATED, "POST", f"{parts['products'].url}/products", tea))["data"]["id"]
@@ -179,24 +178,18 @@ def text(figure: object) -> str:
     return f"{figure:,.1f}" if isinstance(figure, float) else str(figure)
 
 
-async def main(options: argparse.Namespace) -> int:
-    """Returns 1 if one was not fair: the polite client had a failed request, or a p95 above MOST_TIMES that alone."""
+async def measure(kind: str, seconds: int, *, as_json: bool) -> Report:
+    """Shows each when it is over. Not passed if one was not fair: a request of the polite client was refused or
+    failed, or its p95 was above MOST_TIMES that alone.
+    """
     fair = True
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         try:
             for name, attack in ATTACKS.items():
-                if options.kind in {"all", name.partition(",")[0]}:
-                    figures = {"attack": name, **await measure(Path(folder), attack, options.seconds)}
-                    say(json.dumps(figures) if options.json else text(figures))
+                if kind in {"all", name.partition(",")[0]}:
+                    figures = {"attack": name, **await one(Path(folder), attack, seconds)}
+                    say(json.dumps(figures) if as_json else text(figures))
                     fair &= figures["fair"]
         finally:
-            await Stack(Path(folder), say_error).clean()
-    return 0 if fair else 1
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m tools.attacks", description=__doc__)
-    parser.add_argument("kind", nargs="?", choices=["all", "connections", "memory", "streams", "lists"], default="all")
-    parser.add_argument("--seconds", type=whole(2, 60), default=10, help="without the attack, and beside it (10)")
-    parser.add_argument("--json", action="store_true", help="print a line of JSON for each attack")
-    sys.exit(exit_status(lambda: asyncio.run(main(parser.parse_args()))))
+            await Stack(Path(folder)).clean()
+    return [], fair

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from tools.openapi.json_schema import Json
+from tools.documents.openapi.json_schema import Json
 
 _TAG = r'(W/)?"[!#-~\u0080-\u00ff]*"'
 _TAGS = rf"^(\*|[ \t,]*({_TAG}([ \t]*,[ \t,]*{_TAG})*[ \t,]*)?)$"

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from shared.errors import Code
-from tools.openapi import responses
+from tools.documents.openapi import responses
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     """`id` stays when the path changes; `answer` and `status` are those of a success.
 
-    `refusals` are the codes that do not follow from the route (`tools.openapi.document`). A streamed answer holds the
-    data of `answer`, one event for each item.
+    `refusals` are the codes that do not follow from the route (`document`). A streamed answer holds the data of
+    `answer`, one event for each item.
     """
 
     id: str

@@ -1,6 +1,6 @@
 import pytest
 
-from tools.contracts import documents
+from tools.documents.__main__ import documents
 from tools.stack.services import ROOT
 
 

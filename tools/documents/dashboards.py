@@ -25,13 +25,6 @@ def documents() -> Mapping[str, str]:
     return {f"{FOLDER}/{name}.json": encoder.encode(build(name).build()) + "\n" for name in BOARDS}
 
 
-def queries(window: str) -> list[str]:
-    """Those of all panels, with the window of their rates filled in."""
-    panels = [panel for board in BOARDS.values() for panel in board["panels"]]
-    found = [query for panel in panels for query in panel.get("queries", {}).values()]
-    return [query.replace("$__rate_interval", window) for query in found]
-
-
 def build(name: str) -> dashboard.Dashboard:
     title = BOARDS[name]["title"]
     board = dashboard.Dashboard(title).uid(name).tags([TAG]).time("now-1h", "now").refresh("10s")

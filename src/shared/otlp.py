@@ -5,7 +5,7 @@ Names and attributes: https://opentelemetry.io/docs/specs/semconv/ (HTTP, databa
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from threading import Thread
@@ -16,14 +16,14 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision
 
-from shared import metrics
+from shared import metrics, tracing
+from shared.spans import NOTHING
 from shared.tracing import Trace
 
 _MOST_WAITING = 4_096  # spans, of some 2 kB each
 _LAST_SPANS = 3.0  # seconds
-_CARRIER = TraceContextTextMapPropagator()
 _MESSAGES = {"publish": (api.SpanKind.PRODUCER, "send"), "process": (api.SpanKind.CONSUMER, "process")}
 _entered = partial(api.use_span, end_on_exit=True, record_exception=False)
 
@@ -33,7 +33,9 @@ class Recorder:
 
     def __init__(self, service: str) -> None:
         resource = Resource.create({SERVICE_NAME: service, **OTELResourceDetector().detect().attributes})
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
+        # Asked before a span is made: most requests have none, and one that is not recorded costs as much.
+        self._provider = TracerProvider(ALWAYS_ON, resource, shutdown_on_exit=False)
         self._provider.add_span_processor(_Processor(_Exporter(), max_queue_size=_MOST_WAITING))
         self._start = self._provider.get_tracer("product-order-system").start_span
 
@@ -43,18 +45,24 @@ class Recorder:
         end.start()
         end.join(_LAST_SPANS)
 
-    def request(self, here: Trace, method: str, path: str) -> AbstractContextManager[object]:
-        """A request that is served; `own` then names its span."""
+    def request(self, here: Trace, method: str, path: str) -> tuple[Trace, AbstractContextManager[object]]:
+        """A request that is served, and its trace as logs and others are told of it."""
+        parent = _context(here.parent)
         if here.flags == "00":
-            return nullcontext()  # whatever the sampler says: whoever sent it has decided
+            return here, NOTHING  # whatever the sampler says: whoever sent it has decided
+        if self._sampler.should_sample(parent, int(here.trace_id, 16), "HTTP").decision is Decision.DROP:
+            return here._replace(flags="00"), NOTHING
         attributes = {"http.request.method": method, "url.path": path, "url.scheme": "http"}
-        parent = _CARRIER.extract({"traceparent": here.parent or ""}, Context())
-        return _entered(self._start("HTTP", parent, api.SpanKind.SERVER, attributes))
+        span = self._start("HTTP", parent, api.SpanKind.SERVER, attributes)
+        context = span.get_span_context()
+        return here._replace(
+            trace_id=api.format_trace_id(context.trace_id), span_id=api.format_span_id(context.span_id)
+        ), _entered(span)
 
     def span(self, name: str, attributes: Mapping[str, str | int]) -> AbstractContextManager[object]:
         """A call of another server, within a span that is recorded."""
-        is_shown = api.get_current_span().get_span_context().trace_flags.sampled
-        return _entered(self._start(name, None, api.SpanKind.CLIENT, attributes)) if is_shown else nullcontext()
+        is_shown = api.get_current_span().is_recording()
+        return _entered(self._start(name, None, api.SpanKind.CLIENT, attributes)) if is_shown else NOTHING
 
     @contextmanager
     def messages(
@@ -69,8 +77,8 @@ class Recorder:
         about |= {"messaging.operation.name": operation, "messaging.operation.type": type_}
         now, all_events, started = time.time_ns(), list(events), []
         for traceparent, since in all_events:
-            if traceparent and traceparent.endswith("-01"):
-                parent = _CARRIER.extract({"traceparent": traceparent}, Context())
+            if traceparent and traceparent.endswith("-01") and tracing.parse(traceparent):
+                parent = _context(traceparent)
                 started.append(self._start(f"{operation} {destination}", parent, kind, about))
                 with suppress(ValueError, OverflowError):  # other programs may publish any text
                     if since:
@@ -87,6 +95,8 @@ class Recorder:
     def answered(self, status: int, least_failure: int, method: str = "", route: str = "") -> None:
         """Completes the HTTP span around this."""
         span = api.get_current_span()
+        if not span.is_recording():
+            return
         span.set_attribute("http.response.status_code", status)
         if route:
             span.set_attribute("http.route", route)
@@ -95,13 +105,22 @@ class Recorder:
             span.set_attribute("error.type", str(status))
             span.set_status(api.StatusCode.ERROR)
 
-    def own(self, here: Trace) -> Trace:
-        """With the ids of the span around this, which logs and others are told."""
-        context = api.get_current_span().get_span_context()
-        if not context.is_valid:
-            return here
-        trace_id, span_id = api.format_trace_id(context.trace_id), api.format_span_id(context.span_id)
-        return here._replace(trace_id=trace_id, span_id=span_id, flags=f"{context.trace_flags.sampled:02}")
+    def caller(self, here: Trace) -> Trace:
+        """What a called service is told: the span around the call is its parent."""
+        span = api.get_current_span()
+        span_id = api.format_span_id(span.get_span_context().span_id)
+        return here._replace(span_id=span_id) if span.is_recording() else here
+
+
+def _context(traceparent: str | None) -> Context:
+    """Of a traceparent that is valid."""
+    context = Context()
+    if traceparent is None:
+        return context
+    _, trace_id, span_id, flags = traceparent.split("-")[:4]
+    ids, sampled = (int(trace_id, 16), int(span_id, 16)), api.TraceFlags(int(flags, 16))
+    remote = api.SpanContext(*ids, is_remote=True, trace_flags=sampled)
+    return api.set_span_in_context(api.NonRecordingSpan(remote), context)
 
 
 class _Exporter(OTLPSpanExporter):

@@ -8,18 +8,21 @@ from shared.tracing import Trace
 if TYPE_CHECKING:
     from shared.otlp import Recorder
 
-_NOTHING = nullcontext()
+NOTHING: AbstractContextManager[object] = nullcontext()
 
 
 class Nowhere:
     """Takes what a Recorder takes."""
 
     def span(self, *_: object) -> AbstractContextManager[object]:
-        return _NOTHING
+        return NOTHING
 
-    request = messages = answered = close = span
+    messages = answered = close = span
 
-    def own(self, here: Trace) -> Trace:
+    def request(self, here: Trace, *_: object) -> tuple[Trace, AbstractContextManager[object]]:
+        return here, NOTHING
+
+    def caller(self, here: Trace) -> Trace:
         return here
 
 

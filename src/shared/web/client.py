@@ -167,7 +167,7 @@ def _context() -> list[tuple[str, str]]:
     """What a service is told of the request that it is called for."""
     fields = []
     if trace := tracing.current.get():
-        fields += [("traceparent", spans.recorder.own(trace).traceparent), ("X-Request-ID", trace.request_id)]
+        fields += [("traceparent", spans.recorder.caller(trace).traceparent), ("X-Request-ID", trace.request_id)]
         if trace.tracestate:
             fields.append(("tracestate", trace.tracestate))
     if (seconds := deadline.left()) != math.inf:

@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
 from http import HTTPStatus
 
 import structlog
@@ -42,10 +41,11 @@ async def trace(request: web.Request, handler: Handler) -> web.StreamResponse:
     started = time.perf_counter()
     headers = request.headers
     here = _trace_of(headers)
-    is_shown = request.path not in _OPERATIONAL
-    with spans.recorder.request(here, request.method, request.path) if is_shown else nullcontext():
-        here = spans.recorder.own(here)
-        tracing.current.set(here)
+    span = spans.NOTHING
+    if request.path not in _OPERATIONAL:
+        here, span = spans.recorder.request(here, request.method, request.path)
+    tracing.current.set(here)
+    with span:
         try:
             response = await handler(request)
         except asyncio.CancelledError:

@@ -71,8 +71,9 @@ async def test_the_sampler_decides_on_a_new_trace_and_the_flag_on_others(
     )
     told = []
     for trace in (new, known, unsampled):
-        with recorder.request(trace, "BREW", "/pots/1"):
-            told.append(recorder.own(trace))
+        here, recording = recorder.request(trace, "BREW", "/pots/1")
+        with recording:
+            told.append(here)
             recorder.answered(503, 500, "BREW", "/pots/{id}")
     await asyncio.to_thread(recorder.close)
 
@@ -98,7 +99,7 @@ async def test_what_a_hanging_collector_does_not_take_is_counted_and_left_behind
     collector.answers.clear()
     recorder, before = Recorder("orders"), lost()
     for _ in range(10_000):
-        with recorder.request(tracing.begin(), "GET", "/"):
+        with recorder.request(tracing.begin(), "GET", "/")[1]:
             pass
     dropped = lost() - before
     started = time.monotonic()
@@ -115,7 +116,7 @@ async def test_what_a_hanging_collector_does_not_take_is_counted_and_left_behind
 async def test_what_a_collector_refuses_is_counted(collector: Collector) -> None:
     collector.status = 400
     recorder, before = Recorder("orders"), lost()
-    with recorder.request(tracing.begin(), "GET", "/"):
+    with recorder.request(tracing.begin(), "GET", "/")[1]:
         pass
     await asyncio.to_thread(recorder.close)
     assert (lost() - before, len(collector.spans)) == (1, 1)

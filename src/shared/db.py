@@ -19,6 +19,7 @@ from shared import metrics, spans
 from shared.errors import AppError, Code
 from shared.hosts import first_of
 from shared.settings import each_host
+from shared.tasks import backoff
 
 log = structlog.get_logger()
 
@@ -30,6 +31,7 @@ PURGE_SECONDS = 600.0
 # Seconds. A request learns within 2 s that the database does not answer: 1.5 s to work, the rest for the release.
 _WORK = 1.5
 _ACQUIRE = 1.0
+_SETTLE = 2.5  # a planned switch to another primary takes less, and the clients of a request wait for no more
 _GRACE = 0.01  # for what waits for something else than the database
 _RELEASE = 0.4
 _CLOSE = 1.0
@@ -133,7 +135,7 @@ class Database:
         *,
         first: Callable[[Connection], Awaitable[Result]] | None = None,
     ) -> Result:
-        """Runs `work` in a transaction, and once more in another one if it is not known whether that was committed.
+        """Runs `work` in a transaction, and for some seconds in others if it is not known whether that was committed.
 
         Only a commit that was confirmed is believed, so `work` must find what it has done before, and write even then.
         `first` is run in its place at first, without a transaction. Raises AppError UNAVAILABLE if nothing was
@@ -144,13 +146,17 @@ class Database:
                 return await (first or work)(connection)
         except _LostError as error:
             log.warning("write repeated", error=repr(error.__cause__))
-        try:
-            async with self.transaction() as connection:
-                return await work(connection)
-        except AppError as error:
-            if error.code is not Code.UNAVAILABLE:
-                raise
-            raise AppError(Code.OUTCOME_UNKNOWN) from error.__cause__
+        give_up, pauses = time.monotonic() + _SETTLE, backoff(most=0.5)
+        while True:
+            try:
+                async with self.transaction() as connection:
+                    return await work(connection)
+            except AppError as error:
+                if error.code is not Code.UNAVAILABLE:
+                    raise
+                if time.monotonic() > give_up:
+                    raise AppError(Code.OUTCOME_UNKNOWN) from error.__cause__
+            await asyncio.sleep(next(pauses))
 
     async def is_up(self) -> bool:
         """Raises AppError UNAVAILABLE, also for a server that answers and cannot be written."""

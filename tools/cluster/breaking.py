@@ -21,9 +21,9 @@ _LIMIT = 'for pid; do prlimit --pid "$pid" --fsize="$0" || :; done'
 _PEERS = ("postgres", "etcd")
 # In the order in which they are upgraded, as NAMES are: consumers first, what clients meet last.
 _SERVERS = ("etcd", "rabbit", "sentinel", "products-redis", "orders-redis", "postgres", "proxy")
-# After the restart of a node, as a roll-out has it (Kubernetes: minReadySeconds): a gateway asks an address that was
-# away again after as long as it was away.
-_READY_SECONDS = 10.0
+# After the restart of a node, as a roll-out has it (Kubernetes: minReadySeconds): whoever looks at it each second
+# sends it requests again.
+_READY_SECONDS = 4.0
 _HANDOVER_SECONDS = 30.0
 _POLL_SECONDS = 0.2
 

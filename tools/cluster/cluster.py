@@ -33,6 +33,8 @@ PLACES = {
     "products": (75, 2),
     "proxy": (90, 1),
 }
+# HAProxy notices within 3 s that a process stops, as conf/haproxy.cfg has it.
+_DRAIN = "4"
 PORTS = {"gateway": 4000, "orders": 3002, "products": 3001}
 STANDBY_SECONDS = 90.0
 POLL_SECONDS = 0.2
@@ -140,7 +142,7 @@ class Cluster:
         trust = {"GATEWAY_ALLOW_ANONYMOUS": "true", "TRUSTED_PROXIES": _first("proxy")}
         environments["gateway"] = {**urls, **trust}
         for name, own in environments.items():
-            own |= {"SERVICE_SECRET": self.service_secret, "PORT": str(PORTS[name])}
+            own |= {"SERVICE_SECRET": self.service_secret, "PORT": str(PORTS[name]), "DRAIN_SECONDS": _DRAIN}
         return environments
 
     async def _wait_for_standby(self) -> None:

@@ -1,6 +1,7 @@
 """For how long nobody could order, by kind of fault, and what clients were told meanwhile."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -62,15 +63,16 @@ class Played:
         return sum(attempt.is_deferred for attempt in self.meanwhile)
 
     @property
-    def failed(self) -> int:
-        return sum(attempt.has_failed for attempt in self.meanwhile)
+    def failed(self) -> list[Attempt]:
+        return [attempt for attempt in self.meanwhile if attempt.has_failed]
 
     @property
     def breaches(self) -> Iterator[str]:
         if self.gap > self.fault.limit:
             yield f"{self.gap:.1f} s without an order, not {self.fault.limit:g} s"
-        if self.fault.kind is Kind.ROLL and self.failed:
-            yield f"{self.failed} requests failed"
+        if self.fault.kind is Kind.ROLL:
+            for what, count in Counter(_answer(attempt) for attempt in self.failed).items():
+                yield f"{count} requests failed: {what}"
         yield from map(str, self.differences)
 
     @property
@@ -82,7 +84,7 @@ def story(played: Played) -> str:
     """One line for a fault, and one for each promise that was not kept."""
     told = (
         f"{played.fault}: {played.gap:.1f} s without an order, healthy {played.healthy:.1f} s after it; "
-        f"{len(played.meanwhile)} requests, {played.put_off} put off, {played.failed} failed"
+        f"{len(played.meanwhile)} requests, {played.put_off} put off, {len(played.failed)} failed"
     )
     breaches = list(played.breaches)
     more = [f"and {len(breaches) - _MOST_SHOWN} more"] if len(breaches) > _MOST_SHOWN else []
@@ -99,8 +101,12 @@ def table(faults: Sequence[Played]) -> str:
     return "\n".join([_HEAD, *shown])
 
 
+def _answer(attempt: Attempt) -> str:
+    return attempt.error or f"{attempt.status} {attempt.code}"
+
+
 def _figures(each: Sequence[Played]) -> str:
     seconds = zip(*((one.gap, one.fault.limit, one.slowest, one.healthy) for one in each), strict=True)
-    counts = zip(*((len(one.meanwhile), one.put_off, one.failed) for one in each), strict=True)
+    counts = zip(*((len(one.meanwhile), one.put_off, len(one.failed)) for one in each), strict=True)
     shown = [*(f"{max(figures):.1f} s" for figures in seconds), *(str(sum(figures)) for figures in counts)]
     return " | ".join([str(len(each)), *shown])

@@ -80,16 +80,16 @@ class Breaker:
         self._credit = 0.0  # recovering: the part of the next permit that has been earned
         self.state = State.CLOSED
 
-    def permit(self, now: float, *, alone: bool = False) -> Permit:
+    def permit(self, now: float, *, hurried: bool = False) -> Permit:
         """Give it to `record` or `discard` once. REFUSED, which is false, means that the request must not be sent.
 
-        While it recovers, an address that is `alone`, since no other takes the request, gets it past its share.
+        While it recovers, an address that is `hurried`, since another one is away, gets requests past its share.
         """
         state = self.state
         if state is State.CLOSED:
             return self._generation
         if state is State.RECOVERING:
-            return self._share(now) or (self._generation if alone else REFUSED)
+            return self._share(now) or (self._generation if hurried else REFUSED)
         if state is State.HALF_OPEN and self._probes_left:
             return self._probe(now)
         if now < self._until:
@@ -123,7 +123,8 @@ class Breaker:
 
     def try_now(self) -> None:
         """The address is back: the next request is a probe."""
-        self._until = 0.0
+        if self.state is State.OPEN:
+            self._until = 0.0
 
     def retry_after(self, now: float) -> float:
         """Seconds until a refused request may be tried again; 0 if no request is refused."""

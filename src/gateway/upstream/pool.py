@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import repeat
 from operator import attrgetter
 from typing import TypeVar
 
@@ -18,7 +17,7 @@ from aiohttp import web
 
 from gateway import metrics
 from gateway.upstream.admission import Admission, ConcurrencyLimit, QueuePolicy, Slot
-from gateway.upstream.breaker import Breaker, Permit, State
+from gateway.upstream.breaker import Breaker, Permit
 from shared import deadline
 from shared.errors import AppError, Code
 from shared.shares import Shares
@@ -65,7 +64,7 @@ class Address:
         self.client = client
         self.breaker = Breaker()
         self.load = 0
-        self.is_away = False  # no connection was made the last time
+        self.is_away = False  # it takes no connections, or has closed the last one as a process that stops does
 
     async def is_ready(self) -> bool:
         try:
@@ -85,7 +84,8 @@ class Address:
             raise
         finally:
             self.load -= load
-            self.is_away = isinstance(outcome, AppError) and outcome.code is Code.UNAVAILABLE
+            if outcome is not None:
+                self.is_away = _is_leaving(outcome)
             # The service itself gives up with 504 when the deadline that it was sent is over.
             if outcome is None or (call.short_deadline and outcome.status == HTTPStatus.GATEWAY_TIMEOUT):
                 self.breaker.discard(permit)
@@ -144,10 +144,11 @@ class ServicePool:
                 check.cancel()
 
     async def look_for_those_away(self) -> None:
-        """An address that was away is tried as soon as it is ready again, however long its breaker has yet to go."""
-        away = [each for each in self.addresses if each.is_away and each.breaker.state is State.OPEN]
+        """An address that was away is asked as soon as it is ready again, however long its breaker has yet to go."""
+        away = [each for each in self.addresses if each.is_away]
         for address, is_back in zip(away, await asyncio.gather(*(each.is_ready() for each in away)), strict=True):
             if is_back:
+                address.is_away = False
                 address.breaker.try_now()
 
     @contextmanager
@@ -215,16 +216,16 @@ class ServicePool:
             avoided.add(address)
 
     def _choose(self, avoided: Collection[Address] = ()) -> tuple[Address, Permit]:
-        """Addresses with equal load take turns; `avoided` ones last. Raises UNAVAILABLE if all breakers are open.
+        """Addresses with equal load take turns, then those away, then `avoided` ones.
 
-        One that recovers while another is away takes more than its share before a request is refused.
+        Raises UNAVAILABLE if all breakers are open. While one is away, others recover faster, so that none is refused.
         """
         now = time.monotonic()
         self._rotation.rotate()
-        others = sorted((each for each in self._rotation if each not in avoided), key=attrgetter("load"))
-        hurried = others if any(each.is_away for each in self.addresses) else ()
-        for address, alone in (*zip(others, repeat(False)), *zip(hurried, repeat(True)), *zip(avoided, repeat(False))):
-            if permit := address.breaker.permit(now, alone=alone):
+        others = sorted((each for each in self._rotation if each not in avoided), key=attrgetter("is_away", "load"))
+        hurried = any(each.is_away for each in self.addresses)
+        for address in (*others, *avoided):
+            if permit := address.breaker.permit(now, hurried=hurried):
                 return address, permit
         wait = min(address.breaker.retry_after(now) for address in self.addresses)
         metrics.REFUSED.labels("breaker").inc()
@@ -247,6 +248,13 @@ def open_service(name: str, urls: Sequence[str], client: Callable[[str, str], Se
     for number, address in enumerate(addresses):
         metrics.watch_breaker(name, number, address.breaker)
     return ServicePool(name, addresses, admission)
+
+
+def _is_leaving(outcome: Reply | aiohttp.ClientResponse | AppError) -> bool:
+    """Whether the next request should go elsewhere: a process that stops closes a connection with its answer."""
+    if isinstance(outcome, AppError):
+        return outcome.code is Code.UNAVAILABLE
+    return outcome.headers.get("Connection") == "close"
 
 
 def most_retries(in_flight: int) -> int:

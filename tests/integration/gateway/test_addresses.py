@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 
 from gateway.upstream.breaker import BreakerParameters
 from tests.api import Api, port_of
@@ -96,6 +97,31 @@ async def test_no_request_is_refused_because_one_address_takes_no_connections_wh
         await held
 
     assert [answer.raw for answer in answers] == [DONE] * 40
+
+
+async def test_an_address_that_closes_its_connections_gets_no_requests_until_it_is_ready(
+    gateway: Api, orders: FakeService, second: FakeService
+) -> None:
+    """As a process that stops does, which takes requests until the end and then none."""
+
+    async def stopping(request: web.Request) -> web.StreamResponse:
+        response = await (hang(request) if request.path == "/health/ready" else ok(request))
+        response.force_close()
+        return response
+
+    second.respond = stopping
+    answers = [await gateway.post("/orders", ORDER) for _ in range(20)]
+    sent = [seen.method for seen in second.seen].count("POST")
+    second.respond = ok
+
+    async def is_asked_again() -> bool:
+        await gateway.post("/orders", ORDER)
+        return [seen.method for seen in second.seen].count("POST") > sent
+
+    await eventually(is_asked_again)
+
+    assert [answer.raw for answer in answers] == [DONE] * 20
+    assert sent == 1
 
 
 async def test_while_one_address_is_away_the_other_takes_everything_although_it_recovers(

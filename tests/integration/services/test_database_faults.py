@@ -21,7 +21,7 @@ from tests.integration.services.verdicts import ORDER, becomes, status_of, verdi
 from tests.waiting import eventually, reaches
 from tools.stack.servers import Servers
 
-_END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+_END_SESSIONS = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"  # and waits
 _CLOSE = "ALTER DATABASE {name} ALLOW_CONNECTIONS false"
 _OPEN = "ALTER DATABASE {name} ALLOW_CONNECTIONS true"
 # What breaks it and what mends it, at the server. New sessions have the settings of their role.

@@ -108,12 +108,15 @@ async def test_every_other_error_is_an_outage_known_or_not(products_database: Da
 async def test_a_write_is_repeated_in_a_transaction_if_nobody_says_that_it_failed(
     products_database: Database, state: str
 ) -> None:
-    """A pooler may answer with class 08, and a cluster with 40003, that it does not know either."""
+    """A pooler may answer with class 08, and a cluster with 40003, that it does not know either, and for a while."""
+    meanwhile = iter(["57P03", "40003"])
 
     async def first(connection: Connection) -> str:
         return str(await connection.execute(raising(state)))
 
     async def again(connection: Connection) -> str:
+        for failure in meanwhile:
+            await connection.execute(raising(failure))
         await connection.execute(_WRITE)
         return "repeated"
 

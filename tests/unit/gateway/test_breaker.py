@@ -148,11 +148,11 @@ def test_the_ramp_admits_its_share_evenly(pauses: list[float]) -> None:
         assert due - 1.0 - 1e-6 <= admitted <= due + 1e-6
 
 
-def test_while_it_recovers_an_address_that_is_alone_takes_what_comes() -> None:
+def test_while_it_recovers_an_address_that_is_hurried_takes_what_comes() -> None:
     breaker = after(RECOVERED)
     assert [bool(breaker.permit(1.0)) for _ in range(3)] == [True, False, False]
-    assert all(breaker.permit(1.0, alone=True) for _ in range(3))
-    assert not after(OPENED).permit(0.5, alone=True)
+    assert all(breaker.permit(1.0, hurried=True) for _ in range(3))
+    assert not after(OPENED).permit(0.5, hurried=True)
 
 
 @given(st.lists(st.tuples(st.floats(0, 15), st.booleans()), max_size=60))

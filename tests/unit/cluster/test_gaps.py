@@ -65,7 +65,13 @@ def test_the_gap_is_the_longest_time_between_orders(
     [
         pytest.param((done, refused, done), ROLL, [], [], id="a request that was put off"),
         pytest.param((done, unanswered, done), KILL, [], [], id="a request that failed while something was dead"),
-        pytest.param((done, unanswered, done), ROLL, [], ["1 requests failed"], id="and in a rolling restart"),
+        pytest.param(
+            (done, unanswered, done),
+            ROLL,
+            [],
+            ["1 requests failed: 502 upstream_error"],
+            id="and in a rolling restart",
+        ),
         pytest.param((refused,) * 21, KILL, [], ["31.0 s without an order, not 30 s"], id="too long after a kill"),
         pytest.param((refused,) * 21, FREEZE, [], [], id="but not after a freeze"),
         pytest.param((done,), KILL, [LOST], [str(LOST)], id="a lost order"),

@@ -112,9 +112,11 @@ def request_limits(most_in_flight: int, secrets: Sequence[str]) -> Middleware:
             if seconds is None:
                 return await handler(request)
             with deadline.until(seconds) as when:
-                async with asyncio.timeout_at(when):
+                async with asyncio.timeout_at(when) as timer:
                     return await handler(request)
         except TimeoutError as error:
+            if seconds is None or not timer.expired():
+                raise
             raise AppError(Code.UPSTREAM_TIMEOUT if request.method in SAFE else Code.OUTCOME_UNKNOWN) from error
         finally:
             in_flight -= 1

@@ -11,7 +11,7 @@ import aiohttp
 from tests.api import Api
 from tests.e2e.system import System
 from tests.traces import traceparent
-from tests.waiting import eventually
+from tests.waiting import eventually, reaches
 
 _CLIENTS = 4
 _PACE = 0.01
@@ -39,9 +39,9 @@ class Ordering:
             await asyncio.sleep(_PACE)
 
     async def accepts(self, more: int) -> None:
-        """Waits until so many more orders were accepted."""
+        """Waits until so many more orders were accepted; a failure shows what was answered instead."""
         enough = len(self.accepted) + more
-        await eventually(lambda: len(self.accepted) >= enough, within=30)
+        await reaches(lambda: None if len(self.accepted) >= enough else self.refused, None, within=30)
 
     async def _order(self) -> None:
         trace_id = secrets.token_hex(16)

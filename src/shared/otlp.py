@@ -47,9 +47,9 @@ class Recorder:
 
     def request(self, here: Trace, method: str, path: str) -> tuple[Trace, AbstractContextManager[object]]:
         """A request that is served, and its trace as logs and others are told of it."""
-        parent = _context(here.parent)
         if here.flags == "00":
             return here, NOTHING  # whatever the sampler says: whoever sent it has decided
+        parent = _context(here.parent)
         if self._sampler.should_sample(parent, int(here.trace_id, 16), "HTTP").decision is Decision.DROP:
             return here._replace(flags="00"), NOTHING
         attributes = {"http.request.method": method, "url.path": path, "url.scheme": "http"}
@@ -86,11 +86,14 @@ class Recorder:
                         self._start(f"wait {destination}", parent, start_time=min(max(0, began), now)).end(now)
         first, *others = started or [api.INVALID_SPAN]
         first.set_attribute("messaging.batch.message_count", len(all_events))
-        with _entered(first):
-            yield
         for other in others:
             other.add_link(first.get_span_context())
-            other.end()
+        try:
+            with _entered(first):
+                yield
+        finally:
+            for other in others:
+                other.end()
 
     def answered(self, status: int, least_failure: int, method: str = "", route: str = "") -> None:
         """Completes the HTTP span around this."""

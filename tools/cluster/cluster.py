@@ -149,7 +149,7 @@ class Cluster:
         """Until there is one a commit would be on one disk only."""
         try:
             async with asyncio.timeout(STANDBY_SECONDS):
-                while {"primary", "synchronous"} - {await node.role() for node in self.postgres}:  # noqa: ASYNC110
+                while {"primary", "synchronous"} - {await node.role() for node in self.postgres}:  # noqa: ASYNC110  # it tells nobody
                     await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             log = self.postgres[0].daemon.tail()
